@@ -1,0 +1,47 @@
+"""Feature visualization by activation maximization, as a PyTorch Lightning package.
+
+Names are imported when they are first used, so that ``import lightning_fv`` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lightning_fv.version import __version__
+
+if TYPE_CHECKING:
+    from lightning_fv.networks import VisionNetwork, load_network
+    from lightning_fv.rendering import Rendering, render
+    from lightning_fv.targets import Target, resolve_targets
+    from lightning_fv.transforms import RandomWarp, study_warp
+    from lightning_fv.visualizer import FeatureVisualizer
+
+_HOMES = {
+    "FeatureVisualizer": "visualizer",
+    "RandomWarp": "transforms",
+    "Rendering": "rendering",
+    "Target": "targets",
+    "VisionNetwork": "networks",
+    "load_network": "networks",
+    "render": "rendering",
+    "resolve_targets": "targets",
+    "study_warp": "transforms",
+}
+
+__all__ = [
+    "FeatureVisualizer",
+    "RandomWarp",
+    "Rendering",
+    "Target",
+    "VisionNetwork",
+    "__version__",
+    "load_network",
+    "render",
+    "resolve_targets",
+    "study_warp",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"lightning_fv.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'lightning_fv' has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""``python -m lightning_fv``: the same as the ``lightning-fv`` command."""
+
+import sys
+
+from lightning_fv.cli import main
+
+sys.exit(main())

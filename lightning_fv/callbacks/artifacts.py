@@ -1,0 +1,132 @@
+"""Pictures as files."""
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from lightning_fv.assessment import assess
+from lightning_fv.callbacks.background import Background
+from lightning_fv.files import write_atomic
+from lightning_fv.functional import resize_images, to_uint8
+from lightning_fv.report import Record, write_manifest
+from lightning_fv.version import __version__
+from lightning_fv.visualizer import FeatureVisualizer
+
+CHUNK = "lightning_fv"
+"""Keyword of the PNG text chunk: JSON of the picture's record, recipe and versions."""
+
+
+class ArtifactWriter(pl.Callback):
+    """Write finished pictures to ``images/``, interrupted ones to ``partial/``, and a frame per stage for the film.
+
+    Each PNG carries its record, the recipe and the versions in a text chunk. The job's records go to ``done.jsonl`` in
+    the trainer's log folder when, and only when, all its pictures are written: the file marks the job as done.
+
+    Args:
+        folder: the run folder; by default the trainer's ``default_root_dir``.
+        frame_side: longer side of a picture in the film, in pixels.
+        frame_pictures: pictures in the film at most.
+    """
+
+    def __init__(self, folder: str | None = None, frame_side: int = 128, frame_pictures: int = 16) -> None:
+        self.folder, self.frame_side, self.frame_pictures = folder, frame_side, frame_pictures
+        self.records: list[Record] = []
+        self._background: Background | None = None
+        self._start, self._seconds = time.monotonic(), 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._seconds + time.monotonic() - self._start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds = state_dict["seconds"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.monotonic()
+        (self._job(trainer) / "frames").mkdir(parents=True, exist_ok=True)
+        self._background = Background("writing frames of the film")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._frame(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._frame(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        complete = trainer.global_step >= trainer.max_steps
+        seconds = self._seconds + time.monotonic() - self._start
+        self.records = assess(pl_module, trainer.global_step, seconds, complete)
+        folder = self._run(trainer) / ("images" if complete else "partial")
+        folder.mkdir(exist_ok=True)
+        for record, picture in zip(self.records, pl_module.pictures(), strict=True):
+            if bool(torch.isfinite(picture).all()):
+                record.image = f"{folder.name}/{record.id}.png"
+                write_picture(folder / f"{record.id}.png", picture, record, pl_module.describe())
+                if complete:
+                    (folder.parent / "partial" / f"{record.id}.png").unlink(missing_ok=True)
+        if complete:
+            write_manifest(self._job(trainer) / "done.jsonl", self.records)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def _frame(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        shown = pl_module.pictures()[: self.frame_pictures]
+        if self._background is None or not bool(torch.isfinite(shown).all()):
+            return
+        from torchvision.utils import make_grid  # here: torchvision takes a second to import
+
+        height, width = shown.shape[-2:]
+        scale = self.frame_side / max(height, width)
+        shown = resize_images(shown, (max(1, round(height * scale)), max(1, round(width * scale))))
+        columns = max(1, round(len(shown) ** 0.5 + 0.49))
+        pixels = to_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
+        path = self._job(trainer) / "frames" / f"{trainer.global_step:08d}.png"
+        self._background.submit(lambda: write_atomic(path, lambda file: _image(pixels).save(file, "PNG")))
+
+    def _run(self, trainer: pl.Trainer) -> Path:
+        return Path(self.folder or trainer.default_root_dir)
+
+    def _job(self, trainer: pl.Trainer) -> Path:
+        return Path(trainer.log_dir or self._run(trainer))
+
+    def _close(self) -> None:
+        if self._background is not None:
+            self._background.close()
+            self._background = None
+
+
+def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any]) -> None:
+    """Write a picture as PNG with where it came from, whole or not at all.
+
+    Args:
+        path: the file.
+        picture: (3, H, W) in [0, 1].
+        record: its record.
+        recipe: plain values that describe how it was made.
+
+    Raises:
+        ValueError: the picture holds NaN or infinite values.
+    """
+    versions = {"lightning_fv": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    info = PngInfo()
+    text = json.dumps({"record": json.loads(record.to_json()), "recipe": recipe, "versions": versions}, ensure_ascii=True)
+    info.add_text(CHUNK, text)
+    image = _image(to_uint8(picture))
+    write_atomic(path, lambda file: image.save(file, "PNG", pnginfo=info))
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

@@ -1,0 +1,49 @@
+"""One thread that writes while the render goes on."""
+
+import queue
+import threading
+import warnings
+from collections.abc import Callable
+
+
+class Background:
+    """Runs jobs one after another on a thread of its own.
+
+    A job that fails disables the thread with one warning: a full disk under the logs must not end the render.
+
+    Args:
+        name: what the warning calls it.
+        depth: jobs that may wait; more of them are dropped, unless they must be done.
+    """
+
+    def __init__(self, name: str, depth: int = 8) -> None:
+        self.name = name
+        self.failed = False
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(depth)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], object], must: bool = False) -> None:
+        """Hand over a job; waits for room if it must be done, else drops it when there is none."""
+        if self.failed:
+            return
+        try:
+            self._jobs.put(job, block=must)
+        except queue.Full:
+            pass
+
+    def close(self) -> None:
+        """Wait until all that was handed over is done."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self.failed:
+                continue
+            try:
+                job()
+            except Exception as error:
+                self.failed = True
+                warnings.warn(f"{self.name} stops: {type(error).__name__}: {error}. The render goes on.", stacklevel=2)

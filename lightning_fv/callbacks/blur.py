@@ -1,0 +1,33 @@
+"""Blur the pictures now and then, so that high frequencies have to earn their place again."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_fv.errors import UsageError
+from lightning_fv.visualizer import FeatureVisualizer
+
+
+class PeriodicBlur(pl.Callback):
+    """Blur the pictures before every k-th step; not after the last one, which nothing would repair.
+
+    Args:
+        every: steps between blurs (300 in the study).
+        sigma: standard deviation of the Gaussian, in pixels. The study does not give one.
+    """
+
+    def __init__(self, every: int = 300, sigma: float = 1.0) -> None:
+        if every < 1 or sigma <= 0:
+            raise UsageError(f"PeriodicBlur needs every >= 1 and sigma > 0, got every={every}, sigma={sigma}")
+        self.every, self.sigma = every, sigma
+        self._acted = -1
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        step = trainer.global_step
+        # A step can have several batches (accumulate_grad_batches): act on its first.
+        if step > 0 and step % self.every == 0 and step != self._acted:
+            self._acted = step
+            pl_module.parameterization.blur(self.sigma)

@@ -1,0 +1,78 @@
+"""Pictures in TensorBoard."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from lightning_fv.callbacks.background import Background
+from lightning_fv.functional import resize_images, to_uint8
+from lightning_fv.visualizer import FeatureVisualizer
+
+
+class ImageLogger(pl.Callback):
+    """Log one grid of thumbnails per epoch (tag ``pictures``), and every picture at the end under ``layer/unit``.
+
+    Encoding happens on a thread of its own, into an event file of its own beside the scalars'. Previews are dropped when
+    the thread lags, finals never. A picture that is not finite is not logged: it would look black.
+
+    TensorBoard shows 10 steps of a tag by default; ``--samples_per_plugin images=200`` shows all.
+
+    Args:
+        pictures: pictures in the grid at most.
+        side: longer side of a thumbnail at most, in pixels.
+    """
+
+    def __init__(self, pictures: int = 16, side: int = 200) -> None:
+        self.pictures, self.side = pictures, side
+        self._background: Background | None = None
+        self._writer: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.logger is None or trainer.log_dir is None or not trainer.is_global_zero:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # here: it takes a second to import
+
+        self._writer = SummaryWriter(trainer.log_dir, filename_suffix=".images")
+        self._background = Background("logging pictures to TensorBoard")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        if self._background is not None:
+            shown = pl_module.pictures()[: self.pictures]
+            if bool(torch.isfinite(shown).all()):
+                from torchvision.utils import make_grid  # here: torchvision takes a second to import
+
+                grid = make_grid(self._thumbnails(shown), nrow=max(1, round(len(shown) ** 0.5 + 0.49)), pad_value=1.0)
+                self._log("pictures", grid, trainer.global_step)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        if self._background is not None:
+            for target, picture in zip(pl_module.targets, pl_module.pictures(), strict=True):
+                if bool(torch.isfinite(picture).all()):
+                    self._log(target.tag, picture, trainer.global_step, must=True)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def _log(self, tag: str, picture: Tensor, step: int, must: bool = False) -> None:
+        pixels, writer = to_uint8(picture), self._writer  # a copy: the picture goes on changing
+        assert self._background is not None
+        self._background.submit(lambda: writer.add_image(tag, pixels, step), must)
+
+    def _thumbnails(self, pictures: Tensor) -> Tensor:
+        height, width = pictures.shape[-2:]
+        scale = min(1.0, self.side / max(height, width))
+        return resize_images(pictures, (max(1, round(height * scale)), max(1, round(width * scale))))
+
+    def _close(self) -> None:
+        if self._background is not None:
+            background, writer = self._background, self._writer
+            background.submit(writer.close, must=True)
+            background.close()
+            self._background = self._writer = None

@@ -1,0 +1,64 @@
+"""Start small and grow: shapes first, detail later."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_fv.errors import UsageError
+from lightning_fv.visualizer import FeatureVisualizer, in_pixels
+
+
+class ProgressiveUpscale(pl.Callback):
+    """Grow the pictures by a factor every k steps, from the visualizer's ``size`` up to ``to`` (Graetz 2019).
+
+    The size is a function of the step alone, so a resumed run needs no memory of the schedule.
+
+    Args:
+        to: final size of the longer side: pixels (int) or a fraction of the network's training size (float). The study
+            ends at 400 px for a network of 224.
+        factor: growth at a time.
+        every: steps between growths.
+        blur: standard deviation in pixels of the Gaussian blur at each growth; 0 for none.
+    """
+
+    def __init__(self, to: int | float = 400 / 224, factor: float = 1.1, every: int = 50, blur: float = 0.5) -> None:
+        if factor <= 1 or every < 1 or blur < 0 or to <= 0:
+            raise UsageError(
+                "ProgressiveUpscale needs to > 0, factor > 1, every >= 1, blur >= 0; "
+                f"got to={to}, factor={factor}, every={every}, blur={blur}"
+            )
+        self.to, self.factor, self.every, self.blur = to, factor, every, blur
+
+    def size_at(self, step: int, start: tuple[int, int], top: int) -> tuple[int, int]:
+        """(height, width) that the pictures have in a step.
+
+        Args:
+            step: optimizer steps done.
+            start: size at step 0.
+            top: the longer side at the end, in pixels.
+        """
+        growth = min(self.factor ** (step // self.every), top / max(start))
+        return round(start[0] * growth), round(start[1] * growth)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        top = self._top(pl_module)
+        if top < max(pl_module.start_size):
+            raise UsageError(
+                f"ProgressiveUpscale grows to {top} px, but the pictures start at {max(pl_module.start_size)} px; "
+                "set a smaller model.size or a larger to"
+            )
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        size = self.size_at(trainer.global_step, pl_module.start_size, self._top(pl_module))
+        if size != pl_module.size:
+            pl_module.resize(size)
+            if self.blur:
+                pl_module.parameterization.blur(self.blur)
+
+    def _top(self, visualizer: FeatureVisualizer) -> int:
+        assert visualizer.network is not None
+        return max(in_pixels(self.to, visualizer.network.input_size))

@@ -1,0 +1,247 @@
+"""The command line: LightningCLI with targets, network and output folder, and one clear line for every mistake."""
+
+import logging
+import signal
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError, nearest
+from lightning_fv.files import write_text_atomic
+from lightning_fv.visualizer import FeatureVisualizer
+
+RECIPES = Path(__file__).parent / "recipes"
+LOGS = Path("lightning_logs")
+DEFAULT_TARGETS = [
+    f"logits:{name}"
+    for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
+]
+# Settings that say where and how a run is computed, not what comes out.
+_NEUTRAL = {"out", "resume", "config", "seed_everything"}
+_NEUTRAL_TRAINER = {
+    "accelerator", "devices", "num_nodes", "strategy", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
+    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
+    "deterministic", "inference_mode", "model_registry",
+}  # fmt: skip
+
+
+class _Parser(LightningArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
+        """One line instead of the usage of a hundred options."""
+        raise UsageError(" ".join(message.split()) + " (see --help)")
+
+
+class FitCLI(LightningCLI):
+    """The options of a run: ours, ``--model.*`` of the visualizer, ``--trainer.*`` of Lightning's Trainer."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = _Parser(**kwargs)
+        parser.add_argument(
+            "-c",
+            "--config",
+            action="config",
+            help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A config file is code: it names classes to run.",
+        )
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--targets",
+            type=list[str] | str,
+            default=DEFAULT_TARGETS,
+            help="what to draw: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
+            "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4); several joined by + or as a YAML list",
+        )
+        parser.add_argument("--network", type=str, default="demo", help="the network to look at: demo, the embedded one")
+        parser.add_argument("--out", type=str | None, default=None, help="the run folder; default: lightning_logs/version_N")
+        parser.add_argument("--resume", action="store_true", help="go on with the run in the folder given by --out")
+        parser.add_argument("--seed", type=int, default=0, help="all random draws are a function of it, the target and the step")
+        parser.add_argument("--batch_size", "--batch-size", type=int, default=16, help="pictures that are rendered together")
+
+    def instantiate_classes(self) -> None:
+        """Only the recipe: the Trainer is made per job."""
+        self.config_init = self.parser.instantiate_classes(self.config)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Render what ``args`` (by default the command line's) ask for.
+
+    Returns:
+        0 done; 1 a target is not done; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
+    """
+    _quiet()
+    try:
+        return _fit(list(sys.argv[1:] if args is None else args))
+    except FeatureVisualizationError as error:
+        print(f"lightning-fv: error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as exit_:  # --help and --print_config
+        return exit_.code if isinstance(exit_.code, int) else 1
+    except KeyboardInterrupt:
+        print("lightning-fv: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def console() -> None:
+    """Entry point of the ``lightning-fv`` command."""
+    sys.exit(main())
+
+
+def _fit(args: list[str]) -> int:
+    args, resumed = _resume_args(_recipe_args(args))
+    cli = FitCLI(
+        FeatureVisualizer,
+        args=args,
+        run=False,
+        subclass_mode_model=False,
+        save_config_callback=None,
+        seed_everything_default=False,
+        parser_kwargs={"default_config_files": [str(RECIPES / "default.yaml")]},
+        trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
+    )
+    if resumed is not None:
+        _refuse_differences(cli, resumed)
+    config = cli.config_init
+    options = dict(config.trainer)
+    if options.pop("max_epochs") != -1:
+        raise UsageError("trainer.max_epochs is not used: the length of a render is trainer.max_steps alone")
+
+    from lightning_fv.networks import load_network  # from here on work begins
+    from lightning_fv.rendering import finish_run, new_run_folder, next_version_folder, plan, render_jobs
+    from lightning_fv.report import Record
+    from lightning_fv.targets import parse_targets
+
+    parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
+    if config.out is not None and resumed is None:
+        _check_free(Path(config.out))
+    network = load_network(config.network)
+    targets, jobs = plan(network, config.targets, config.model, options, config.seed, config.batch_size)
+    if resumed is not None:
+        folder = resumed
+        if all(job.done(folder) is not None for job in jobs):
+            records = [record for job in jobs for record in job.done(folder) or []]
+            print(f"{folder}: the run is finished, nothing is left to do")
+            finish_run(folder, records, jobs)
+            return _exit_code(records)
+    else:
+        folder = new_run_folder(Path(config.out)) if config.out is not None else next_version_folder(LOGS)
+        write_text_atomic(folder / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
+
+    start = time.monotonic()
+    records, received = [], None
+    for number, result in enumerate(render_jobs(network, jobs, config.model, options, config.seed, folder), 1):
+        records += result.records
+        received = result.signal
+        if len(jobs) > 1 and result.pictures is not None:
+            print(f"job {number} of {len(jobs)}: {len(records)} of {len(targets)} targets", file=sys.stderr)
+    for target in targets[len(records) :]:
+        size = list(config.model.size_for(network))
+        records.append(Record(target.id, target.text, network.name, "partial", None, None, size, 0, config.seed, 0.0))
+    finish_run(folder, records, jobs)
+    _report(folder, records, time.monotonic() - start)
+    return 128 + received if received is not None else _exit_code(records)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ``--config`` takes beside files."""
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
+def _recipe_args(args: list[str]) -> list[str]:
+    """Put the files of shipped recipes in the place of their names."""
+    replaced = list(args)
+    for i, arg in enumerate(args):
+        flag, equals, value = arg.partition("=")
+        if flag not in ("--config", "-c") or (not equals and i + 1 >= len(args)):
+            continue
+        name = value if equals else args[i + 1]
+        if Path(name).is_file():
+            continue
+        if name not in recipe_names():
+            near = nearest(name, recipe_names())
+            hint = f"did you mean {near[0]}?" if near else f"recipes: {', '.join(recipe_names())}"
+            raise UsageError(f"--config {name}: no such file and no such recipe; {hint}")
+        file = str(RECIPES / f"{name}.yaml")
+        if equals:
+            replaced[i] = f"{flag}={file}"
+        else:
+            replaced[i + 1] = file
+    return replaced
+
+
+def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:
+    """With ``--resume``, start from the run's own settings; returns the run folder."""
+    if "--resume" not in args:
+        return args, None
+    out = [arg[6:] for arg in args if arg.startswith("--out=")]
+    out += [args[i + 1] for i, arg in enumerate(args[:-1]) if arg == "--out"]
+    if not out:
+        raise UsageError("--resume needs the run's folder: add --out FOLDER")
+    config = Path(out[-1]) / "config.yaml"
+    if not config.is_file():
+        raise RunFolderError(f"nothing to resume in {out[-1]}: it holds no config.yaml; leave out --resume to start a run")
+    return ["--config", str(config), *args], Path(out[-1])
+
+
+def _refuse_differences(cli: FitCLI, folder: Path) -> None:
+    saved = _flat(cli.parser.parse_args(["--config", str(folder / "config.yaml")]).as_dict())
+    asked = _flat(cli.config.as_dict())
+    rows = [
+        f"  {key}: {saved.get(key)} in the run, {asked.get(key)} now"
+        for key in sorted(saved.keys() | asked.keys())
+        if saved.get(key) != asked.get(key)
+    ]
+    if rows:
+        lines = "\n".join(rows)
+        raise RunFolderError(f"{folder} was begun with other settings; leave them out, or choose another folder\n{lines}")
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, entry in value.items():
+        name = f"{prefix}{key}"
+        if name in _NEUTRAL or (prefix == "trainer." and key in _NEUTRAL_TRAINER):
+            continue
+        if isinstance(entry, Mapping):
+            flat |= _flat(entry, f"{name}.")
+        else:
+            flat[name] = entry
+    return flat
+
+
+def _check_free(folder: Path) -> None:
+    """What is wrong with an output folder is said before a network is loaded."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"--out {folder} is a file; choose a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunFolderError(f"--out {folder} is not empty; choose another folder, or go on with a run in it by --resume")
+
+
+def _exit_code(records: Sequence[Any]) -> int:
+    return 0 if all(record.status == "done" for record in records) else 1
+
+
+def _report(folder: Path, records: Sequence[Any], seconds: float) -> None:
+    counts = Counter(record.status for record in records)
+    others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done")
+    print(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
+    print(f"pictures       {folder / 'images'}")
+    print(f"contact sheet  {folder / 'sheet.png'}")
+    print(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")
+
+
+def _quiet() -> None:
+    """Silence what Lightning says to people who train."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")

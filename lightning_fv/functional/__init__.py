@@ -1,0 +1,28 @@
+"""Pure tensor mathematics: no state, no network, no configuration."""
+
+from lightning_fv.functional.color import correlate, decorrelate
+from lightning_fv.functional.image import gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
+from lightning_fv.functional.spectrum import (
+    blur_transfer,
+    frequencies,
+    resize_spectrum,
+    spectrum_to_image,
+    spectrum_weights,
+)
+
+__all__ = [
+    "KeyedUniforms",
+    "blur_transfer",
+    "correlate",
+    "decorrelate",
+    "frequencies",
+    "gaussian_blur",
+    "keyed_generator",
+    "resize_images",
+    "resize_spectrum",
+    "seed_of",
+    "spectrum_to_image",
+    "spectrum_weights",
+    "to_uint8",
+]

@@ -1,0 +1,45 @@
+"""Pictures as tensors: size, blur, bytes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize, antialiased when it shrinks. (B, C, H, W) -> (B, C, *size).
+
+    Bilinear because its weights are never negative: second moments of an optimizer stay valid.
+    """
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images.clone()
+    shrinks = size[0] < images.shape[-2] or size[1] < images.shape[-1]
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur with reflected borders (Kornia).
+
+    Args:
+        images: (B, C, H, W).
+        sigma: standard deviation in pixels; the kernel reaches 3 sigma, or as far as the picture is large.
+    """
+    from kornia.filters import gaussian_blur2d  # here: Kornia takes a second to import
+
+    def taps(side: int) -> int:  # odd, and reflection needs a kernel of less than two sides
+        return min(2 * max(1, round(3 * sigma)) + 1, 2 * side - 1)
+
+    kernel = (taps(images.shape[-2]), taps(images.shape[-1]))
+    blurred: Tensor = gaussian_blur2d(images, kernel, (sigma, sigma), border_type="reflect")
+    return blurred
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[0, 1] floats to 0..255 bytes, rounded, on the CPU and detached.
+
+    Raises:
+        ValueError: a value is NaN or infinite; written to a file it would become black without a word.
+    """
+    images = images.detach()
+    if not bool(torch.isfinite(images).all()):
+        raise ValueError("the picture holds NaN or infinite values")
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()

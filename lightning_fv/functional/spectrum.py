@@ -1,0 +1,91 @@
+"""Real Fourier spectra of pictures, in cycles per picture, so that coefficients keep their meaning when it grows."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def frequencies(height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Radial frequency of each coefficient of a real 2-D spectrum.
+
+    Args:
+        height, width: size of the picture in pixels.
+
+    Returns:
+        (height, width // 2 + 1), in cycles per longer side, so that it is isotropic in pixels; 0 at [0, 0].
+    """
+    side = max(height, width)
+    fy = torch.fft.fftfreq(height, 1 / side, dtype=dtype)
+    fx = torch.fft.rfftfreq(width, 1 / side, dtype=dtype)
+    return torch.sqrt(fy[:, None] ** 2 + fx[None] ** 2)
+
+
+def spectrum_weights(height: int, width: int, decay: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The 1/f scale of a natural picture's spectrum (Olah et al. 2017), with the Nyquist bins of even sides masked.
+
+    A coefficient at the Nyquist frequency of a small picture has no counterpart with the same meaning in a larger one;
+    masked, growth by `resize_spectrum` leaves the picture as it was.
+
+    Returns:
+        (height, width // 2 + 1): ``max(f, 1) ** -decay``, f in cycles per longer side.
+    """
+    weights = frequencies(height, width, dtype).clamp_min(1.0) ** -decay
+    if height % 2 == 0 and height > 1:
+        weights[height // 2] = 0
+    if width % 2 == 0 and width > 1:
+        weights[:, width // 2] = 0
+    return weights
+
+
+def spectrum_to_image(coefficients: Tensor, weights: Tensor, width: int) -> Tensor:
+    """Weighted real spectrum -> picture.
+
+    Args:
+        coefficients: (..., H, width // 2 + 1, 2), real and imaginary parts.
+        weights: (H, width // 2 + 1).
+        width: width of the picture (a half spectrum does not tell odd from even).
+
+    Returns:
+        (..., H, width). The transform is unnormalised (``norm="forward"``): the amplitude of a wave does not depend on
+        the size of the picture.
+    """
+    spectrum = torch.view_as_complex(coefficients * weights[..., None])
+    return torch.fft.irfft2(spectrum, s=(coefficients.shape[-3], width), norm="forward")
+
+
+def resize_spectrum(coefficients: Tensor, width: int, size: tuple[int, int], fill: float = 0.0) -> Tensor:
+    """Carry spectrum coefficients to another picture size: pad or cut high frequencies (sinc interpolation).
+
+    Args:
+        coefficients: (..., H, width // 2 + 1, 2).
+        width: width of the present picture in pixels.
+        size: (height, width) of the new one.
+        fill: value of coefficients that had no counterpart.
+
+    Returns:
+        (..., size[0], size[1] // 2 + 1, 2).
+    """
+    old_height, (new_height, new_width) = coefficients.shape[-3], size
+    resized = coefficients.new_full((*coefficients.shape[:-3], new_height, new_width // 2 + 1, 2), fill)
+    # Non-negative frequencies stand first, negative ones last; the Nyquist row of an even side is left behind.
+    positive = (min(old_height, new_height) + 1) // 2
+    negative = (min(old_height, new_height) - 1) // 2
+    columns = (min(width, new_width) + 1) // 2
+    resized[..., :positive, :columns, :] = coefficients[..., :positive, :columns, :]
+    if negative:
+        resized[..., -negative:, :columns, :] = coefficients[..., -negative:, :columns, :]
+    return resized
+
+
+def blur_transfer(height: int, width: int, sigma: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Transfer function of a Gaussian blur, exp(-2 (pi sigma f)^2) with f in cycles per pixel.
+
+    Args:
+        sigma: standard deviation in pixels.
+
+    Returns:
+        (height, width // 2 + 1), in (0, 1].
+    """
+    f = frequencies(height, width, dtype) / max(height, width)
+    return torch.exp(-2 * (math.pi * sigma * f) ** 2)

@@ -1,0 +1,55 @@
+"""Jobs: fixed batches of targets, cut from the list by batch size alone, each one `Trainer.fit`."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fv.report import Record, read_manifest
+from lightning_fv.targets import Target
+
+FORMAT = 1
+"""Raised when a release makes other pictures from the same settings, so that old results are not taken for new ones."""
+
+DONE = "done.jsonl"
+"""A job's records; there when, and only when, all its pictures are written."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A batch of targets that is rendered together.
+
+    Attributes:
+        id: hash over everything that changes its pictures.
+        targets: one picture each.
+    """
+
+    id: str
+    targets: tuple[Target, ...]
+
+    def folder(self, run: Path) -> Path:
+        """Where the job's logs and checkpoints are, inside the run folder."""
+        return run / "jobs" / self.id
+
+    def done(self, run: Path) -> list[Record] | None:
+        """The job's records if it is done, else None."""
+        file = self.folder(run) / DONE
+        return read_manifest(file) if file.is_file() else None
+
+
+def make_jobs(targets: Sequence[Target], batch_size: int, settings: Mapping[str, Any]) -> list[Job]:
+    """Cut targets into jobs of ``batch_size``, in order; the last may be smaller.
+
+    Args:
+        targets: what to render.
+        batch_size: pictures in a job.
+        settings: plain values, all that changes a picture beside its target: network and its digest, recipe, seed, steps.
+    """
+    jobs = []
+    for start in range(0, len(targets), batch_size):
+        batch = tuple(targets[start : start + batch_size])
+        key = json.dumps([FORMAT, [target.key for target in batch], settings], sort_keys=True, default=repr)
+        jobs.append(Job(hashlib.blake2b(key.encode(), digest_size=6).hexdigest(), batch))
+    return jobs

@@ -1,0 +1,35 @@
+"""How much of a picture is at the end of its range."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class SaturatedPixels(Metric):
+    """Share of values within ``margin`` of 0 or 1, over all pictures seen, in [0, 1].
+
+    A picture optimised with too large a step ends at the flat ends of the sigmoid, where no gradient brings it back.
+
+    Args:
+        margin: distance from 0 or 1 that counts as saturated.
+
+    Shape: update takes (B, 3, H, W) in [0, 1]; compute gives a scalar.
+    """
+
+    full_state_update = False
+    higher_is_better = False
+    saturated: Tensor
+    total: Tensor
+
+    def __init__(self, margin: float = 0.01) -> None:
+        super().__init__()
+        self.margin = margin
+        self.add_state("saturated", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, images: Tensor) -> None:
+        self.saturated += ((images < self.margin) | (images > 1 - self.margin)).sum()
+        self.total += images.numel()
+
+    def compute(self) -> Tensor:
+        return self.saturated / self.total

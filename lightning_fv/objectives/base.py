@@ -1,0 +1,136 @@
+"""The algebra of objectives."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from torch import Tensor
+
+from lightning_fv.capture import LOGITS as LOGITS
+
+Activations: TypeAlias = Mapping[str, Tensor]
+"""Layer name -> what the layer gave for the batch, first axis B."""
+
+
+class Objective(ABC):
+    """A number per picture, to be maximised; ``objective(activations, images)`` gives (B,), float32.
+
+    Objectives compose by ``+``, ``-`` and ``*`` with each other and with numbers. A composition is a flat sum of
+    weighted products, so thousands of terms need no recursion; operands are left as they were; ``repr`` gives an
+    expression that evaluates back to an equal objective.
+
+    >>> from lightning_fv.objectives import Channel, L1
+    >>> Channel("layer4", 12) - 0.5 * L1()
+    Channel('layer4', 12) - 0.5 * L1()
+    """
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Names of the layers whose activations this reads."""
+        return frozenset().union(*(factor.layers for term in self._terms() for factor in term.factors))
+
+    @abstractmethod
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+        """The objective of each picture.
+
+        Args:
+            activations: what each layer in ``layers`` gave for the transformed pictures.
+            images: the pictures before transforms, (B, 3, H, W) in [0, 1].
+
+        Returns:
+            (B,), higher is better.
+        """
+
+    def __add__(self, other: Objective | float) -> Objective:
+        return _sum(self._terms(), _as_terms(other))
+
+    def __radd__(self, other: Objective | float) -> Objective:
+        return _sum(_as_terms(other), self._terms())
+
+    def __neg__(self) -> Objective:
+        return self * -1.0
+
+    def __sub__(self, other: Objective | float) -> Objective:
+        return self + -1.0 * _as_objective(other)
+
+    def __rsub__(self, other: Objective | float) -> Objective:
+        return _as_objective(other) + -1.0 * self
+
+    def __mul__(self, other: Objective | float) -> Objective:
+        # Distributes: (a + b) * c is a * c + b * c, so that a composition stays flat.
+        return Sum(tuple(a.times(b) for a in self._terms() for b in _as_terms(other)))
+
+    def __rmul__(self, other: Objective | float) -> Objective:
+        return Sum(tuple(a.times(b) for a in _as_terms(other) for b in self._terms()))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def _terms(self) -> tuple[Term, ...]:
+        return (Term(1.0, (self,)),)
+
+
+class Term:
+    """A weight times a product of objectives; with no factors, a constant."""
+
+    __slots__ = ("factors", "weight")
+
+    def __init__(self, weight: float, factors: tuple[Objective, ...]) -> None:
+        self.weight, self.factors = weight, factors
+
+    def times(self, other: Term) -> Term:
+        return Term(self.weight * other.weight, self.factors + other.factors)
+
+    def __repr__(self) -> str:
+        weight = [] if abs(self.weight) == 1 and self.factors else [f"{abs(self.weight):g}"]
+        if weight and float(weight[0]) != abs(self.weight):
+            weight = [repr(abs(self.weight))]
+        return " * ".join(weight + [repr(factor) for factor in self.factors])
+
+
+class Sum(Objective):
+    """A flat sum of weighted products of objectives; made by the operators."""
+
+    def __init__(self, terms: tuple[Term, ...]) -> None:
+        self._flat = terms
+
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+        total = images.new_zeros(len(images))
+        values: dict[int, Tensor] = {}  # an objective that stands in many terms is evaluated once
+        for term in self._flat:
+            product: Tensor | float = term.weight
+            for factor in term.factors:
+                if id(factor) not in values:
+                    values[id(factor)] = factor(activations, images)
+                product = product * values[id(factor)]
+            total = total + product
+        return total
+
+    def _terms(self) -> tuple[Term, ...]:
+        return self._flat
+
+    def __repr__(self) -> str:
+        text = ""
+        for term in self._flat:
+            negative = math.copysign(1.0, term.weight) < 0
+            sign = (" - " if negative else " + ") if text else ("-" if negative else "")
+            text += sign + repr(term)
+        return text
+
+
+def _as_terms(value: Objective | float) -> tuple[Term, ...]:
+    return value._terms() if isinstance(value, Objective) else (Term(float(value), ()),)
+
+
+def _as_objective(value: Objective | float) -> Objective:
+    return value if isinstance(value, Objective) else Sum(_as_terms(value))
+
+
+def _sum(left: tuple[Term, ...], right: tuple[Term, ...]) -> Objective:
+    return Sum(left + right)

@@ -1,0 +1,7 @@
+"""Ways to hold a batch of pictures as learnable numbers."""
+
+from lightning_fv.parameterizations.base import Parameterization
+from lightning_fv.parameterizations.fourier import Fourier
+from lightning_fv.parameterizations.pixel import Pixel
+
+__all__ = ["Fourier", "Parameterization", "Pixel"]

@@ -1,0 +1,64 @@
+"""What every parameterization does."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Parameterization(nn.Module, ABC):
+    """A batch of B pictures held as one learnable tensor, ``values``.
+
+    Made without pictures (so that it can stand in a configuration); `initialize` gives it some. Each picture depends
+    on its own row of ``values`` only. ``forward()`` gives (B, 3, H, W) float32 RGB in [0, 1].
+    """
+
+    values: nn.Parameter
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = (0, 0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures in pixels; (0, 0) before `initialize`."""
+        return self._size
+
+    def initialize(self, size: tuple[int, int], generators: Sequence[torch.Generator]) -> None:
+        """Start from noise: one picture per generator, each from its own CPU generator.
+
+        Args:
+            size: (height, width) in pixels.
+            generators: as many as pictures are wanted.
+        """
+        self._take(torch.stack([self.noise(size, generator) for generator in generators]), size)
+
+    def from_image(self, images: Tensor) -> None:
+        """Start from given pictures, (B, 3, H, W) in [0, 1]; values of exactly 0 and 1 are moved inwards by 1/512."""
+        self._take(self.encode(images.float().clamp(1 / 512, 1 - 1 / 512)), (images.shape[-2], images.shape[-1]))
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Carry the pictures to another size. Replaces the Parameter: an optimizer must be given the new one."""
+        self._take(self.resample(self.values.detach(), size), size)
+
+    @abstractmethod
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Values of one picture of noise, without batch axis, on the CPU."""
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Values whose pictures are ``images``, (B, 3, H, W) in (0, 1)."""
+
+    @abstractmethod
+    def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
+        """Values, or an optimizer's moments of them, at another size; ``fill`` where there was nothing before."""
+
+    @abstractmethod
+    def blur(self, sigma: float) -> None:
+        """Gaussian blur in place, sigma in pixels."""
+
+    def _take(self, values: Tensor, size: tuple[int, int]) -> None:
+        device = self.values.device if self._size != (0, 0) else values.device
+        self.values = nn.Parameter(values.to(device).contiguous())
+        self._size = (int(size[0]), int(size[1]))

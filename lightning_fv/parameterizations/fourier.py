@@ -1,0 +1,67 @@
+"""Pictures as Fourier spectra with decorrelated colour."""
+
+import torch
+from torch import Tensor
+
+from lightning_fv.functional import (
+    blur_transfer,
+    correlate,
+    decorrelate,
+    resize_spectrum,
+    spectrum_to_image,
+    spectrum_weights,
+)
+from lightning_fv.parameterizations.base import Parameterization
+
+# With amplitudes in cycles per picture this is Lucid's scale (lucid/optvis/param/spatial.py divides by 4 likewise).
+GAIN = 0.25
+
+
+class Fourier(Parameterization):
+    """Coefficients of a real Fourier series scaled by 1/f, in decorrelated colour, squashed by a sigmoid.
+
+    Steepest ascent in this space spreads over all frequencies as natural pictures do, instead of into the highest
+    (Olah et al. 2017, "Preconditioning and Parameterization"). Coefficients count cycles per picture, so growing adds
+    frequencies and leaves the picture as it was; the Nyquist bins of even sides are masked for that.
+
+    Args:
+        decay: exponent of the scale 1 / f**decay. Photos measure 1.2; 1 is customary.
+        sd: standard deviation of the coefficients to start from.
+        decorrelate: optimise along the colour axes of natural photos instead of RGB.
+    """
+
+    weights: Tensor
+
+    def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
+        super().__init__()
+        self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
+        self.register_buffer("weights", torch.empty(0), persistent=False)
+
+    def forward(self) -> Tensor:
+        # The FFT knows no bfloat16, and a product after it would be cast down: this room stays in float32.
+        with torch.autocast(self.values.device.type, enabled=False):
+            images = spectrum_to_image(self.values, self.weights, self.size[1])
+            return (correlate(images) if self.decorrelate else images).sigmoid()
+
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return self.sd * torch.randn(3, size[0], size[1] // 2 + 1, 2, generator=generator)
+
+    def encode(self, images: Tensor) -> Tensor:
+        logits = decorrelate(images.logit()) if self.decorrelate else images.logit()
+        spectrum = torch.view_as_real(torch.fft.rfft2(logits, norm="forward"))
+        weights = self._weights((images.shape[-2], images.shape[-1]), images.device)[..., None]
+        return torch.where(weights > 0, spectrum / weights, 0.0)
+
+    def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
+        return resize_spectrum(values, self.size[1], size, fill)
+
+    @torch.no_grad()
+    def blur(self, sigma: float) -> None:
+        self.values.mul_(blur_transfer(*self.size, sigma).to(self.values.device)[..., None])
+
+    def _weights(self, size: tuple[int, int], device: torch.device) -> Tensor:
+        return GAIN * spectrum_weights(*size, self.decay).to(device)
+
+    def _take(self, values: Tensor, size: tuple[int, int]) -> None:
+        super()._take(values, size)
+        self.weights = self._weights(self.size, self.values.device)

@@ -1,0 +1,36 @@
+"""Pictures as pixels."""
+
+import torch
+from torch import Tensor
+
+from lightning_fv.functional import correlate, decorrelate, gaussian_blur, resize_images
+from lightning_fv.parameterizations.base import Parameterization
+
+
+class Pixel(Parameterization):
+    """One number per pixel and colour, squashed by a sigmoid: the plain way, prone to high-frequency noise.
+
+    Args:
+        sd: standard deviation of the noise to start from, before the sigmoid.
+        decorrelate: optimise along the colour axes of natural photos instead of RGB (Olah et al. 2017).
+    """
+
+    def __init__(self, sd: float = 0.01, decorrelate: bool = False) -> None:
+        super().__init__()
+        self.sd, self.decorrelate = sd, decorrelate
+
+    def forward(self) -> Tensor:
+        return (correlate(self.values) if self.decorrelate else self.values).sigmoid()
+
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return self.sd * torch.randn(3, *size, generator=generator)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return decorrelate(images.logit()) if self.decorrelate else images.logit()
+
+    def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:  # noqa: ARG002
+        return resize_images(values, size)
+
+    @torch.no_grad()
+    def blur(self, sigma: float) -> None:
+        self.values.copy_(gaussian_blur(self.values, sigma))

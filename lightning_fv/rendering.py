@@ -1,0 +1,423 @@
+"""Rendering targets: the Python door, and the loop over jobs that it shares with the command line."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from torch import Tensor, nn
+
+from lightning_fv.assessment import assess
+from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
+from lightning_fv.callbacks.artifacts import write_picture
+from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.jobs import Job, make_jobs
+from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.report import Record, contact_sheet, film, write_manifest
+from lightning_fv.targets import Target, TargetsLike, resolve_targets
+from lightning_fv.visualizer import FeatureVisualizer, describe
+
+if TYPE_CHECKING:
+    from lightning_fv.objectives import Penalty
+    from lightning_fv.parameterizations import Parameterization
+    from lightning_fv.visualizer import Size
+
+STEPS = 128
+"""Steps of a render unless asked otherwise: more score higher on the network and transfer worse to another."""
+
+BATCH_SIZE = 16
+CHECKPOINT_SECONDS = 5
+
+
+@dataclass
+class JobResult:
+    """What came of a job.
+
+    Attributes:
+        job: the job.
+        records: one per target.
+        pictures: (B, 3, H, W) on the CPU; None if the job was done before.
+        signal: the number of the signal that stopped it, or None.
+    """
+
+    job: Job
+    records: list[Record]
+    pictures: Tensor | None = None
+    signal: int | None = None
+
+
+@dataclass
+class Rendering:
+    """Rendered pictures and what they are worth.
+
+    Attributes:
+        images: (N, 3, H, W) in [0, 1], on the CPU.
+        scores: (N,), each target's value on its plain picture.
+        targets: what each picture is of.
+        records: the manifest's lines.
+    """
+
+    images: Tensor
+    scores: Tensor
+    targets: list[Target]
+    records: list[Record]
+    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``images/<id>.png``, ``sheet.png`` and ``manifest.jsonl`` to a folder and return it.
+
+        Raises:
+            RunFolderError: the folder holds a run already, or cannot be made.
+        """
+        folder = new_run_folder(Path(folder))
+        (folder / "images").mkdir()
+        for record, picture in zip(self.records, self.images, strict=True):
+            record.image = None
+            if bool(torch.isfinite(picture).all()):
+                record.image = f"images/{record.id}.png"
+                write_picture(folder / record.image, picture, record, self.recipe)
+        finish_run(folder, self.records, [])
+        return folder
+
+    def _repr_html_(self) -> str:
+        import html
+
+        cells = []
+        for record, picture in zip(self.records, self.images, strict=True):
+            file = io.BytesIO()
+            from lightning_fv.callbacks.artifacts import _image
+            from lightning_fv.functional import to_uint8
+
+            _image(to_uint8(picture.nan_to_num(0.5))).save(file, "PNG")
+            source = base64.b64encode(file.getvalue()).decode()
+            score = "" if record.score is None else f"{record.score:.4g}"
+            cells.append(
+                '<figure style="display:inline-block;margin:4px;text-align:center">'
+                f'<img src="data:image/png;base64,{source}" style="width:160px;image-rendering:auto">'
+                f"<figcaption>{html.escape(record.target)}<br>{score} {record.status}</figcaption></figure>"
+            )
+        return "".join(cells)
+
+
+def render(
+    network: str | VisionNetwork | nn.Module,
+    targets: TargetsLike,
+    *,
+    steps: int = STEPS,
+    size: Size | None = None,
+    parameterization: Parameterization | None = None,
+    transforms: list[nn.Module] | None = None,
+    penalties: list[Penalty] | None = None,
+    visualizer: FeatureVisualizer | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+    out: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    categories: Sequence[str] = (),
+    accelerator: str = "auto",
+    progress: bool = True,
+) -> Rendering:
+    """Render what units of a network look for.
+
+    >>> import lightning_fv
+    >>> rendering = lightning_fv.render("demo", "logits:pizza+logits:iPod")  # doctest: +SKIP
+    >>> rendering.save("pictures")  # doctest: +SKIP
+
+    Args:
+        network: a name (``demo``), a `VisionNetwork`, or any Module from normalised (B, 3, H, W) to logits, with the mean
+            and std that it wants.
+        targets: see `lightning_fv.targets.parse_targets`; objectives among them.
+        steps: optimizer steps.
+        size, parameterization, transforms, penalties: see `FeatureVisualizer`.
+        visualizer: a whole recipe instead of those four.
+        callbacks: more of them, such as `PeriodicBlur` or `ProgressiveUpscale`.
+        seed: with the target and the step, all that random draws depend on.
+        batch_size: pictures that are rendered together.
+        out: a run folder to make, with logs, checkpoints and all that the command line leaves; none by default.
+        mean, std: of a plain Module's input, per channel, for photos in [0, 1].
+        categories: class names of a plain Module's logits.
+        accelerator: Lightning's; ``auto`` takes a GPU if there is one.
+        progress: whether to show a progress bar.
+
+    Raises:
+        FeatureVisualizationError: a subclass that says what is wrong: network, target, option or folder.
+        KeyboardInterrupt: stopped by Ctrl-C; with ``out``, partial pictures and a checkpoint are there.
+    """
+    if visualizer is not None and (size, parameterization, transforms, penalties) != (None, None, None, None):
+        raise UsageError("give either a visualizer or size, parameterization, transforms and penalties, not both")
+    held = _as_network(network, mean, std, categories)
+    recipe = visualizer or FeatureVisualizer(parameterization, transforms, penalties, size=size)
+    options = {
+        "max_steps": steps,
+        "callbacks": list(callbacks),
+        "accelerator": accelerator,
+        "devices": 1,
+        "enable_progress_bar": progress,
+        "log_every_n_steps": 10,
+    }
+    chosen, jobs = plan(held, targets, recipe, options, seed, batch_size)
+    folder = None if out is None else new_run_folder(Path(out))
+    pictures: list[Tensor] = []
+    records: list[Record] = []
+    for result in render_jobs(held, jobs, recipe, options, seed, folder):
+        records += result.records
+        if result.pictures is not None:
+            pictures.append(result.pictures)
+        if result.signal is not None:
+            if folder is not None:
+                finish_run(folder, records, jobs)
+            raise KeyboardInterrupt(f"stopped by signal {result.signal}")
+    if folder is not None:
+        finish_run(folder, records, jobs)
+    scores = torch.tensor([float("nan") if record.score is None else record.score for record in records])
+    return Rendering(torch.cat(pictures), scores, chosen, records, settings_of(held, recipe, options, seed))
+
+
+def _as_network(
+    network: str | VisionNetwork | nn.Module,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    categories: Sequence[str],
+) -> VisionNetwork:
+    if isinstance(network, nn.Module):
+        if mean is None or std is None:
+            raise UsageError("a plain Module needs the mean and std of its input, such as mean=(0.485, 0.456, 0.406)")
+        return VisionNetwork(network, mean=mean, std=std, categories=categories)
+    if mean is not None or std is not None or categories:
+        raise UsageError("mean, std and categories are for a plain Module; a named network brings its own")
+    return load_network(network) if isinstance(network, str) else network
+
+
+def plan(
+    network: VisionNetwork,
+    targets: TargetsLike,
+    visualizer: FeatureVisualizer,
+    options: dict[str, Any],
+    seed: int,
+    batch_size: int,
+) -> tuple[list[Target], list[Job]]:
+    """Check everything that can be checked before the first step, and cut the targets into jobs.
+
+    Args:
+        network: what to look at.
+        targets: as written.
+        visualizer: the recipe.
+        options: the Trainer's keyword arguments.
+        seed: the run's seed.
+        batch_size: pictures in a job.
+
+    Raises:
+        FeatureVisualizationError: a subclass that says what is wrong.
+    """
+    if options["max_steps"] < 1:
+        raise UsageError(f"trainer.max_steps is the length of a render and must be at least 1, got {options['max_steps']}")
+    for name, neutral in (("max_epochs", (None, -1)), ("max_time", (None,)), ("min_epochs", (None,)), ("min_steps", (None,))):
+        if options.get(name) not in neutral:
+            raise UsageError(f"trainer.{name} is not used: the length of a render is trainer.max_steps alone")
+    if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
+        raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
+    if options.get("devices") not in (1, "1", "auto", None) or options.get("num_nodes") not in (1, None):
+        raise UsageError("this release renders on one device; leave out trainer.devices and trainer.num_nodes")
+    if batch_size < 1:
+        raise UsageError(f"the batch size must be at least 1, got {batch_size}")
+    chosen = resolve_targets(targets, network, visualizer.size_for(network))
+    return chosen, make_jobs(chosen, batch_size, settings_of(network, visualizer, options, seed))
+
+
+def settings_of(
+    network: VisionNetwork, visualizer: FeatureVisualizer, options: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """All that changes a picture beside its target and its batch, as plain values."""
+    trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
+    trainer |= {key: options[key] for key in ("gradient_clip_val", "precision") if options.get(key)}
+    return {
+        "network": network.name,
+        "digest": network.digest(),
+        "seed": seed,
+        "recipe": visualizer.describe(),
+        "callbacks": [describe(callback) for callback in options.get("callbacks") or []],
+        "trainer": trainer,
+    }
+
+
+def render_jobs(
+    network: VisionNetwork,
+    jobs: Sequence[Job],
+    visualizer: FeatureVisualizer,
+    options: dict[str, Any],
+    seed: int,
+    folder: Path | None,
+) -> Iterator[JobResult]:
+    """Render jobs one after another; jobs that are done in the folder are not rendered again.
+
+    After a result with a signal there are no more.
+
+    Args:
+        network: frozen for as long as this runs; afterwards its flags are as before.
+        jobs: from `plan`.
+        visualizer: the recipe; stays as it is.
+        options: the Trainer's keyword arguments.
+        seed: the run's seed.
+        folder: the run folder, or None to leave nothing on disk.
+    """
+    device = network.device
+    try:
+        with network.frozen():
+            for job in jobs:
+                done = job.done(folder) if folder is not None else None
+                if done is not None:
+                    yield JobResult(job, done)
+                    continue
+                result = _render_job(network, job, visualizer, options, seed, folder)
+                yield result
+                if result.signal is not None:
+                    return
+    finally:
+        if network.device != device:
+            network.to(device)
+
+
+def _render_job(
+    network: VisionNetwork,
+    job: Job,
+    visualizer: FeatureVisualizer,
+    options: dict[str, Any],
+    seed: int,
+    folder: Path | None,
+) -> JobResult:
+    bound = visualizer.bind(network, job.targets, seed)
+    callbacks = _callbacks(options, job, folder)
+    trainer = make_trainer(options, callbacks, job, folder)
+    if trainer.logger is not None:
+        trainer.logger.log_hyperparams(
+            {
+                "targets": [target.text for target in job.targets],
+                **settings_of(network, visualizer, options, seed),
+            }
+        )
+    start = time.monotonic()
+    last = latest_checkpoint(job.folder(folder) / "checkpoints") if folder is not None else None
+    trainer.fit(bound, ckpt_path=last, weights_only=True)
+    complete = trainer.global_step >= trainer.max_steps
+    writer = next((c for c in callbacks if isinstance(c, ArtifactWriter)), None)
+    stop = next((c for c in callbacks if isinstance(c, GracefulStop)), None)
+    records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
+    received = stop.received if stop else None
+    # A signal that came in the very last step has not cost anything but the jobs that follow.
+    return JobResult(job, records, bound.pictures().cpu(), received or (None if complete else signal.SIGINT))
+
+
+def _callbacks(options: dict[str, Any], job: Job, folder: Path | None) -> list[pl.Callback]:
+    """The shipped callbacks and the given ones; a given one takes the place of a shipped one of its class."""
+    given = copy.deepcopy(list(options.get("callbacks") or []))
+    shipped: list[pl.Callback] = [GracefulStop()]
+    if options.get("enable_progress_bar") in (None, True) and not any(isinstance(c, ProgressBar) for c in given):
+        shipped.append(RenderProgress())
+    if folder is not None:
+        shipped.append(ArtifactWriter())
+        if options.get("logger") is not False:
+            shipped.append(ImageLogger())
+        if options.get("enable_checkpointing") in (None, True):
+            shipped.append(
+                ModelCheckpoint(
+                    job.folder(folder) / "checkpoints",
+                    filename="{step}",
+                    monitor="step",
+                    mode="max",
+                    save_top_k=2,  # the last may be damaged by what ended the run
+                    train_time_interval=timedelta(seconds=CHECKPOINT_SECONDS),
+                )
+            )
+    return given + [callback for callback in shipped if type(callback) not in {type(other) for other in given}]
+
+
+def make_trainer(options: dict[str, Any], callbacks: list[pl.Callback], job: Job, folder: Path | None) -> pl.Trainer:
+    """The Trainer of a job: the user's options with the callbacks, the job's logger and atomic checkpoints."""
+    from lightning.pytorch.loggers import TensorBoardLogger  # here: it takes a while to import
+
+    chosen = {**options, "callbacks": callbacks, "max_epochs": -1, "devices": 1, "enable_model_summary": False}
+    chosen["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    chosen["enable_checkpointing"] = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    chosen["plugins"] = [*_as_list(options.get("plugins")), AtomicCheckpointIO()]
+    if folder is None:
+        chosen["logger"] = False
+    else:
+        chosen["default_root_dir"] = str(folder)
+        if options.get("logger") in (None, True):
+            chosen["logger"] = TensorBoardLogger(folder, name="jobs", version=job.id)
+    return pl.Trainer(**chosen)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def new_run_folder(folder: Path) -> Path:
+    """Make a folder for a run, or take an empty one.
+
+    Raises:
+        RunFolderError: it holds something already, is no folder, or cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise RunFolderError(f"{folder} is not empty; choose another folder, or go on with a run in it by --resume")
+        (folder / "jobs").mkdir()
+    except FileExistsError:
+        raise RunFolderError(f"{folder} is a file, or another run has just begun there; choose another folder") from None
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
+    return folder
+
+
+def next_version_folder(parent: Path) -> Path:
+    """Make ``parent/version_N`` with the first free N; two runs started together never share one.
+
+    Raises:
+        RunFolderError: it cannot be made.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        taken = [int(f.name[8:]) for f in parent.glob("version_*") if f.name[8:].isdigit()]
+        number = max(taken, default=-1) + 1
+        while True:
+            try:
+                (parent / f"version_{number}").mkdir()
+                break
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {parent}: {error.strerror}; choose a folder with --out") from None
+    return new_run_folder(parent / f"version_{number}")
+
+
+def finish_run(folder: Path, records: Sequence[Record], jobs: Sequence[Job]) -> None:
+    """Write the manifest, the contact sheet and the film of a run.
+
+    Args:
+        folder: the run folder.
+        records: of all targets, in order.
+        jobs: whose frames make the film; of the first four only, so that it stays a film one can look at.
+    """
+    write_manifest(folder / "manifest.jsonl", records)
+    contact_sheet(folder, records, folder / "sheet.png")
+    film([sorted((job.folder(folder) / "frames").glob("*.png")) for job in jobs[:4]], folder / "progress.webp")

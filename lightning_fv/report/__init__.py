@@ -1,0 +1,6 @@
+"""What a run leaves behind, made from files alone: manifest, contact sheet, film strip."""
+
+from lightning_fv.report.manifest import Record, Status, read_manifest, write_manifest
+from lightning_fv.report.sheet import contact_sheet, film
+
+__all__ = ["Record", "Status", "contact_sheet", "film", "read_manifest", "write_manifest"]

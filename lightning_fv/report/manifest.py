@@ -1,0 +1,58 @@
+"""The manifest: one line of JSON per target."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from lightning_fv.files import write_text_atomic
+
+Status: TypeAlias = Literal["done", "dead", "diverged", "partial"]
+
+
+@dataclass
+class Record:
+    """What became of one target.
+
+    Attributes:
+        id: file-safe name, unique in the run.
+        target: the target as one writes it.
+        network: name of the network.
+        status: ``done``; ``dead``, the unit gave nothing and no gradient; ``diverged``, a value became NaN or infinite;
+            ``partial``, stopped before its last step.
+        score: the unit's value on the plain picture, without transforms and penalties; None if it is not finite.
+        image: path of the picture relative to the run folder; None if there is none.
+        size: [height, width] of the picture in pixels.
+        steps: optimizer steps done.
+        seed: the run's seed.
+        seconds: wall time of the target's job over the number of its pictures.
+        scores: further numbers about the picture, by name.
+    """
+
+    id: str
+    target: str
+    network: str
+    status: Status
+    score: float | None
+    image: str | None
+    size: list[int]
+    steps: int
+    seed: int
+    seconds: float
+    scores: dict[str, float | str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line, without the newline."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+def write_manifest(path: Path, records: Sequence[Record]) -> None:
+    """Write records, one line each, whole or not at all."""
+    write_text_atomic(path, "".join(record.to_json() + "\n" for record in records))
+
+
+def read_manifest(path: Path) -> list[Record]:
+    """The records of a manifest file."""
+    return [Record(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]

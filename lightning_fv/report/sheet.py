@@ -1,0 +1,99 @@
+"""The contact sheet and the film of the pictures growing."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from lightning_fv.files import write_atomic
+from lightning_fv.report.manifest import Record
+
+# A sheet of thousands of pictures must still open: thumbnails shrink so that it stays below this side.
+_LARGEST_SIDE = 8000
+_GAP, _LABEL, _FONT = 8, 34, 13
+
+
+def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int = 160) -> None:
+    """Write a labelled sheet of a run's pictures, in manifest order; targets without a picture show their status.
+
+    Args:
+        folder: the run folder that the records' images are relative to.
+        records: one per cell.
+        path: the PNG to write.
+        side: side of a cell's picture in pixels. Small pictures are enlarged without smoothing of what is there.
+    """
+    columns = max(1, math.ceil(math.sqrt(1.5 * len(records))))
+    rows = math.ceil(len(records) / columns)
+    side = max(16, min(side, _LARGEST_SIDE // columns - _GAP, _LARGEST_SIDE // max(1, rows) - _GAP - _LABEL))
+    sheet = Image.new("RGB", (columns * (side + _GAP) + _GAP, rows * (side + _LABEL + _GAP) + _GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
+    for number, record in enumerate(records):
+        left = _GAP + number % columns * (side + _GAP)
+        top = _GAP + number // columns * (side + _LABEL + _GAP)
+        draw.rectangle((left, top, left + side - 1, top + side - 1), fill="#dddddd")
+        if record.image is not None and (folder / record.image).is_file():
+            with Image.open(folder / record.image) as picture:
+                scale = side / max(picture.size)
+                size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+                shown = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+                sheet.paste(shown, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
+        colour = "black" if record.status == "done" else "#c00000"
+        score = record.status if record.status != "done" else _score(record)
+        draw.text((left, top + side + 1), _fit(draw, record.target, font, side), fill=colour, font=font)
+        draw.text((left, top + side + 16), _fit(draw, score, font, side), fill=colour, font=font)
+    write_atomic(path, lambda file: sheet.save(file, "PNG"))
+
+
+def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) -> None:
+    """Write an animated WebP of the pictures growing; the last frame stays longer.
+
+    Args:
+        frames: for each job, its frames in order; the jobs stand below each other, one that has fewer frames waits on
+            its last.
+        path: the file to write.
+        milliseconds: time that a frame is shown.
+    """
+    jobs = [job for job in frames if job]
+    if not jobs:
+        return
+    composed = []
+    for number in range(max(len(job) for job in jobs)):
+        parts = []
+        for job in jobs:
+            with Image.open(job[min(number, len(job) - 1)]) as part:
+                parts.append(part.convert("RGB"))
+        composed.append(_stack(parts))
+    size = max(f.width for f in composed), max(f.height for f in composed)
+    composed = [frame if frame.size == size else frame.resize(size, Image.Resampling.BICUBIC) for frame in composed]
+    durations = [milliseconds] * (len(composed) - 1) + [8 * milliseconds]
+    write_atomic(
+        path,
+        lambda file: composed[0].save(
+            file, "WEBP", save_all=True, append_images=composed[1:], duration=durations, loop=0, quality=85
+        ),
+    )
+
+
+def _stack(parts: Sequence[Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", (max(p.width for p in parts), sum(p.height for p in parts)), "white")
+    top = 0
+    for part in parts:
+        whole.paste(part, (0, top))
+        top += part.height
+    return whole
+
+
+def _score(record: Record) -> str:
+    text = "" if record.score is None else f"{record.score:.4g}"
+    probability = record.scores.get("probability")
+    return f"{text}  p={probability:.2f}" if isinstance(probability, float) else text
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    text = " ".join(text.split())
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while len(text) > 1 and draw.textlength(text + "…", font=font) > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,310 @@
+"""Activation maximization as a LightningModule: the data's way from picture to loss, readable from top to bottom."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from lightning_fv.errors import CheckpointError, TransformError, UsageError
+from lightning_fv.functional import KeyedUniforms, keyed_generator, seed_of
+from lightning_fv.networks import VisionNetwork
+from lightning_fv.objectives import LOGITS, Objective, Penalty
+from lightning_fv.parameterizations import Fourier, Parameterization
+from lightning_fv.targets import Target, stack_objectives
+from lightning_fv.transforms import KeyedTransform, RandomWarp
+
+Size = int | float | tuple[int, int]
+"""A side in pixels (int), a fraction of the network's training size (float), or (height, width) in pixels."""
+
+STAGES = 16
+"""Stages (epochs) in a render, unless the recipe says otherwise."""
+
+
+class Steps:
+    """Stands for a data loader: yields the numbers of a stage's steps. No worker, no sampler, no random draw."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.count))
+
+
+class FeatureVisualizer(pl.LightningModule):
+    """Makes one picture per target by gradient ascent on what the target's unit does.
+
+    Constructed as a recipe, without a network; `bind` gives it one and the targets. A step is one optimizer step, an
+    epoch one stage of the render.
+
+    Args:
+        parameterization: how the pictures are held; Fourier by default.
+        transforms: applied in order before the network; any Module from pictures to pictures, Kornia's augmentations
+            among them. Default: one RandomWarp.
+        penalties: subtracted from the objective.
+        optimizer: makes the optimizer from the parameters.
+        size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
+            (height, width). Default: the network's training size.
+        stage_steps: steps in a stage (epoch). Default: a sixteenth of the render.
+        moments: what becomes of the optimizer's memory when the pictures grow: ``reset`` or ``resample``.
+
+    Example:
+        >>> from lightning_fv import load_network, resolve_targets
+        >>> network = load_network("demo")
+        >>> visualizer = FeatureVisualizer().bind(network, resolve_targets("logits:pizza", network))
+        >>> trainer = pl.Trainer(max_steps=128)
+        >>> trainer.fit(visualizer)  # doctest: +SKIP
+        >>> visualizer.pictures().shape  # doctest: +SKIP
+        torch.Size([1, 3, 64, 64])
+    """
+
+    def __init__(
+        self,
+        parameterization: Parameterization | None = None,
+        transforms: list[nn.Module] | None = None,
+        penalties: list[Penalty] | None = None,
+        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.05),
+        size: Size | None = None,
+        stage_steps: int | None = None,
+        moments: Literal["reset", "resample"] = "reset",
+    ) -> None:
+        super().__init__()
+        if stage_steps is not None and stage_steps < 1:
+            raise UsageError(f"stage_steps must be at least 1, got {stage_steps}")
+        self.parameterization = parameterization if parameterization is not None else Fourier()
+        self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp()])
+        self.penalties = list(penalties or [])
+        self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
+        self.network: VisionNetwork | None = None
+        self.targets: list[Target] = []
+        self.seed = 0
+        self.start_size = (0, 0)
+        """(height, width) of the pictures at step 0, in pixels; set by `bind`."""
+        self.objective_values: Tensor | None = None
+        """Each target's objective at the last step, (B,), before penalties."""
+        self._groups: list[tuple[list[int], Objective]] = []
+        self._layers: frozenset[str] = frozenset()
+        self._uniforms: dict[int, KeyedUniforms] = {}
+
+    # -- what is rendered ------------------------------------------------------------------------------------------
+
+    def bind(self, network: VisionNetwork, targets: Sequence[Target], seed: int = 0) -> "FeatureVisualizer":
+        """A copy of this recipe that renders ``targets`` of ``network``; this one stays as it is.
+
+        Args:
+            network: held outside the module tree: not saved, not trained, not moved between modes.
+            targets: one picture each.
+            seed: with the target and the step, all that the random draws depend on.
+        """
+        bound = copy.deepcopy(self)
+        bound.network, bound.targets, bound.seed = network, list(targets), seed
+        bound.start_size = self.size_for(network)
+        bound._groups = stack_objectives(bound.targets)
+        bound._layers = frozenset(layer for _, objective in bound._groups for layer in objective.layers)
+        keys = [target.key for target in bound.targets]
+        bound._uniforms = {}
+        for number, transform in enumerate(bound.transforms):
+            if isinstance(transform, KeyedTransform):
+                transform.unit = max(network.input_size)
+                bound._uniforms[number] = KeyedUniforms(seed, keys, f"transform {number}", transform.draws)
+        bound._initialize(bound.start_size)
+        return bound
+
+    def size_for(self, network: VisionNetwork) -> tuple[int, int]:
+        """(height, width) in pixels that pictures of a network start with."""
+        return in_pixels(self.asked_size if self.asked_size is not None else 1.0, network.input_size)
+
+    def _initialize(self, size: tuple[int, int]) -> None:
+        generators = [keyed_generator(self.seed, target.key, "start") for target in self.targets]
+        self.parameterization.initialize(size, generators)
+
+    # -- one step --------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
+        step = self.global_step
+        with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
+            images = self.parameterization()
+            seen = self.transform(images, step)
+        values = self.objective(seen, images)
+        total = values
+        for penalty in self.penalties:
+            total = total - penalty({}, images)
+        self.objective_values = values.detach()
+        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("objective", self.objective_values.mean(), batch_size=len(self.targets))
+        # The one minus of the package. A sum, so that a picture's gradient does not depend on its batch-mates.
+        return -total.sum()
+
+    def transform(self, images: Tensor, step: int) -> Tensor:
+        """The pictures as the network shall see them in a step, (B, 3, H', W')."""
+        for number, transform in enumerate(self.transforms):
+            if isinstance(transform, KeyedTransform):
+                images = transform(images, self._uniforms[number].at(step, images.device))
+            else:
+                images = self._foreign(transform, images, seed_of(self.seed, [t.key for t in self.targets], number, step))
+        return images
+
+    def _foreign(self, transform: nn.Module, images: Tensor, seed: int) -> Tensor:
+        """A transform that draws from torch's global generator: under a generator of its own, the same for a job's step."""
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            result = transform(images)
+        name = type(transform).__name__
+        if not isinstance(result, Tensor):
+            raise TransformError(f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)")
+        if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
+            raise TransformError(f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)")
+        if images.requires_grad and not result.requires_grad:
+            raise TransformError(f"no gradient passes the transform {name}; it detaches its input or rounds it")
+        return result
+
+    def objective(self, seen: Tensor, images: Tensor) -> Tensor:
+        """Each target's objective, (B,), for pictures as the network sees them and as they are."""
+        assert self.network is not None
+        activations = self.network.capture(seen, self._layers)
+        if len(self._groups) == 1:
+            return self._groups[0][1](activations, images)
+        values = images.new_zeros(len(self.targets))
+        for rows, objective in self._groups:
+            index = torch.tensor(rows, device=images.device)
+            picked = {layer: activations[layer][index] for layer in objective.layers}
+            values = values.index_put((index,), objective(picked, images[index]))
+        return values
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer(self.parameterization.parameters())
+
+    def train_dataloader(self) -> Steps:
+        return Steps(self.stage_steps or max(1, math.ceil(self.trainer.max_steps / STAGES)))
+
+    # -- around the steps ------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures now, in pixels."""
+        return self.parameterization.size
+
+    @torch.no_grad()
+    def pictures(self) -> Tensor:
+        """The pictures as they are now, (B, 3, H, W) in [0, 1]."""
+        return self.parameterization().detach()
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Carry the pictures to another size, and the optimizer with them.
+
+        The Parameter is replaced, not resized in place: whatever still refers to the last step's graph stays valid.
+        """
+        before = list(self.parameterization.parameters())
+        resample = self.parameterization.resample
+        states = []
+        optimizers = self.trainer.optimizers if self._trainer is not None else []
+        for optimizer in optimizers:
+            state = [optimizer.state.pop(parameter, {}) for parameter in before]
+            if self.moments == "resample":
+                # Second moments of new frequencies start at the mean: a zero there would let the next step explode.
+                state = [
+                    {
+                        k: resample(v, size, float(v.mean()) if k == "exp_avg_sq" else 0.0).contiguous()
+                        if isinstance(v, Tensor) and v.shape == parameter.shape
+                        else v
+                        for k, v in entry.items()
+                    }
+                    for parameter, entry in zip(before, state, strict=True)
+                ]
+            states.append(state)
+        self.parameterization.resize(size)
+        after = list(self.parameterization.parameters())
+        swap = {id(old): new for old, new in zip(before, after, strict=True)}
+        for optimizer, state in zip(optimizers, states, strict=True):
+            for group in optimizer.param_groups:
+                group["params"] = [swap.get(id(parameter), parameter) for parameter in group["params"]]
+            if self.moments == "resample":
+                optimizer.state.update({new: entry for new, entry in zip(after, state, strict=True) if entry})
+
+    def score(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Look at the plain pictures, without transforms and penalties.
+
+        Returns:
+            Each target's objective (B,); whether its unit is dead, (B,): it gives 0 and no gradient; the logits (B, classes) if any target is a class, else None.
+        """
+        assert self.network is not None
+        images = self.pictures().requires_grad_()
+        values = self.objective(images, images)
+        (gradient,) = torch.autograd.grad(values.sum(), images)
+        with torch.no_grad():
+            logits = self.network(images.detach()) if LOGITS in self._layers else None
+        dead = (gradient == 0).flatten(1).all(1) & (values == 0)
+        return values.detach(), dead, logits
+
+    def describe(self) -> dict[str, Any]:
+        """All settings that change a picture, as plain values; goes into job ids and into each PNG."""
+        optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
+        return {
+            "parameterization": describe(self.parameterization),
+            "transforms": [describe(transform) for transform in self.transforms],
+            "penalties": [repr(penalty) for penalty in self.penalties],
+            "optimizer": {"class": type(optimizer).__qualname__, **_plain(optimizer.defaults)},
+            "size": self.asked_size if not isinstance(self.asked_size, tuple) else list(self.asked_size),
+            "moments": self.moments,
+        }
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        assert self.network is not None
+        checkpoint["feature_visualization"] = {
+            "size": list(self.size),
+            "targets": [target.key for target in self.targets],
+            "seed": self.seed,
+            "network": self.network.name,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("feature_visualization")
+        if saved is None:
+            raise CheckpointError("this checkpoint was not made by a FeatureVisualizer")
+        asked = {"targets": [target.key for target in self.targets], "seed": self.seed}
+        for name, value in asked.items():
+            if saved[name] != value:
+                raise CheckpointError(f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings")
+        # The Parameter takes the shape found in the checkpoint, so that loading it stays strict.
+        self._initialize((saved["size"][0], saved["size"][1]))
+
+
+def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels of a size given in any of its ways.
+
+    Args:
+        size: pixels, a fraction, or (height, width).
+        reference: (height, width) that a fraction is of: the network's training size.
+
+    Raises:
+        UsageError: less than a pixel.
+    """
+    if isinstance(size, float):
+        height, width = round(reference[0] * size), round(reference[1] * size)
+    else:
+        height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise UsageError(f"the size {size} is less than one pixel; give pixels (64) or a fraction (0.5)")
+    return height, width
+
+
+def describe(part: object) -> dict[str, Any]:
+    """The class and the plain public attributes of a part of a recipe (a foreign Module's repr tells the rest)."""
+    name = f"{type(part).__module__}.{type(part).__qualname__}"
+    foreign = isinstance(part, nn.Module) and not name.startswith("lightning_fv.")
+    return {"class": name, **_plain(vars(part)), **({"repr": repr(part)} if foreign else {})}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if not k.startswith("_")}
+    return {k: v for k, v in kept.items() if isinstance(v, bool | int | float | str | list) and k != "training"}
