@@ -57,15 +57,14 @@ def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict
     found: dict[str, Tensor] = {}
     hooked = [layer for layer in layers if layer != LOGITS]
     wanted = len(hooked) if LOGITS not in layers else len(hooked) + 1  # never reached: the forward runs to its end
-    modules = dict(network.named_modules())
     handles = []
     stop = _Stop()
     try:
         for layer in hooked:
             name, _, call = layer.partition("#")
-            if name not in modules or not name:
-                raise layer_not_found(name, [n for n in modules if n])
-            handles.append(modules[name].register_forward_hook(_hook(layer, int(call or 0), found, wanted, stop)))
+            handles.append(
+                _module(network, name).register_forward_hook(_hook(layer, int(call or 0), found, wanted, stop))
+            )
         output = network(inputs)
         if LOGITS in layers:
             found[LOGITS] = _tensor(LOGITS, output)
@@ -81,12 +80,21 @@ def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict
     return found
 
 
+def _module(network: nn.Module, name: str) -> nn.Module:
+    try:
+        if name:  # the empty name is the network itself, whose output is called logits
+            return network.get_submodule(name)
+    except AttributeError:
+        pass
+    raise layer_not_found(name, [known for known, _ in network.named_modules() if known])
+
+
 def _hook(
     layer: str, call: int, found: dict[str, Tensor], wanted: int, stop: _Stop
 ) -> Callable[[nn.Module, Any, Any], None]:
     runs = 0
 
-    def hook(module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
         nonlocal runs
         runs += 1
         if runs == call + 1:
@@ -123,7 +131,7 @@ def probe(network: nn.Module, inputs: Tensor) -> list[LayerInfo]:
     modules = {name: module for name, module in network.named_modules() if name}
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
             calls[name] += 1
             shapes.setdefault(name, tuple(output.shape) if isinstance(output, Tensor) else None)
 

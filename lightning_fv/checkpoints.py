@@ -52,5 +52,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         warnings.warn(f"{found[step]} cannot be read ({reason}); going back to the one before", stacklevel=2)
     if found:
-        raise CheckpointError(f"none of the checkpoints in {folder} can be read; delete the folder to start that job anew")
+        raise CheckpointError(
+            f"none of the checkpoints in {folder} can be read; delete the folder to start that job anew"
+        )
     return None

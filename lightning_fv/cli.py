@@ -1,6 +1,5 @@
 """The command line: LightningCLI with targets, network and output folder, and one clear line for every mistake."""
 
-import logging
 import signal
 import sys
 import time
@@ -32,7 +31,7 @@ _NEUTRAL_TRAINER = {
 
 
 class _Parser(LightningArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One line instead of the usage of a hundred options."""
         raise UsageError(" ".join(message.split()) + " (see --help)")
 
@@ -58,11 +57,19 @@ class FitCLI(LightningCLI):
             help="what to draw: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
             "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4); several joined by + or as a YAML list",
         )
-        parser.add_argument("--network", type=str, default="demo", help="the network to look at: demo, the embedded one")
-        parser.add_argument("--out", type=str | None, default=None, help="the run folder; default: lightning_logs/version_N")
+        parser.add_argument(
+            "--network", type=str, default="demo", help="the network to look at: demo, the embedded one"
+        )
+        parser.add_argument(
+            "--out", type=str | None, default=None, help="the run folder; default: lightning_logs/version_N"
+        )
         parser.add_argument("--resume", action="store_true", help="go on with the run in the folder given by --out")
-        parser.add_argument("--seed", type=int, default=0, help="all random draws are a function of it, the target and the step")
-        parser.add_argument("--batch_size", "--batch-size", type=int, default=16, help="pictures that are rendered together")
+        parser.add_argument(
+            "--seed", type=int, default=0, help="all random draws are a function of it, the target and the step"
+        )
+        parser.add_argument(
+            "--batch_size", "--batch-size", type=int, default=16, help="pictures that are rendered together"
+        )
 
     def instantiate_classes(self) -> None:
         """Only the recipe: the Trainer is made per job."""
@@ -75,7 +82,6 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0 done; 1 a target is not done; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
-    _quiet()
     try:
         return _fit(list(sys.argv[1:] if args is None else args))
     except FeatureVisualizationError as error:
@@ -95,16 +101,10 @@ def console() -> None:
 
 def _fit(args: list[str]) -> int:
     args, resumed = _resume_args(_recipe_args(args))
-    cli = FitCLI(
-        FeatureVisualizer,
-        args=args,
-        run=False,
-        subclass_mode_model=False,
-        save_config_callback=None,
-        seed_everything_default=False,
-        parser_kwargs={"default_config_files": [str(RECIPES / "default.yaml")]},
-        trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
-    )
+    with warnings.catch_warnings():
+        # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
+        warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+        cli = _parse(args)
     if resumed is not None:
         _refuse_differences(cli, resumed)
     config = cli.config_init
@@ -148,6 +148,19 @@ def _fit(args: list[str]) -> int:
     return 128 + received if received is not None else _exit_code(records)
 
 
+def _parse(args: list[str]) -> FitCLI:
+    return FitCLI(
+        FeatureVisualizer,
+        args=args,
+        run=False,
+        subclass_mode_model=False,
+        save_config_callback=None,
+        seed_everything_default=False,
+        parser_kwargs={"default_config_files": [str(RECIPES / "default.yaml")]},
+        trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
+    )
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that ``--config`` takes beside files."""
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
@@ -185,7 +198,9 @@ def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:
         raise UsageError("--resume needs the run's folder: add --out FOLDER")
     config = Path(out[-1]) / "config.yaml"
     if not config.is_file():
-        raise RunFolderError(f"nothing to resume in {out[-1]}: it holds no config.yaml; leave out --resume to start a run")
+        raise RunFolderError(
+            f"nothing to resume in {out[-1]}: it holds no config.yaml; leave out --resume to start a run"
+        )
     return ["--config", str(config), *args], Path(out[-1])
 
 
@@ -199,7 +214,9 @@ def _refuse_differences(cli: FitCLI, folder: Path) -> None:
     ]
     if rows:
         lines = "\n".join(rows)
-        raise RunFolderError(f"{folder} was begun with other settings; leave them out, or choose another folder\n{lines}")
+        raise RunFolderError(
+            f"{folder} was begun with other settings; leave them out, or choose another folder\n{lines}"
+        )
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -220,7 +237,9 @@ def _check_free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"--out {folder} is a file; choose a folder")
     if folder.is_dir() and any(folder.iterdir()):
-        raise RunFolderError(f"--out {folder} is not empty; choose another folder, or go on with a run in it by --resume")
+        raise RunFolderError(
+            f"--out {folder} is not empty; choose another folder, or go on with a run in it by --resume"
+        )
 
 
 def _exit_code(records: Sequence[Any]) -> int:
@@ -234,14 +253,3 @@ def _report(folder: Path, records: Sequence[Any], seconds: float) -> None:
     print(f"pictures       {folder / 'images'}")
     print(f"contact sheet  {folder / 'sheet.png'}")
     print(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")
-
-
-def _quiet() -> None:
-    """Silence what Lightning says to people who train."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")

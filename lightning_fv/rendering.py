@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
-import io
+import html
+import logging
 import signal
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,9 +23,10 @@ from torch import Tensor, nn
 
 from lightning_fv.assessment import assess
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
-from lightning_fv.callbacks.artifacts import write_picture
 from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from lightning_fv.encoding import encode_png, write_picture
 from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.functional import to_uint8
 from lightning_fv.jobs import Job, make_jobs
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.report import Record, contact_sheet, film, write_manifest
@@ -95,21 +99,15 @@ class Rendering:
         return folder
 
     def _repr_html_(self) -> str:
-        import html
-
+        """The pictures with their targets and scores, for a notebook."""
         cells = []
         for record, picture in zip(self.records, self.images, strict=True):
-            file = io.BytesIO()
-            from lightning_fv.callbacks.artifacts import _image
-            from lightning_fv.functional import to_uint8
-
-            _image(to_uint8(picture.nan_to_num(0.5))).save(file, "PNG")
-            source = base64.b64encode(file.getvalue()).decode()
-            score = "" if record.score is None else f"{record.score:.4g}"
+            source = base64.b64encode(encode_png(to_uint8(picture.nan_to_num(0.5)))).decode()
+            score = record.status if record.score is None else f"{record.score:.4g}"
             cells.append(
                 '<figure style="display:inline-block;margin:4px;text-align:center">'
-                f'<img src="data:image/png;base64,{source}" style="width:160px;image-rendering:auto">'
-                f"<figcaption>{html.escape(record.target)}<br>{score} {record.status}</figcaption></figure>"
+                f'<img src="data:image/png;base64,{source}" style="width:160px">'
+                f"<figcaption>{html.escape(record.target)}<br>{score}</figcaption></figure>"
             )
         return "".join(cells)
 
@@ -227,8 +225,15 @@ def plan(
         FeatureVisualizationError: a subclass that says what is wrong.
     """
     if options["max_steps"] < 1:
-        raise UsageError(f"trainer.max_steps is the length of a render and must be at least 1, got {options['max_steps']}")
-    for name, neutral in (("max_epochs", (None, -1)), ("max_time", (None,)), ("min_epochs", (None,)), ("min_steps", (None,))):
+        raise UsageError(
+            f"trainer.max_steps is the length of a render and must be at least 1, got {options['max_steps']}"
+        )
+    for name, neutral in (
+        ("max_epochs", (None, -1)),
+        ("max_time", (None,)),
+        ("min_epochs", (None,)),
+        ("min_steps", (None,)),
+    ):
         if options.get(name) not in neutral:
             raise UsageError(f"trainer.{name} is not used: the length of a render is trainer.max_steps alone")
     if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
@@ -295,6 +300,40 @@ def render_jobs(
 
 
 def _render_job(
+    network: VisionNetwork,
+    job: Job,
+    visualizer: FeatureVisualizer,
+    options: dict[str, Any],
+    seed: int,
+    folder: Path | None,
+) -> JobResult:
+    with _quiet_lightning():
+        return _fit_job(network, job, visualizer, options, seed, folder)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence what Lightning says to people who train: it does not hold for pictures, and comes once per job."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            for message in (
+                ".*does not have many workers.*",  # the loader yields step numbers
+                ".*smaller than the logging interval.*",  # a stage is short
+                ".*Checkpoint directory .* exists and is not empty.*",  # a resumed job's is not
+                ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 under torch 2.14 and newer
+            ):
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _fit_job(
     network: VisionNetwork,
     job: Job,
     visualizer: FeatureVisualizer,
@@ -383,7 +422,9 @@ def new_run_folder(folder: Path) -> Path:
             raise RunFolderError(f"{folder} is not empty; choose another folder, or go on with a run in it by --resume")
         (folder / "jobs").mkdir()
     except FileExistsError:
-        raise RunFolderError(f"{folder} is a file, or another run has just begun there; choose another folder") from None
+        raise RunFolderError(
+            f"{folder} is a file, or another run has just begun there; choose another folder"
+        ) from None
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
     return folder
@@ -420,4 +461,4 @@ def finish_run(folder: Path, records: Sequence[Record], jobs: Sequence[Job]) -> 
     """
     write_manifest(folder / "manifest.jsonl", records)
     contact_sheet(folder, records, folder / "sheet.png")
-    film([sorted((job.folder(folder) / "frames").glob("*.png")) for job in jobs[:4]], folder / "progress.webp")
+    film([sorted((job.folder(folder) / "frames").glob("*.jpg")) for job in jobs[:4]], folder / "progress.webp")

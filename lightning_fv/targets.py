@@ -158,7 +158,9 @@ def _resolve(spec: _Spec, infos: Mapping[str, LayerInfo], categories: Sequence[s
             raise TargetError(f"{spec.text!r} names no class; write probability:CLASS or probability:INDEX")
         return [Target("layer", layer, None, Layer(layer))]
     if len(shape) not in (2, 4):
-        raise CaptureError(f"layer {layer!r} gives {shape}; units need (batch, channels) or (batch, channels, height, width)")
+        raise CaptureError(
+            f"layer {layer!r} gives {shape}; units need (batch, channels) or (batch, channels, height, width)"
+        )
     names = categories if layer == LOGITS and len(categories) == shape[1] else ()
     units = _units(spec, shape[1], names)
     if spec.position is not None:
@@ -166,7 +168,9 @@ def _resolve(spec: _Spec, infos: Mapping[str, LayerInfo], categories: Sequence[s
             raise TargetError(f"{spec.text!r}: layer {layer!r} gives {shape}, which has no places; leave out @Y,X")
         y, x = spec.position
         if y >= shape[2] or x >= shape[3]:
-            raise TargetError(f"{spec.text!r}: the map of {layer} has rows 0 to {shape[2] - 1} and columns 0 to {shape[3] - 1}")
+            raise TargetError(
+                f"{spec.text!r}: the map of {layer} has rows 0 to {shape[2] - 1} and columns 0 to {shape[3] - 1}"
+            )
         return [Target("neuron", layer, unit, Neuron(layer, unit, y, x), spec.position) for unit in units]
     made: list[Target] = []
     for unit in units:
@@ -226,7 +230,9 @@ def _named(spec: _Spec, text: str, names: Sequence[str]) -> int | None:
         if len(found) == 1:
             return found[0]
         if found:
-            raise TargetError(f"{spec.text!r}: {len(found)} classes are called {text!r}; give an index: {', '.join(map(str, found))}")
+            raise TargetError(
+                f"{spec.text!r}: {len(found)} classes are called {text!r}; give an index: {', '.join(map(str, found))}"
+            )
     return None
 
 
@@ -234,7 +240,11 @@ def _no_unit(spec: _Spec, part: str, count: int, names: Sequence[str]) -> Target
     if re.fullmatch(r"-\d+", part) or not names:
         return TargetError(f"{spec.text!r}: {spec.layer} has units 0 to {count - 1}")
     near = nearest(part, names)
-    hint = f"did you mean {', '.join(f'{name} ({list(names).index(name)})' for name in near)}?" if near else f"it has {count} classes, such as {', '.join(names[:8])}"
+    hint = (
+        f"did you mean {', '.join(f'{name} ({list(names).index(name)})' for name in near)}?"
+        if near
+        else f"it has {count} classes, such as {', '.join(names[:8])}"
+    )
     return TargetError(f"{spec.text!r}: no class {part!r}; {hint}")
 
 

@@ -70,7 +70,7 @@ class FeatureVisualizer(pl.LightningModule):
         parameterization: Parameterization | None = None,
         transforms: list[nn.Module] | None = None,
         penalties: list[Penalty] | None = None,
-        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.05),
+        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.05, fused=True),
         size: Size | None = None,
         stage_steps: int | None = None,
         moments: Literal["reset", "resample"] = "reset",
@@ -127,7 +127,7 @@ class FeatureVisualizer(pl.LightningModule):
 
     # -- one step --------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.global_step
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()
@@ -148,7 +148,9 @@ class FeatureVisualizer(pl.LightningModule):
             if isinstance(transform, KeyedTransform):
                 images = transform(images, self._uniforms[number].at(step, images.device))
             else:
-                images = self._foreign(transform, images, seed_of(self.seed, [t.key for t in self.targets], number, step))
+                images = self._foreign(
+                    transform, images, seed_of(self.seed, [t.key for t in self.targets], number, step)
+                )
         return images
 
     def _foreign(self, transform: nn.Module, images: Tensor, seed: int) -> Tensor:
@@ -159,9 +161,13 @@ class FeatureVisualizer(pl.LightningModule):
             result = transform(images)
         name = type(transform).__name__
         if not isinstance(result, Tensor):
-            raise TransformError(f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)")
+            raise TransformError(
+                f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)"
+            )
         if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
-            raise TransformError(f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)")
+            raise TransformError(
+                f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)"
+            )
         if images.requires_grad and not result.requires_grad:
             raise TransformError(f"no gradient passes the transform {name}; it detaches its input or rounds it")
         return result
@@ -195,7 +201,8 @@ class FeatureVisualizer(pl.LightningModule):
     @torch.no_grad()
     def pictures(self) -> Tensor:
         """The pictures as they are now, (B, 3, H, W) in [0, 1]."""
-        return self.parameterization().detach()
+        pictures: Tensor = self.parameterization().detach()
+        return pictures
 
     def resize(self, size: tuple[int, int]) -> None:
         """Carry the pictures to another size, and the optimizer with them.
@@ -233,7 +240,8 @@ class FeatureVisualizer(pl.LightningModule):
         """Look at the plain pictures, without transforms and penalties.
 
         Returns:
-            Each target's objective (B,); whether its unit is dead, (B,): it gives 0 and no gradient; the logits (B, classes) if any target is a class, else None.
+            Each target's objective (B,); whether its unit is dead, (B,): it gives 0 and no gradient; the logits
+            (B, classes) if any target is a class, else None.
         """
         assert self.network is not None
         images = self.pictures().requires_grad_()
@@ -274,7 +282,9 @@ class FeatureVisualizer(pl.LightningModule):
         asked = {"targets": [target.key for target in self.targets], "seed": self.seed}
         for name, value in asked.items():
             if saved[name] != value:
-                raise CheckpointError(f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings")
+                raise CheckpointError(
+                    f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings"
+                )
         # The Parameter takes the shape found in the checkpoint, so that loading it stays strict.
         self._initialize((saved["size"][0], saved["size"][1]))
 

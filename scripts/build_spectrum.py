@@ -24,7 +24,9 @@ def photos(data: Path) -> Iterator[Tensor]:
         with tarfile.open(data) as tar:
             files = [io.BytesIO(f.read()) for m in tar if m.isfile() and (f := tar.extractfile(m))]
     else:
-        files = [io.BytesIO(f.read_bytes()) for f in sorted(data.rglob("*")) if f.suffix.lower() in (".jpeg", ".jpg", ".png")]
+        files = [
+            io.BytesIO(f.read_bytes()) for f in sorted(data.rglob("*")) if f.suffix.lower() in (".jpeg", ".jpg", ".png")
+        ]
     for file in files:
         with Image.open(file) as photo:
             yield torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1).double() / 255
@@ -59,7 +61,9 @@ def main() -> None:
     print("matrix / its largest column norm:")
     for row in matrix / matrix.norm(dim=0).max():
         print("   ", [round(float(v), 4) for v in row])
-    print(f"spectrum: magnitude ~ 1 / f^{-np.mean(slopes):.2f} (standard deviation {np.std(slopes):.2f} over {len(slopes)} photos)")
+    print(
+        f"spectrum: magnitude ~ 1 / f^{-np.mean(slopes):.2f} (standard deviation {np.std(slopes):.2f} over {len(slopes)} photos)"
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -53,7 +54,9 @@ def read_photos(data: Path, split: str) -> tuple[Tensor, Tensor]:
     for wnid, name, file in _files(data, split):
         if wnid in index:
             with Image.open(file) as photo:
-                pixels = np.array(photo.convert("RGB").resize((64, 64)) if photo.size != (64, 64) else photo.convert("RGB"))
+                pixels = np.array(
+                    photo.convert("RGB").resize((64, 64)) if photo.size != (64, 64) else photo.convert("RGB")
+                )
             photos[index[wnid], name] = torch.from_numpy(pixels).permute(2, 0, 1)
     missing = sorted(set(range(len(index))) - {label for label, _ in photos})
     if missing:
@@ -107,7 +110,10 @@ class Batches:
         shift_x, shift_y = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
         flip = uniform(-1, 1).sign()
         angle = uniform(-0.15, 0.15)
-        rows = [width * angle.cos() * flip, -height * angle.sin(), shift_x], [width * angle.sin() * flip, height * angle.cos(), shift_y]
+        rows = (
+            [width * angle.cos() * flip, -height * angle.sin(), shift_x],
+            [width * angle.sin() * flip, height * angle.cos(), shift_y],
+        )
         theta = torch.stack([torch.stack(row, -1) for row in rows], -2)
         grid = F.affine_grid(theta, [len(x), 3, side, side], align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
@@ -119,6 +125,9 @@ class Batches:
 
 
 class Classifier(pl.LightningModule):
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, variant: str, epochs: int, steps: int, rate: float) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -144,10 +153,10 @@ class Classifier(pl.LightningModule):
         photos, labels = batch
         self.log("top1", (self(photos).argmax(1) == labels).float().mean(), prog_bar=True, batch_size=len(labels))
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> Any:
         decayed = [p for p in self.parameters() if p.ndim > 1]
         rest = [p for p in self.parameters() if p.ndim == 1]
-        groups = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
         optimizer = torch.optim.SGD(groups, lr=self.rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=self.steps, pct_start=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -218,7 +227,9 @@ def main() -> None:
     file = args.out / f"{args.variant}.safetensors"
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in network.state_dict().items()}
     save_file(half, file, metadata)
-    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, top-1 {top1:.1%} on {len(labels)} photos not trained on, {metadata['minutes']} minutes")
+    print(
+        f"{file}: {file.stat().st_size / 1e6:.2f} MB, top-1 {top1:.1%} on {len(labels)} photos not trained on, {metadata['minutes']} minutes"
+    )
 
 
 if __name__ == "__main__":

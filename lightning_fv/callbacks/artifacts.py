@@ -1,27 +1,19 @@
 """Pictures as files."""
 
-import json
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from lightning_fv.assessment import assess
 from lightning_fv.callbacks.background import Background
+from lightning_fv.encoding import encode_jpeg, write_picture
 from lightning_fv.files import write_atomic
 from lightning_fv.functional import resize_images, to_uint8
 from lightning_fv.report import Record, write_manifest
-from lightning_fv.version import __version__
 from lightning_fv.visualizer import FeatureVisualizer
-
-CHUNK = "lightning_fv"
-"""Keyword of the PNG text chunk: JSON of the picture's record, recipe and versions."""
 
 
 class ArtifactWriter(pl.Callback):
@@ -32,7 +24,7 @@ class ArtifactWriter(pl.Callback):
 
     Args:
         folder: the run folder; by default the trainer's ``default_root_dir``.
-        frame_side: longer side of a picture in the film, in pixels.
+        frame_side: longer side of a picture in the film at most, in pixels.
         frame_pictures: pictures in the film at most.
     """
 
@@ -89,12 +81,12 @@ class ArtifactWriter(pl.Callback):
         from torchvision.utils import make_grid  # here: torchvision takes a second to import
 
         height, width = shown.shape[-2:]
-        scale = self.frame_side / max(height, width)
+        scale = min(1.0, self.frame_side / max(height, width))
         shown = resize_images(shown, (max(1, round(height * scale)), max(1, round(width * scale))))
         columns = max(1, round(len(shown) ** 0.5 + 0.49))
         pixels = to_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
-        path = self._job(trainer) / "frames" / f"{trainer.global_step:08d}.png"
-        self._background.submit(lambda: write_atomic(path, lambda file: _image(pixels).save(file, "PNG")))
+        path = self._job(trainer) / "frames" / f"{trainer.global_step:08d}.jpg"
+        self._background.submit(lambda: write_atomic(path, lambda file: file.write(encode_jpeg(pixels)), durable=False))
 
     def _run(self, trainer: pl.Trainer) -> Path:
         return Path(self.folder or trainer.default_root_dir)
@@ -106,27 +98,3 @@ class ArtifactWriter(pl.Callback):
         if self._background is not None:
             self._background.close()
             self._background = None
-
-
-def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any]) -> None:
-    """Write a picture as PNG with where it came from, whole or not at all.
-
-    Args:
-        path: the file.
-        picture: (3, H, W) in [0, 1].
-        record: its record.
-        recipe: plain values that describe how it was made.
-
-    Raises:
-        ValueError: the picture holds NaN or infinite values.
-    """
-    versions = {"lightning_fv": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    info = PngInfo()
-    text = json.dumps({"record": json.loads(record.to_json()), "recipe": recipe, "versions": versions}, ensure_ascii=True)
-    info.add_text(CHUNK, text)
-    image = _image(to_uint8(picture))
-    write_atomic(path, lambda file: image.save(file, "PNG", pnginfo=info))
-
-
-def _image(pixels: Tensor) -> Image.Image:
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

@@ -1,5 +1,6 @@
 """One thread that writes while the render goes on."""
 
+import contextlib
 import queue
 import threading
 import warnings
@@ -27,10 +28,8 @@ class Background:
         """Hand over a job; waits for room if it must be done, else drops it when there is none."""
         if self.failed:
             return
-        try:
+        with contextlib.suppress(queue.Full):
             self._jobs.put(job, block=must)
-        except queue.Full:
-            pass
 
     def close(self) -> None:
         """Wait until all that was handed over is done."""

@@ -41,7 +41,7 @@ class GracefulStop(pl.Callback):
             signal.signal(number, handler)
         self._before = {}
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             os._exit(128 + number)  # every file is written atomically: there is nothing to tidy
         self.received = number

@@ -30,7 +30,7 @@ def spectrum_weights(height: int, width: int, decay: float = 1.0, dtype: torch.d
     Returns:
         (height, width // 2 + 1): ``max(f, 1) ** -decay``, f in cycles per longer side.
     """
-    weights = frequencies(height, width, dtype).clamp_min(1.0) ** -decay
+    weights: Tensor = frequencies(height, width, dtype).clamp_min(1.0).pow(-decay)
     if height % 2 == 0 and height > 1:
         weights[height // 2] = 0
     if width % 2 == 0 and width > 1:
@@ -43,15 +43,16 @@ def spectrum_to_image(coefficients: Tensor, weights: Tensor, width: int) -> Tens
 
     Args:
         coefficients: (..., H, width // 2 + 1, 2), real and imaginary parts.
-        weights: (H, width // 2 + 1).
+        weights: (H, width // 2 + 1), or the same for each part, (H, width // 2 + 1, 2), which is quicker.
         width: width of the picture (a half spectrum does not tell odd from even).
 
     Returns:
         (..., H, width). The transform is unnormalised (``norm="forward"``): the amplitude of a wave does not depend on
         the size of the picture.
     """
-    spectrum = torch.view_as_complex(coefficients * weights[..., None])
-    return torch.fft.irfft2(spectrum, s=(coefficients.shape[-3], width), norm="forward")
+    spectrum = torch.view_as_complex(coefficients * (weights[..., None] if weights.ndim == 2 else weights))
+    image: Tensor = torch.fft.irfft2(spectrum, s=(coefficients.shape[-3], width), norm="forward")
+    return image
 
 
 def resize_spectrum(coefficients: Tensor, width: int, size: tuple[int, int], fill: float = 0.0) -> Tensor:

@@ -95,7 +95,7 @@ class VisionNetwork:
         plain = [p for p, _ in parameters if p.ndim == 4 and p.is_contiguous()]
         try:
             self.module.eval().requires_grad_(False)
-            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.module.to(memory_format=torch.channels_last)
             yield self
         finally:
             for parameter in plain:

@@ -31,7 +31,9 @@ class DemoNet(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, WIDTHS[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True)
+            nn.Conv2d(3, WIDTHS[0], 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(WIDTHS[0]),
+            nn.ReLU(inplace=True),
         )
         self.layer1 = _stage(WIDTHS[0], WIDTHS[0], stride=1)
         self.layer2 = _stage(WIDTHS[0], WIDTHS[1], stride=2)
@@ -70,7 +72,7 @@ def load_demo(weights: str | Path | None = "default") -> VisionNetwork:
         if weights is not None:
             module.load_state_dict(state, strict=True)
         return VisionNetwork(
-            module.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last),
             mean=json.loads(metadata["mean"]),
             std=json.loads(metadata["std"]),
             input_size=tuple(json.loads(metadata["input_size"])),
@@ -79,4 +81,6 @@ def load_demo(weights: str | Path | None = "default") -> VisionNetwork:
         )
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()
-        raise CheckpointError(f"{file} does not hold a demo network of scripts/train_demo.py: {' '.join(reason[:2])}") from None
+        raise CheckpointError(
+            f"{file} does not hold a demo network of scripts/train_demo.py: {' '.join(reason[:2])}"
+        ) from None

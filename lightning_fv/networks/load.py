@@ -24,7 +24,9 @@ def load_network(name: str, weights: str | Path | None = "default") -> VisionNet
     """
     if name != "demo":
         near = nearest(name, NAMES)
-        raise NetworkError(f"no network {name!r}; {f'did you mean {near[0]}?' if near else f'known: {chr(44).join(NAMES)}'}")
+        raise NetworkError(
+            f"no network {name!r}; {f'did you mean {near[0]}?' if near else f'known: {chr(44).join(NAMES)}'}"
+        )
     from lightning_fv.networks.demo import load_demo  # here: torchvision takes a second to import
 
     network = load_demo(weights)

@@ -36,5 +36,7 @@ def read_safetensors(path: Path, sha256: str | None = None) -> tuple[dict[str, T
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise CheckpointError(f"{path} ({path.stat().st_size} bytes) is not a whole safetensors file: {error}") from None
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size} bytes) is not a whole safetensors file: {error}"
+        ) from None
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata

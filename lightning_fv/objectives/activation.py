@@ -1,5 +1,6 @@
 """Objectives that read one layer: neuron, channel, layer, logit, probability."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,7 @@ class Channel(Objective):
     def layers(self) -> frozenset[str]:
         return frozenset((self.layer,))
 
-    def __call__(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         picked = _pick(activations[self.layer], self.unit)
         return picked.reshape(len(picked), -1).mean(1)  # of a (B, C) output, each unit is its own mean
 
@@ -50,7 +51,7 @@ class Neuron(Objective):
     def layers(self) -> frozenset[str]:
         return frozenset((self.layer,))
 
-    def __call__(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         return _pick(activations[self.layer], self.unit)[:, self.y, self.x].float()
 
     def __repr__(self) -> str:
@@ -71,7 +72,7 @@ class Layer(Objective):
     def layers(self) -> frozenset[str]:
         return frozenset((self.layer,))
 
-    def __call__(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         return activations[self.layer].flatten(1).float().square().mean(1)
 
     def __repr__(self) -> str:
@@ -104,7 +105,7 @@ class Probability(Channel):
     def __init__(self, unit: Unit) -> None:
         super().__init__(LOGITS, unit)
 
-    def __call__(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         return _pick(activations[LOGITS].float().softmax(1), self.unit)
 
     def __repr__(self) -> str:
@@ -116,5 +117,11 @@ def _pick(activation: Tensor, unit: int | tuple[int, ...]) -> Tensor:
         return activation[:, unit].float()
     if len(unit) != len(activation):
         raise ValueError(f"{len(unit)} units for a batch of {len(activation)} pictures")
-    rows = torch.arange(len(unit), device=activation.device)
-    return activation[rows, torch.tensor(unit, device=activation.device)].float()
+    rows, units = _index(unit, activation.device)
+    return activation[rows, units].float()
+
+
+@functools.lru_cache(maxsize=64)
+def _index(unit: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows and units as tensors; made once, since a step asks for the same again and again."""
+    return torch.arange(len(unit), device=device), torch.tensor(unit, device=device)

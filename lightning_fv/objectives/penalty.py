@@ -20,7 +20,7 @@ class Penalty(Objective):
     def layers(self) -> frozenset[str]:
         return frozenset()
 
-    def __call__(self, activations: Activations, images: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         return self.weight * self.measure(images)
 
     def measure(self, images: Tensor) -> Tensor:

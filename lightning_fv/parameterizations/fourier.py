@@ -49,7 +49,7 @@ class Fourier(Parameterization):
     def encode(self, images: Tensor) -> Tensor:
         logits = decorrelate(images.logit()) if self.decorrelate else images.logit()
         spectrum = torch.view_as_real(torch.fft.rfft2(logits, norm="forward"))
-        weights = self._weights((images.shape[-2], images.shape[-1]), images.device)[..., None]
+        weights = self._weights((images.shape[-2], images.shape[-1]), images.device)
         return torch.where(weights > 0, spectrum / weights, 0.0)
 
     def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
@@ -60,7 +60,8 @@ class Fourier(Parameterization):
         self.values.mul_(blur_transfer(*self.size, sigma).to(self.values.device)[..., None])
 
     def _weights(self, size: tuple[int, int], device: torch.device) -> Tensor:
-        return GAIN * spectrum_weights(*size, self.decay).to(device)
+        weights = GAIN * spectrum_weights(*size, self.decay)
+        return weights[..., None].expand(-1, -1, 2).contiguous().to(device)
 
     def _take(self, values: Tensor, size: tuple[int, int]) -> None:
         super()._take(values, size)

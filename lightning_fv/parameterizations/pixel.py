@@ -28,7 +28,7 @@ class Pixel(Parameterization):
     def encode(self, images: Tensor) -> Tensor:
         return decorrelate(images.logit()) if self.decorrelate else images.logit()
 
-    def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:  # noqa: ARG002
+    def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
         return resize_images(values, size)
 
     @torch.no_grad()

@@ -64,6 +64,8 @@ def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) 
             with Image.open(job[min(number, len(job) - 1)]) as part:
                 parts.append(part.convert("RGB"))
         composed.append(_stack(parts))
+    enlarge = max(1, 512 // max(composed[-1].size))  # frames of small pictures would be stamps
+    composed = [f.resize((f.width * enlarge, f.height * enlarge), Image.Resampling.BICUBIC) for f in composed]
     size = max(f.width for f in composed), max(f.height for f in composed)
     composed = [frame if frame.size == size else frame.resize(size, Image.Resampling.BICUBIC) for frame in composed]
     durations = [milliseconds] * (len(composed) - 1) + [8 * milliseconds]
