@@ -1,5 +1,6 @@
 """The command line: LightningCLI with targets, network and output folder, and one clear line for every mistake."""
 
+import re
 import signal
 import sys
 import time
@@ -11,6 +12,10 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+# Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
+import lightning_fv.callbacks
+import lightning_fv.objectives
+import lightning_fv.parameterizations  # noqa: F401
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError, nearest
 from lightning_fv.files import write_text_atomic
 from lightning_fv.visualizer import FeatureVisualizer
@@ -22,7 +27,7 @@ DEFAULT_TARGETS = [
     for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
 ]
 # Settings that say where and how a run is computed, not what comes out.
-_NEUTRAL = {"out", "resume", "config", "seed_everything"}
+_NEUTRAL = {"out", "resume", "config", "seed_everything", "checkpoint_seconds"}
 _NEUTRAL_TRAINER = {
     "accelerator", "devices", "num_nodes", "strategy", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
@@ -33,7 +38,7 @@ _NEUTRAL_TRAINER = {
 class _Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One line instead of the usage of a hundred options."""
-        raise UsageError(" ".join(message.split()) + " (see --help)")
+        raise UsageError(_condense(message))
 
 
 class FitCLI(LightningCLI):
@@ -71,9 +76,22 @@ class FitCLI(LightningCLI):
             "--batch_size", "--batch-size", type=int, default=16, help="pictures that are rendered together"
         )
 
+        parser.add_argument(
+            "--checkpoint_seconds",
+            "--checkpoint-seconds",
+            type=float,
+            default=5.0,
+            help="time between checkpoints: what a kill costs at most",
+        )
+
     def instantiate_classes(self) -> None:
         """Only the recipe: the Trainer is made per job."""
-        self.config_init = self.parser.instantiate_classes(self.config)
+        try:
+            self.config_init = self.parser.instantiate_classes(self.config)
+        except FeatureVisualizationError:
+            raise
+        except Exception as error:  # whatever a class of the user's own raises for its arguments
+            raise UsageError(_condense(str(error))) from error
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -109,11 +127,9 @@ def _fit(args: list[str]) -> int:
         _refuse_differences(cli, resumed)
     config = cli.config_init
     options = dict(config.trainer)
-    if options.pop("max_epochs") != -1:
-        raise UsageError("trainer.max_epochs is not used: the length of a render is trainer.max_steps alone")
 
     from lightning_fv.networks import load_network  # from here on work begins
-    from lightning_fv.rendering import finish_run, new_run_folder, next_version_folder, plan, render_jobs
+    from lightning_fv.rendering import Setup, finish_run, new_run_folder, next_version_folder, plan, render_jobs
     from lightning_fv.report import Record
     from lightning_fv.targets import parse_targets
 
@@ -121,7 +137,8 @@ def _fit(args: list[str]) -> int:
     if config.out is not None and resumed is None:
         _check_free(Path(config.out))
     network = load_network(config.network)
-    targets, jobs = plan(network, config.targets, config.model, options, config.seed, config.batch_size)
+    setup = Setup(network, config.model, options, config.seed, config.checkpoint_seconds)
+    targets, jobs = plan(setup, config.targets, config.batch_size)
     if resumed is not None:
         folder = resumed
         if all(job.done(folder) is not None for job in jobs):
@@ -135,7 +152,7 @@ def _fit(args: list[str]) -> int:
 
     start = time.monotonic()
     records, received = [], None
-    for number, result in enumerate(render_jobs(network, jobs, config.model, options, config.seed, folder), 1):
+    for number, result in enumerate(render_jobs(setup, jobs, folder), 1):
         records += result.records
         received = result.signal
         if len(jobs) > 1 and result.pictures is not None:
@@ -146,6 +163,19 @@ def _fit(args: list[str]) -> int:
     finish_run(folder, records, jobs)
     _report(folder, records, time.monotonic() - start)
     return 128 + received if received is not None else _exit_code(records)
+
+
+def _condense(message: str) -> str:
+    """The line of jsonargparse's report that says what is wrong, with the option it is about."""
+    key = re.search(r'Parser key "([\w.]+)"', message)
+    name = f"{key[1]}: " if key else ""
+    unknown = re.search(r"Expected a dot import path string: (\S+)", message)
+    if unknown:
+        return f"{name}no class {unknown[1]!r}; give a class path, such as lightning_fv.parameterizations.Pixel"
+    reasons = [" ".join(reason.split()) for reason in re.split(r"\n\s*- ", message)[1:]]
+    telling = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
+    text = f"{name}{telling[0]}" if telling else " ".join(message.split())
+    return f"{text} (see --help)"
 
 
 def _parse(args: list[str]) -> FitCLI:

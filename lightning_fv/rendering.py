@@ -42,7 +42,10 @@ STEPS = 128
 """Steps of a render unless asked otherwise: more score higher on the network and transfer worse to another."""
 
 BATCH_SIZE = 16
-CHECKPOINT_SECONDS = 5
+CHECKPOINT_SECONDS = 5.0
+
+# Options of the Trainer that would end a render elsewhere than at max_steps, with the values that do not.
+_UNUSED = {"max_epochs": (None, -1), "max_time": (None,), "min_epochs": (None,), "min_steps": (None,)}
 
 
 @dataclass
@@ -160,7 +163,6 @@ def render(
     """
     if visualizer is not None and (size, parameterization, transforms, penalties) != (None, None, None, None):
         raise UsageError("give either a visualizer or size, parameterization, transforms and penalties, not both")
-    held = _as_network(network, mean, std, categories)
     recipe = visualizer or FeatureVisualizer(parameterization, transforms, penalties, size=size)
     options = {
         "max_steps": steps,
@@ -170,22 +172,23 @@ def render(
         "enable_progress_bar": progress,
         "log_every_n_steps": 10,
     }
-    chosen, jobs = plan(held, targets, recipe, options, seed, batch_size)
+    setup = Setup(_as_network(network, mean, std, categories), recipe, options, seed)
+    chosen, jobs = plan(setup, targets, batch_size)
     folder = None if out is None else new_run_folder(Path(out))
     pictures: list[Tensor] = []
     records: list[Record] = []
-    for result in render_jobs(held, jobs, recipe, options, seed, folder):
+    stopped = None
+    for result in render_jobs(setup, jobs, folder):
         records += result.records
+        stopped = result.signal
         if result.pictures is not None:
             pictures.append(result.pictures)
-        if result.signal is not None:
-            if folder is not None:
-                finish_run(folder, records, jobs)
-            raise KeyboardInterrupt(f"stopped by signal {result.signal}")
     if folder is not None:
         finish_run(folder, records, jobs)
+    if stopped is not None:
+        raise KeyboardInterrupt(f"stopped by signal {stopped}")
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in records])
-    return Rendering(torch.cat(pictures), scores, chosen, records, settings_of(held, recipe, options, seed))
+    return Rendering(torch.cat(pictures), scores, chosen, records, setup.describe())
 
 
 def _as_network(
@@ -203,38 +206,57 @@ def _as_network(
     return load_network(network) if isinstance(network, str) else network
 
 
-def plan(
-    network: VisionNetwork,
-    targets: TargetsLike,
-    visualizer: FeatureVisualizer,
-    options: dict[str, Any],
-    seed: int,
-    batch_size: int,
-) -> tuple[list[Target], list[Job]]:
+@dataclass(frozen=True)
+class Setup:
+    """What jobs have in common.
+
+    Attributes:
+        network: what to look at.
+        visualizer: the recipe; every job renders with a copy.
+        options: the Trainer's keyword arguments.
+        seed: the run's seed.
+        checkpoint_seconds: time between checkpoints; a kill costs no more than this.
+    """
+
+    network: VisionNetwork
+    visualizer: FeatureVisualizer
+    options: dict[str, Any]
+    seed: int = 0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+    def describe(self) -> dict[str, Any]:
+        """All that changes a picture beside its target and its batch, as plain values."""
+        options = self.options
+        trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
+        trainer |= {key: options[key] for key in ("gradient_clip_val", "precision") if options.get(key)}
+        return {
+            "network": self.network.name,
+            "digest": self.network.digest(),
+            "seed": self.seed,
+            "recipe": self.visualizer.describe(),
+            "callbacks": [describe(callback) for callback in options.get("callbacks") or []],
+            "trainer": trainer,
+        }
+
+
+def plan(setup: Setup, targets: TargetsLike, batch_size: int) -> tuple[list[Target], list[Job]]:
     """Check everything that can be checked before the first step, and cut the targets into jobs.
 
     Args:
-        network: what to look at.
+        setup: what the jobs have in common.
         targets: as written.
-        visualizer: the recipe.
-        options: the Trainer's keyword arguments.
-        seed: the run's seed.
         batch_size: pictures in a job.
 
     Raises:
         FeatureVisualizationError: a subclass that says what is wrong.
     """
+    options = setup.options
     if options["max_steps"] < 1:
         raise UsageError(
             f"trainer.max_steps is the length of a render and must be at least 1, got {options['max_steps']}"
         )
-    for name, neutral in (
-        ("max_epochs", (None, -1)),
-        ("max_time", (None,)),
-        ("min_epochs", (None,)),
-        ("min_steps", (None,)),
-    ):
-        if options.get(name) not in neutral:
+    for name, unused in _UNUSED.items():
+        if options.get(name) not in unused:
             raise UsageError(f"trainer.{name} is not used: the length of a render is trainer.max_steps alone")
     if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
         raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
@@ -242,46 +264,21 @@ def plan(
         raise UsageError("this release renders on one device; leave out trainer.devices and trainer.num_nodes")
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
-    chosen = resolve_targets(targets, network, visualizer.size_for(network))
-    return chosen, make_jobs(chosen, batch_size, settings_of(network, visualizer, options, seed))
+    chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
+    return chosen, make_jobs(chosen, batch_size, setup.describe())
 
 
-def settings_of(
-    network: VisionNetwork, visualizer: FeatureVisualizer, options: dict[str, Any], seed: int
-) -> dict[str, Any]:
-    """All that changes a picture beside its target and its batch, as plain values."""
-    trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
-    trainer |= {key: options[key] for key in ("gradient_clip_val", "precision") if options.get(key)}
-    return {
-        "network": network.name,
-        "digest": network.digest(),
-        "seed": seed,
-        "recipe": visualizer.describe(),
-        "callbacks": [describe(callback) for callback in options.get("callbacks") or []],
-        "trainer": trainer,
-    }
-
-
-def render_jobs(
-    network: VisionNetwork,
-    jobs: Sequence[Job],
-    visualizer: FeatureVisualizer,
-    options: dict[str, Any],
-    seed: int,
-    folder: Path | None,
-) -> Iterator[JobResult]:
+def render_jobs(setup: Setup, jobs: Sequence[Job], folder: Path | None) -> Iterator[JobResult]:
     """Render jobs one after another; jobs that are done in the folder are not rendered again.
 
-    After a result with a signal there are no more.
+    After a result with a signal there are no more. The network is frozen meanwhile; afterwards its flags are as before.
 
     Args:
-        network: frozen for as long as this runs; afterwards its flags are as before.
+        setup: what the jobs have in common.
         jobs: from `plan`.
-        visualizer: the recipe; stays as it is.
-        options: the Trainer's keyword arguments.
-        seed: the run's seed.
         folder: the run folder, or None to leave nothing on disk.
     """
+    network = setup.network
     device = network.device
     try:
         with network.frozen():
@@ -290,25 +287,14 @@ def render_jobs(
                 if done is not None:
                     yield JobResult(job, done)
                     continue
-                result = _render_job(network, job, visualizer, options, seed, folder)
+                with _quiet_lightning():
+                    result = _render_job(setup, job, folder)
                 yield result
                 if result.signal is not None:
                     return
     finally:
         if network.device != device:
             network.to(device)
-
-
-def _render_job(
-    network: VisionNetwork,
-    job: Job,
-    visualizer: FeatureVisualizer,
-    options: dict[str, Any],
-    seed: int,
-    folder: Path | None,
-) -> JobResult:
-    with _quiet_lightning():
-        return _fit_job(network, job, visualizer, options, seed, folder)
 
 
 @contextlib.contextmanager
@@ -333,24 +319,12 @@ def _quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _fit_job(
-    network: VisionNetwork,
-    job: Job,
-    visualizer: FeatureVisualizer,
-    options: dict[str, Any],
-    seed: int,
-    folder: Path | None,
-) -> JobResult:
-    bound = visualizer.bind(network, job.targets, seed)
-    callbacks = _callbacks(options, job, folder)
-    trainer = make_trainer(options, callbacks, job, folder)
+def _render_job(setup: Setup, job: Job, folder: Path | None) -> JobResult:
+    bound = setup.visualizer.bind(setup.network, job.targets, setup.seed)
+    callbacks = _callbacks(setup, job, folder)
+    trainer = make_trainer(setup, callbacks, job, folder)
     if trainer.logger is not None:
-        trainer.logger.log_hyperparams(
-            {
-                "targets": [target.text for target in job.targets],
-                **settings_of(network, visualizer, options, seed),
-            }
-        )
+        trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.describe()})
     start = time.monotonic()
     last = latest_checkpoint(job.folder(folder) / "checkpoints") if folder is not None else None
     trainer.fit(bound, ckpt_path=last, weights_only=True)
@@ -359,12 +333,12 @@ def _fit_job(
     stop = next((c for c in callbacks if isinstance(c, GracefulStop)), None)
     records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
     received = stop.received if stop else None
-    # A signal that came in the very last step has not cost anything but the jobs that follow.
     return JobResult(job, records, bound.pictures().cpu(), received or (None if complete else signal.SIGINT))
 
 
-def _callbacks(options: dict[str, Any], job: Job, folder: Path | None) -> list[pl.Callback]:
+def _callbacks(setup: Setup, job: Job, folder: Path | None) -> list[pl.Callback]:
     """The shipped callbacks and the given ones; a given one takes the place of a shipped one of its class."""
+    options = setup.options
     given = copy.deepcopy(list(options.get("callbacks") or []))
     shipped: list[pl.Callback] = [GracefulStop()]
     if options.get("enable_progress_bar") in (None, True) and not any(isinstance(c, ProgressBar) for c in given):
@@ -381,16 +355,17 @@ def _callbacks(options: dict[str, Any], job: Job, folder: Path | None) -> list[p
                     monitor="step",
                     mode="max",
                     save_top_k=2,  # the last may be damaged by what ended the run
-                    train_time_interval=timedelta(seconds=CHECKPOINT_SECONDS),
+                    train_time_interval=timedelta(seconds=setup.checkpoint_seconds),
                 )
             )
     return given + [callback for callback in shipped if type(callback) not in {type(other) for other in given}]
 
 
-def make_trainer(options: dict[str, Any], callbacks: list[pl.Callback], job: Job, folder: Path | None) -> pl.Trainer:
+def make_trainer(setup: Setup, callbacks: list[pl.Callback], job: Job, folder: Path | None) -> pl.Trainer:
     """The Trainer of a job: the user's options with the callbacks, the job's logger and atomic checkpoints."""
     from lightning.pytorch.loggers import TensorBoardLogger  # here: it takes a while to import
 
+    options = setup.options
     chosen = {**options, "callbacks": callbacks, "max_epochs": -1, "devices": 1, "enable_model_summary": False}
     chosen["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     chosen["enable_checkpointing"] = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)

@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_fv.errors import UsageError
+
 
 class KeyedTransform(nn.Module):
     """A random transform that draws nothing itself: it is handed uniforms keyed by (seed, target, step).
@@ -53,7 +55,7 @@ class RandomWarp(KeyedTransform):
     ) -> None:
         super().__init__()
         if min(pad, crop, rotate) < 0 or not 0 < scale[0] <= scale[1]:
-            raise ValueError(
+            raise UsageError(
                 f"RandomWarp needs pad, crop and rotate of at least 0 and 0 < scale[0] <= scale[1]; "
                 f"got pad={pad}, crop={crop}, rotate={rotate}, scale={tuple(scale)}"
             )

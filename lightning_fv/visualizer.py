@@ -1,5 +1,6 @@
 """Activation maximization as a LightningModule: the data's way from picture to loss, readable from top to bottom."""
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from lightning_fv.functional import KeyedUniforms, keyed_generator, seed_of
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import LOGITS, Objective, Penalty
 from lightning_fv.parameterizations import Fourier, Parameterization
+from lightning_fv.redirect import RedirectedReLU
 from lightning_fv.targets import Target, stack_objectives
 from lightning_fv.transforms import KeyedTransform, RandomWarp
 
@@ -53,6 +55,8 @@ class FeatureVisualizer(pl.LightningModule):
         size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
             (height, width). Default: the network's training size.
         stage_steps: steps in a stage (epoch). Default: a sixteenth of the render.
+        redirect_steps: first steps in which ReLUs let a gradient pass to pictures that would get none at all, so that a
+            unit that noise does not excite wakes up (Lucid's 16).
         moments: what becomes of the optimizer's memory when the pictures grow: ``reset`` or ``resample``.
 
     Example:
@@ -74,6 +78,7 @@ class FeatureVisualizer(pl.LightningModule):
         size: Size | None = None,
         stage_steps: int | None = None,
         moments: Literal["reset", "resample"] = "reset",
+        redirect_steps: int = 16,
     ) -> None:
         super().__init__()
         if stage_steps is not None and stage_steps < 1:
@@ -82,6 +87,7 @@ class FeatureVisualizer(pl.LightningModule):
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp()])
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
+        self.redirect_steps = redirect_steps
         self.network: VisionNetwork | None = None
         self.targets: list[Target] = []
         self.seed = 0
@@ -132,12 +138,13 @@ class FeatureVisualizer(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()
             seen = self.transform(images, step)
-        values = self.objective(seen, images)
+        with RedirectedReLU() if step < self.redirect_steps else contextlib.nullcontext():
+            values = self.objective(seen, images)
         total = values
         for penalty in self.penalties:
             total = total - penalty({}, images)
         self.objective_values = values.detach()
-        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # when Lightning writes
             self.log("objective", self.objective_values.mean(), batch_size=len(self.targets))
         # The one minus of the package. A sum, so that a picture's gradient does not depend on its batch-mates.
         return -total.sum()
@@ -262,6 +269,7 @@ class FeatureVisualizer(pl.LightningModule):
             "optimizer": {"class": type(optimizer).__qualname__, **_plain(optimizer.defaults)},
             "size": self.asked_size if not isinstance(self.asked_size, tuple) else list(self.asked_size),
             "moments": self.moments,
+            "redirect_steps": self.redirect_steps,
         }
 
     # -- checkpoints -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import torchvision
 from torch import Tensor, nn
 
 from lightning_fv.networks import VisionNetwork, load_network
-from lightning_fv.rendering import STEPS, plan, render_jobs
+from lightning_fv.rendering import STEPS, Setup, plan, render_jobs
 from lightning_fv.visualizer import STAGES, FeatureVisualizer
 
 
@@ -60,9 +60,10 @@ def step_seconds(network: VisionNetwork, targets: str, size: int, steps: int) ->
     """Seconds per step of the real loop: run folder, TensorBoard and all, stages as long as in a default render."""
     clock, recipe = Clock(), FeatureVisualizer(size=size, stage_steps=STEPS // STAGES)
     options = {"max_steps": steps, "callbacks": [clock], "accelerator": "cpu", "log_every_n_steps": 10}
-    _, jobs = plan(network, targets, recipe, options, seed=0, batch_size=64)
+    setup = Setup(network, recipe, options)
+    _, jobs = plan(setup, targets, batch_size=64)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):  # the bar's text
-        for _ in render_jobs(network, jobs, recipe, options, 0, Path(folder)):
+        for _ in render_jobs(setup, jobs, Path(folder)):
             pass
     return clock.seconds / (steps - steps // 2)
 

@@ -1,0 +1,63 @@
+"""A gradient for units that start dead: ReLUs that let it pass where it would all be blocked."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_RELU = {F.relu, torch.relu, Tensor.relu}
+_IN_PLACE = {torch.relu_, Tensor.relu_, F.relu_}
+_RELU6 = {F.relu6}
+
+
+class RedirectedReLU(TorchFunctionMode):
+    """While active, every ReLU and ReLU6, as module or function, has a redirected gradient.
+
+    Values are unchanged. A picture for which a ReLU blocks the whole gradient, as that of a unit which noise does not
+    excite, gets the gradient that reaches the ReLU instead, where following it would not push inputs further below
+    zero (Lucid's "redirected ReLU gradient"). Pictures whose gradient passes anywhere have the ordinary one.
+
+    >>> x = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    >>> with RedirectedReLU():
+    ...     loss = -torch.relu(x).sum()
+    >>> loss.backward()
+    >>> x.grad
+    tensor([[-1., -1.]])
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _RELU and func not in _IN_PLACE and func not in _RELU6:
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        top = 6.0 if func in _RELU6 else torch.inf
+        y = _Redirected.apply(x, top)
+        in_place = func in _IN_PLACE or kwargs.get("inplace", False) or (len(args) > 1 and args[1])
+        # A caller may go on with the tensor it gave away.
+        return x.copy_(y) if in_place else y
+
+
+class _Redirected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, top: float) -> Tensor:
+        ctx.save_for_backward(x <= 0, x >= top)  # masks, so that x may be changed in place afterwards
+        return x.clamp(0, top)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = grads
+        below, above = ctx.saved_tensors
+        ordinary = gradient.masked_fill(below | above, 0)
+        # The gradient is that of a loss: where it is positive, descent lowers x.
+        redirected = gradient.masked_fill((below & (gradient > 0)) | (above & (gradient < 0)), 0)
+        blocked = (ordinary == 0).flatten(1).all(1).view(-1, *[1] * (gradient.ndim - 1))
+        return torch.where(blocked, redirected, ordinary), None

@@ -1,0 +1,75 @@
+"""The embedded network, and what is said of weights that are not it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lightning_fv import load_network
+from lightning_fv.errors import CheckpointError, NetworkError
+from lightning_fv.networks import demo
+
+
+def test_the_demo_network_is_what_it_says() -> None:
+    network = load_network("demo")
+    assert len(network.categories) == 24
+    assert {"pizza", "iPod"} <= set(network.categories)
+    assert network.input_size == (64, 64)
+    assert network(torch.rand(2, 3, 64, 64)).shape == (2, 24)
+    assert network(torch.rand(1, 3, 37, 51)).shape == (1, 24)
+    assert not network.module.training
+    assert not any(p.requires_grad for p in network.module.parameters())
+    shapes = {info.name: info.shape for info in network.layers()}
+    assert [shapes[name] for name in ("stem", "layer1", "layer2", "layer3", "layer4", "fc")] == [
+        (1, 32, 32, 32), (1, 32, 32, 32), (1, 64, 16, 16), (1, 128, 8, 8), (1, 256, 4, 4), (1, 24),
+    ]  # fmt: skip
+    assert 0.9e6 < sum(p.numel() for p in network.module.parameters()) < 1.4e6
+    assert (demo.ASSETS / "demo.safetensors").stat().st_size < 3e6
+
+
+def test_preprocessing_is_the_plain_formula() -> None:
+    network = load_network("demo")
+    images = torch.rand(2, 3, 9, 11)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
+    torch.testing.assert_close(network.preprocess(images), (images - mean) / std)
+    assert network.preprocess(images).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_untrained_and_from_a_file(tmp_path: Path) -> None:
+    trained = load_network("demo")
+    assert load_network("demo", None).digest() != trained.digest()
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes((demo.ASSETS / "demo.safetensors").read_bytes())
+    assert load_network("demo", copy).digest() == trained.digest()
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(NetworkError, match="did you mean demo"):
+        load_network("dmo")
+    with pytest.raises(NetworkError, match="known: demo"):
+        load_network("qqqqqq")
+
+
+def test_broken_weights_are_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = (demo.ASSETS / "demo.safetensors").read_bytes()
+    file = tmp_path / "weights.safetensors"
+    with pytest.raises(CheckpointError, match="no weights file"):
+        load_network("demo", file)
+    for content in (b"", good[:100], good[: len(good) // 2], b"<html>not found</html>" * 50):
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+            load_network("demo", file)
+    tensors = load_file(demo.ASSETS / "demo.safetensors")
+    save_file(tensors, file)
+    with pytest.raises(CheckpointError, match="does not hold a demo network"):
+        load_network("demo", file)
+
+
+def test_an_embedded_file_that_was_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytearray((demo.ASSETS / "demo.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "demo.safetensors").write_bytes(content)
+    monkeypatch.setattr(demo, "ASSETS", tmp_path)
+    with pytest.raises(CheckpointError, match="not the file that was published"):
+        load_network("demo")

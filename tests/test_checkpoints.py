@@ -1,0 +1,58 @@
+"""Checkpoints: whole or not there, and the last good one is found."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from lightning_fv.errors import CheckpointError
+
+
+def save(folder: Path, step: int) -> Path:
+    path = folder / f"step={step}.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"x": torch.tensor(step)}}, path)
+    return path
+
+
+def test_the_latest_is_the_one_of_most_steps(tmp_path: Path) -> None:
+    assert latest_checkpoint(tmp_path) is None
+    assert latest_checkpoint(tmp_path / "none") is None
+    save(tmp_path, 9)
+    newest = save(tmp_path, 100)
+    save(tmp_path, 20)
+    assert latest_checkpoint(tmp_path) == newest
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut", "half", "evil"])
+def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: bytes | str) -> None:
+    good, bad = save(tmp_path, 5), save(tmp_path, 8)
+    if damage == "half":
+        damage = bad.read_bytes()[: bad.stat().st_size // 2]
+    if damage == "evil":
+        torch.save({"state_dict": Evil(tmp_path / "executed")}, bad)
+    else:
+        bad.write_bytes(damage)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match=r"step=8.ckpt cannot be read .*going back"):
+        assert latest_checkpoint(tmp_path) == good
+    assert not (tmp_path / "executed").exists()
+    good.write_bytes(b"")
+    with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(CheckpointError, match="none of the"):
+        latest_checkpoint(tmp_path)
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.path,)  # type: ignore[return-value]
+
+
+def test_a_save_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    path = save(tmp_path, 5)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        AtomicCheckpointIO().save_checkpoint({"state_dict": (i for i in ())}, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

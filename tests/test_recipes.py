@@ -1,0 +1,53 @@
+"""Every shipped recipe runs through the real command line, and says what the study says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_fv.cli import RECIPES, main, recipe_names
+from lightning_fv.parameterizations import Fourier
+from lightning_fv.report import read_manifest
+from lightning_fv.transforms import RandomWarp
+from lightning_fv.visualizer import FeatureVisualizer, describe
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipe_runs_two_steps(tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    code = main(["--config", name, "--out", str(run), "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"])
+    assert code == 0
+    records = read_manifest(run / "manifest.jsonl")
+    assert len(records) == 8
+    assert {record.steps for record in records} == {2}
+
+
+def test_default_recipe_and_python_defaults_are_the_same() -> None:
+    recipe = yaml.safe_load((RECIPES / "default.yaml").read_text())["model"]
+    bare = FeatureVisualizer()
+    assert describe(bare.parameterization) == describe(Fourier(**recipe["parameterization"].get("init_args", {})))
+    (warp,) = recipe["transforms"]
+    assert describe(bare.transforms[0]) == describe(RandomWarp(**warp.get("init_args", {})))
+    optimizer = bare.describe()["optimizer"]
+    assert optimizer["class"] == recipe["optimizer"]["class_path"].split(".")[-1]
+    assert {k: optimizer[k] for k in recipe["optimizer"]["init_args"]} == recipe["optimizer"]["init_args"]
+
+
+@pytest.mark.parametrize("name", ["seed_transforms", "seed_penalty", "seed_upscaling"])
+def test_recipes_of_the_study_have_its_numbers(name: str) -> None:
+    recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+    assert recipe["model"]["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
+    assert recipe["trainer"]["max_steps"] == 4096
+    assert recipe["model"]["stage_steps"] == 50
+    warp = recipe["model"]["transforms"][0]["init_args"]
+    assert [round(warp[key] * 224, 1) for key in ("pad", "crop")] == [24, 12]
+    assert warp["rotate"] == 20
+    assert [round(side, 3) for side in warp["scale"]] == [round(1 / 1.5, 3), 1.5]
+    callbacks = {c["class_path"].split(".")[-1]: c["init_args"] for c in recipe["trainer"].get("callbacks", [])}
+    if name == "seed_penalty":
+        assert recipe["model"]["penalties"][0]["init_args"] == {"weight": 0.5, "center": 0.5}
+        assert callbacks["PeriodicBlur"]["every"] == 300
+    if name == "seed_upscaling":
+        assert round(recipe["model"]["size"] * 224, 1) == 64
+        grow = callbacks["ProgressiveUpscale"]
+        assert (round(grow["to"] * 224), grow["factor"], grow["every"]) == (400, 1.1, 50)

@@ -1,0 +1,71 @@
+"""The Python door."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import lightning_fv
+from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.objectives import Logit
+from lightning_fv.report import read_manifest
+
+
+def test_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rendering = lightning_fv.render("demo", "logits:pizza+layer4:7", steps=16, progress=False)
+    assert rendering.images.shape == (2, 3, 64, 64)
+    assert rendering.scores.shape == (2,)
+    assert [target.text for target in rendering.targets] == ["logits:pizza", "layer4:7"]
+    assert list(tmp_path.iterdir()) == []  # nothing on disk that was not asked for
+    folder = rendering.save("pictures")
+    assert {p.name for p in folder.iterdir()} >= {"images", "sheet.png", "manifest.jsonl"}
+    records = read_manifest(folder / "manifest.jsonl")
+    assert [record.score for record in records] == rendering.scores.tolist()
+    assert all((folder / str(record.image)).is_file() for record in records)
+    with pytest.raises(RunFolderError, match="not empty"):
+        rendering.save("pictures")
+    html = rendering._repr_html_()
+    assert html.count("<img") == 2
+    assert "logits:pizza" in html
+
+
+def test_scores_are_those_of_the_plain_pictures() -> None:
+    network = lightning_fv.load_network("demo")
+    rendering = lightning_fv.render(network, "logits:0-23", steps=8, progress=False)
+    logits = network(rendering.images)
+    torch.testing.assert_close(rendering.scores, logits.diagonal(), rtol=1e-4, atol=1e-4)
+
+
+def test_objectives_of_ones_own() -> None:
+    network = lightning_fv.load_network("demo")
+    apart = render_pair = lightning_fv.render(network, [Logit(11) - Logit(12)], steps=40, progress=False)
+    (logits,) = network(render_pair.images)
+    assert float(apart.scores[0]) == pytest.approx(float(logits[11] - logits[12]), rel=1e-4)
+    assert apart.targets[0].text == "Logit(11) - Logit(12)"
+    assert apart.scores[0] > 5
+
+
+def test_a_run_folder_as_the_command_line_makes_it(tmp_path: Path) -> None:
+    lightning_fv.render("demo", "logits:0-2", steps=4, out=tmp_path / "run", batch_size=2, progress=False)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+    }  # fmt: skip
+    assert len(list((tmp_path / "run" / "jobs").iterdir())) == 2
+    with pytest.raises(RunFolderError, match="not empty"):
+        lightning_fv.render("demo", "logits:0", steps=1, out=tmp_path / "run", progress=False)
+
+
+def test_options_in_conflict() -> None:
+    with pytest.raises(UsageError, match="not both"):
+        lightning_fv.render("demo", "logits:0", visualizer=lightning_fv.FeatureVisualizer(), size=20)
+    with pytest.raises(UsageError, match="brings its own"):
+        lightning_fv.render("demo", "logits:0", mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def test_weights_are_bit_equal_after_a_run() -> None:
+    network = lightning_fv.load_network("demo")
+    before = network.digest()
+    lightning_fv.render(network, "logits:0-3+layer2:1", steps=4, progress=False)
+    assert network.digest() == before
+    assert not any(module._forward_hooks for module in network.module.modules())
