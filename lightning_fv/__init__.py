@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from lightning_fv.networks import VisionNetwork, load_network
     from lightning_fv.rendering import Rendering, render
     from lightning_fv.targets import Target, resolve_targets
-    from lightning_fv.transforms import RandomWarp, study_warp
+    from lightning_fv.transforms import RandomNoise, RandomWarp, study_warp
     from lightning_fv.visualizer import FeatureVisualizer
 
 _HOMES = {
     "FeatureVisualizer": "visualizer",
+    "RandomNoise": "transforms",
     "RandomWarp": "transforms",
     "Rendering": "rendering",
     "Target": "targets",
@@ -29,6 +30,7 @@ _HOMES = {
 
 __all__ = [
     "FeatureVisualizer",
+    "RandomNoise",
     "RandomWarp",
     "Rendering",
     "Target",

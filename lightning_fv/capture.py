@@ -62,6 +62,8 @@ def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict
     try:
         for layer in hooked:
             name, _, call = layer.partition("#")
+            if call and not call.isdigit():
+                raise CaptureError(f"layer {layer!r}: what follows # is the number of the run, from 0")
             handles.append(
                 _module(network, name).register_forward_hook(_hook(layer, int(call or 0), found, wanted, stop))
             )

@@ -18,7 +18,7 @@ from lightning_fv.objectives import LOGITS, Objective, Penalty
 from lightning_fv.parameterizations import Fourier, Parameterization
 from lightning_fv.redirect import RedirectedReLU
 from lightning_fv.targets import Target, stack_objectives
-from lightning_fv.transforms import KeyedTransform, RandomWarp
+from lightning_fv.transforms import KeyedTransform, RandomNoise, RandomWarp
 
 Size = int | float | tuple[int, int]
 """A side in pixels (int), a fraction of the network's training size (float), or (height, width) in pixels."""
@@ -47,11 +47,11 @@ class FeatureVisualizer(pl.LightningModule):
     epoch one stage of the render.
 
     Args:
-        parameterization: how the pictures are held; Fourier by default.
+        parameterization: how the pictures are held; default: Fourier with a decay of 1.5.
         transforms: applied in order before the network; any Module from pictures to pictures, Kornia's augmentations
-            among them. Default: one RandomWarp.
+            among them. Default: RandomWarp and RandomNoise.
         penalties: subtracted from the objective.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; default: Adam at 0.1.
         size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
             (height, width). Default: the network's training size.
         stage_steps: steps in a stage (epoch). Default: a sixteenth of the render.
@@ -74,7 +74,7 @@ class FeatureVisualizer(pl.LightningModule):
         parameterization: Parameterization | None = None,
         transforms: list[nn.Module] | None = None,
         penalties: list[Penalty] | None = None,
-        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.05, fused=True),
+        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.1, fused=True),
         size: Size | None = None,
         stage_steps: int | None = None,
         moments: Literal["reset", "resample"] = "reset",
@@ -83,8 +83,8 @@ class FeatureVisualizer(pl.LightningModule):
         super().__init__()
         if stage_steps is not None and stage_steps < 1:
             raise UsageError(f"stage_steps must be at least 1, got {stage_steps}")
-        self.parameterization = parameterization if parameterization is not None else Fourier()
-        self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp()])
+        self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)
+        self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
         self.redirect_steps = redirect_steps

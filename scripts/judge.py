@@ -1,9 +1,26 @@
 """A second opinion on a run's pictures: another architecture, trained apart on the same photos, names what it sees.
 
-``python scripts/judge.py RUN`` prints, for each class target of the run folder RUN, the class that the judge sees.
+    python scripts/judge.py RUN
+
+prints, for each picture of a class in the run folder RUN, the probability that the looked-at network gives it and the
+class that the judge sees. The judge is kept with the tests (tests/assets), outside of the package.
 """
 
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor, nn
+
+from lightning_fv.functional import resize_images
+from lightning_fv.networks import VisionNetwork
+from lightning_fv.networks.weights import read_safetensors
+from lightning_fv.report import read_manifest
+
+WEIGHTS = Path(__file__).parents[1] / "tests" / "assets" / "judge.safetensors"
 
 
 class JudgeNet(nn.Module):
@@ -31,3 +48,59 @@ class JudgeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.features(x).amax((2, 3)))
         return logits
+
+
+def load_judge(weights: Path = WEIGHTS) -> VisionNetwork:
+    """The judge with its preprocessing and class names."""
+    state, metadata = read_safetensors(weights)
+    categories = json.loads(metadata["categories"])
+    module = JudgeNet(len(categories))
+    module.load_state_dict(state)
+    return VisionNetwork(
+        module.eval().requires_grad_(False),
+        mean=json.loads(metadata["mean"]),
+        std=json.loads(metadata["std"]),
+        input_size=tuple(json.loads(metadata["input_size"])),
+        categories=categories,
+        name="judge",
+    )
+
+
+@torch.no_grad()
+def judge(network: VisionNetwork, pictures: Tensor) -> Tensor:
+    """Probabilities (B, classes) that the judge gives to pictures (B, 3, H, W) in [0, 1], shown at its own size."""
+    probabilities: Tensor = network(resize_images(pictures, network.input_size)).softmax(1)
+    return probabilities
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder of scripts/fit.py")
+    run = parser.parse_args().run
+    network = load_judge()
+    hits = sure = total = 0
+    print(f"{'target':28} {'p(network)':>10}   {'judge sees':20} {'p(judge)':>8}  rank of target")
+    for record in read_manifest(run / "manifest.jsonl"):
+        kind, _, category = record.target.partition(":")
+        if kind not in ("logits", "probability") or record.image is None or category not in network.categories:
+            continue
+        with Image.open(run / record.image) as file:
+            picture = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+        (probabilities,) = judge(network, picture)
+        unit, seen = network.categories.index(category), int(probabilities.argmax())
+        rank = 1 + int((probabilities > probabilities[unit]).sum())
+        own = float(record.scores.get("probability", float("nan")))
+        mark = "" if seen == unit else "  <- another class"
+        print(
+            f"{record.target:28} {own:10.3f}   {network.categories[seen]:20} {probabilities[seen]:8.3f}  {rank}{mark}"
+        )
+        hits, sure, total = hits + (seen == unit), sure + (own >= 0.9), total + 1
+    if not total:
+        raise SystemExit(f"{run} holds no picture of a class that the judge knows")
+    print(
+        f"probability of at least 0.9 under the network: {sure} of {total}; top-1 under the judge: {hits} of {total} ({hits / total:.0%})"
+    )
+
+
+if __name__ == "__main__":
+    main()

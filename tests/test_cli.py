@@ -57,7 +57,7 @@ def test_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
             assert picture.size == (64, 64)
             chunk = json.loads(picture.text[CHUNK])  # type: ignore[attr-defined]
         assert chunk["record"]["target"] == line["target"]
-        assert chunk["recipe"]["optimizer"]["lr"] == 0.05
+        assert chunk["recipe"]["optimizer"]["lr"] == 0.1
     (job,) = (run / "jobs").iterdir()
     assert (job / "hparams.yaml").is_file()
     assert len(list(job.glob("events.out.tfevents.*"))) == 2
@@ -85,7 +85,7 @@ def test_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
         (["--model.size", "0"], "less than one pixel"),
         (["--model.nope", "3"], "--model.nope"),
         (["--model.parameterization", "Pixl"], "no class 'Pixl'"),
-        (["--model.transforms.pad", "-1"], "pad=-1.0"),
+        (["--model.transforms", "[{class_path: RandomWarp, init_args: {pad: -1}}]"], "pad=-1.0"),
         (["--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=0"], "every >= 1"),
         (["--resume"], "it holds no config.yaml"),
     ],
@@ -155,10 +155,10 @@ def test_resume_of_a_finished_run_says_so(tmp_path: Path, capsys: pytest.Capture
 def test_resume_with_other_settings_shows_the_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert fit(run, "--targets", "logits:1", "--trainer.max_steps", "2") == 0
-    assert main(["--out", str(run), "--resume", *QUICK, "--seed", "5", "--model.optimizer.lr", "0.1"]) == 2
+    assert main(["--out", str(run), "--resume", *QUICK, "--seed", "5", "--model.optimizer.lr", "0.2"]) == 2
     told = capsys.readouterr().err
     assert "seed: 0 in the run, 5 now" in told
-    assert "model.optimizer.init_args.lr: 0.05 in the run, 0.1 now" in told
+    assert "model.optimizer.init_args.lr: 0.1 in the run, 0.2 now" in told
 
 
 def test_print_config_can_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

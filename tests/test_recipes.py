@@ -8,7 +8,7 @@ import yaml
 from lightning_fv.cli import RECIPES, main, recipe_names
 from lightning_fv.parameterizations import Fourier
 from lightning_fv.report import read_manifest
-from lightning_fv.transforms import RandomWarp
+from lightning_fv.transforms import RandomNoise, RandomWarp
 from lightning_fv.visualizer import FeatureVisualizer, describe
 
 
@@ -26,8 +26,9 @@ def test_default_recipe_and_python_defaults_are_the_same() -> None:
     recipe = yaml.safe_load((RECIPES / "default.yaml").read_text())["model"]
     bare = FeatureVisualizer()
     assert describe(bare.parameterization) == describe(Fourier(**recipe["parameterization"].get("init_args", {})))
-    (warp,) = recipe["transforms"]
-    assert describe(bare.transforms[0]) == describe(RandomWarp(**warp.get("init_args", {})))
+    warp, noise = recipe["transforms"]
+    assert describe(bare.transforms[0]) == describe(RandomWarp(**warp["init_args"]))
+    assert describe(bare.transforms[1]) == describe(RandomNoise(**noise["init_args"]))
     optimizer = bare.describe()["optimizer"]
     assert optimizer["class"] == recipe["optimizer"]["class_path"].split(".")[-1]
     assert {k: optimizer[k] for k in recipe["optimizer"]["init_args"]} == recipe["optimizer"]["init_args"]

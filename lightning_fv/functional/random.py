@@ -21,7 +21,7 @@ def seed_of(*key: object) -> int:
 
 
 def keyed_generator(*key: object) -> torch.Generator:
-    """A CPU generator that starts at ``seed_of(*key)``."""
+    """A CPU generator that starts at ``seed_of(*key)``, of which torch uses the low 32 bits."""
     return torch.Generator().manual_seed(seed_of(*key))
 
 

@@ -124,4 +124,5 @@ def _pick(activation: Tensor, unit: int | tuple[int, ...]) -> Tensor:
 @functools.lru_cache(maxsize=64)
 def _index(unit: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Rows and units as tensors; made once, since a step asks for the same again and again."""
-    return torch.arange(len(unit), device=device), torch.tensor(unit, device=device)
+    with torch.inference_mode(False):  # made in inference mode they could not serve a backward pass later
+        return torch.arange(len(unit), device=device), torch.tensor(unit, device=device)

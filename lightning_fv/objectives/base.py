@@ -67,7 +67,7 @@ class Objective(ABC):
         return Sum(tuple(a.times(b) for a in _as_terms(other) for b in self._terms()))
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and repr(self) == repr(other)
+        return isinstance(other, Objective) and repr(self) == repr(other)
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -98,6 +98,11 @@ class Sum(Objective):
     """A flat sum of weighted products of objectives; made by the operators."""
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
+        # Numbers are added up where the first of them stands, as Python does when it reads the expression back.
+        numbers = [term for term in terms if not term.factors]
+        if len(numbers) > 1:
+            total = Term(sum(number.weight for number in numbers), ())
+            terms = tuple(total if t is numbers[0] else t for t in terms if t.factors or t is numbers[0])
         self._flat = terms
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:

@@ -52,6 +52,12 @@ class Fourier(Parameterization):
         weights = self._weights((images.shape[-2], images.shape[-1]), images.device)
         return torch.where(weights > 0, spectrum / weights, 0.0)
 
+    def resize(self, size: tuple[int, int]) -> None:
+        # The scale is isotropic in pixels, so it changes where growth changes the ratio of the sides, by rounding too.
+        spectrum = resize_spectrum(self.values.detach() * self.weights, self.size[1], size)
+        weights = self._weights(size, self.values.device)
+        self._take(torch.where(weights > 0, spectrum / weights, 0.0), size)
+
     def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
         return resize_spectrum(values, self.size[1], size, fill)
 

@@ -20,7 +20,8 @@ class Pixel(Parameterization):
         self.sd, self.decorrelate = sd, decorrelate
 
     def forward(self) -> Tensor:
-        return (correlate(self.values) if self.decorrelate else self.values).sigmoid()
+        with torch.autocast(self.values.device.type, enabled=False):  # pictures stay in float32
+            return (correlate(self.values) if self.decorrelate else self.values).sigmoid()
 
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         return self.sd * torch.randn(3, *size, generator=generator)

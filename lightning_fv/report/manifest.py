@@ -55,4 +55,4 @@ def write_manifest(path: Path, records: Sequence[Record]) -> None:
 
 def read_manifest(path: Path) -> list[Record]:
     """The records of a manifest file."""
-    return [Record(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    return [Record(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]

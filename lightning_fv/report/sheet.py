@@ -25,7 +25,9 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
     """
     columns = max(1, math.ceil(math.sqrt(1.5 * len(records))))
     rows = math.ceil(len(records) / columns)
-    side = max(16, min(side, _LARGEST_SIDE // columns - _GAP, _LARGEST_SIDE // max(1, rows) - _GAP - _LABEL))
+    side = max(
+        16, min(side, (_LARGEST_SIDE - _GAP) // columns - _GAP, (_LARGEST_SIDE - _GAP) // max(1, rows) - _GAP - _LABEL)
+    )
     sheet = Image.new("RGB", (columns * (side + _GAP) + _GAP, rows * (side + _LABEL + _GAP) + _GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
     for number, record in enumerate(records):

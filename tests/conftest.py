@@ -1,0 +1,35 @@
+"""Fixtures that every room may use."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.helpers import TinyNet, smooth_photos
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="device that the tests use, such as cpu or cuda:0")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # For tensors this small a second thread costs more than it brings; on a busy machine, four times the suite's time.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    wanted = torch.device(request.config.getoption("--device"))
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip("asked for a CUDA device, but there is none")
+    return wanted
+
+
+@pytest.fixture
+def tiny_network(device: torch.device) -> TinyNet:
+    return TinyNet().to(device).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def photo() -> Tensor:
+    """Two smooth pictures with colour, (2, 3, 37, 29) in [0, 1], on the CPU."""
+    return smooth_photos(37, 29)

@@ -1,0 +1,120 @@
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
+from tests.helpers import noise
+
+SIZES = [(37, 29), (36, 28), (36, 29), (37, 28), (16, 16), (9, 1), (1, 8)]
+
+
+def measure(metric: Metric, *batches: Tensor, device: torch.device | str = "cpu") -> float:
+    metric = metric.to(device)
+    metric.reset()
+    for batch in batches:
+        metric.update(batch.to(device))
+    value = metric.compute()
+    assert value.shape == ()
+    return float(value)
+
+
+def uniform(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def share_of_high_frequencies(images: Tensor, cutoff: float) -> float:
+    """By numpy's full transform, whose bins all count once."""
+    power = np.abs(np.fft.fft2(images.double().numpy())) ** 2
+    power[..., 0, 0] = 0
+    height, width = images.shape[-2:]
+    # In cycles per pixel, where 0.5 is the Nyquist frequency of either side.
+    f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    return float(((power * (f > cutoff / 2)).sum((1, 2, 3)) / power.sum((1, 2, 3))).mean())
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.1, 0.5])
+def test_saturated_pixels_is_numpys(margin: float, device: torch.device) -> None:
+    images = uniform(2, 3, 37, 29)
+    x = images.numpy()
+    expected = np.mean((x < margin) | (x > 1 - margin))
+    assert measure(SaturatedPixels(margin), images, device=device) == pytest.approx(expected, abs=1e-6)
+
+
+def test_saturated_pixels_of_known_pictures() -> None:
+    assert measure(SaturatedPixels(), torch.zeros(1, 3, 5, 4)) == 1
+    assert measure(SaturatedPixels(), torch.ones(1, 3, 5, 4)) == 1
+    assert measure(SaturatedPixels(), torch.full((1, 3, 5, 4), 0.5)) == 0
+    assert measure(SaturatedPixels(), torch.tensor([0.0, 0.5, 0.5, 1.0])) == 0.5
+
+
+def test_saturated_pixels_weighs_by_pixel() -> None:
+    """Over all pictures seen, so that a larger picture counts for more."""
+    white, grey = torch.ones(1, 3, 2, 2), torch.full((1, 3, 6, 2), 0.5)
+    assert measure(SaturatedPixels(), white, grey) == 0.25
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("cutoff", [0.3, 0.5])
+def test_high_frequency_energy_is_numpys(size: tuple[int, int], cutoff: float, device: torch.device) -> None:
+    images = uniform(2, 3, *size)
+    expected = share_of_high_frequencies(images, cutoff)
+    assert measure(HighFrequencyEnergy(cutoff), images, device=device) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("cycles", "expected"), [(3, 0.0), (7, 0.0), (9, 1.0), (15, 1.0)])
+def test_high_frequency_energy_of_a_wave(cycles: int, expected: float) -> None:
+    """Of 32 columns the Nyquist frequency is 16 cycles, so that 8 are its half."""
+    wave = 0.5 + 0.4 * torch.cos(2 * math.pi * cycles * torch.arange(32) / 32)
+    assert measure(HighFrequencyEnergy(), wave.expand(1, 3, 24, 32)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_high_frequency_energy_of_two_waves() -> None:
+    """Energy goes with the square of the amplitude: 1 of 1 + 9."""
+    x = torch.arange(32) / 32
+    waves = 0.5 + 0.3 * torch.cos(2 * math.pi * 2 * x) + 0.1 * torch.cos(2 * math.pi * 12 * x)
+    assert measure(HighFrequencyEnergy(), waves.expand(1, 3, 24, 32)) == pytest.approx(0.1, abs=1e-5)
+
+
+def test_high_frequency_energy_of_white_noise() -> None:
+    """A square of side 1 less a quarter circle of radius 1/2, in Nyquist frequencies: 1 - pi / 16 = 0.80."""
+    white = uniform(16, 3, 64, 64)
+    assert measure(HighFrequencyEnergy(), white) == pytest.approx(1 - math.pi / 16, abs=0.01)
+
+
+def test_high_frequency_energy_of_a_smooth_picture_is_small(photo: Tensor) -> None:
+    assert measure(HighFrequencyEnergy(), photo) < 1e-3
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0, 0.3, 0.7, 1 / 255])
+def test_constant_picture_has_no_high_frequencies(level: float) -> None:
+    """Nothing is left when the mean is left out, whatever the transform's rounding."""
+    for size in ((37, 29), (64, 64)):
+        assert measure(HighFrequencyEnergy(), torch.full((1, 3, *size), level)) == pytest.approx(0, abs=1e-3)
+
+
+def test_high_frequency_energy_weighs_pictures_equally(photo: Tensor) -> None:
+    white = uniform(1, 3, 37, 29)
+    alone = [measure(HighFrequencyEnergy(), picture) for picture in (photo[:1], photo[1:], 0.01 * white)]
+    assert measure(HighFrequencyEnergy(), photo, 0.01 * white) == pytest.approx(np.mean(alone), abs=1e-5)
+
+
+@pytest.mark.parametrize("metric", [SaturatedPixels(0.1), HighFrequencyEnergy()], ids=lambda m: type(m).__name__)
+def test_two_updates_are_one_of_both(metric: Metric, device: torch.device) -> None:
+    images = (0.3 * noise(5, 3, 37, 29) + 0.5).clamp(0, 1)
+    whole = measure(metric, images, device=device)
+    assert 0 < whole < 1
+    assert measure(metric, images[:2], images[2:], device=device) == pytest.approx(whole, abs=1e-6)
+    assert measure(metric, *images.split(1), device=device) == pytest.approx(whole, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", [SaturatedPixels(0.1), HighFrequencyEnergy(0.3)], ids=lambda m: type(m).__name__)
+def test_copies_measure_alike(metric: Metric) -> None:
+    images = uniform(2, 3, 9, 7)
+    for twin in (copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))):
+        assert measure(twin, images) == measure(metric, images)

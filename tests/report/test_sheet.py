@@ -1,0 +1,171 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from lightning_fv.report import Record, Status, contact_sheet, film
+
+# What stands around the pictures of a sheet, in pixels.
+GAP, LABEL = 8, 34
+DONE = Record("0", "logits:pizza", "demo", "done", 12.5, "0.png", [37, 29], 8, 0, 0.1, {"probability": 0.5})
+
+
+def save(folder: Path, name: str, colour: tuple[int, int, int], size: tuple[int, int] = (29, 37)) -> Path:
+    path = folder / name
+    Image.new("RGB", size, colour).save(path, lossless=True)
+    return path
+
+
+def made_sheet(folder: Path, records: list[Record], side: int = 160) -> np.ndarray:
+    path = folder / "sheet.png"
+    contact_sheet(folder, records, path, side)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def cell(sheet: np.ndarray, row: int, column: int, side: int = 160) -> tuple[np.ndarray, np.ndarray]:
+    """The picture's place and the label below."""
+    top, left = GAP + row * (side + LABEL + GAP), GAP + column * (side + GAP)
+    return sheet[top : top + side, left : left + side], sheet[top + side : top + side + LABEL, left : left + side]
+
+
+def is_red(pixels: np.ndarray) -> np.ndarray:
+    return (pixels[..., 0] > 150) & (pixels[..., 1] < 60) & (pixels[..., 2] < 60)
+
+
+def is_black(pixels: np.ndarray) -> np.ndarray:
+    return pixels.max(-1) < 60
+
+
+def test_sheet_of_all_statuses(tmp_path: Path) -> None:
+    save(tmp_path, "0.png", (20, 120, 220))
+    save(tmp_path, "1.png", (220, 120, 20), (40, 20))
+    kinds: list[tuple[Status, str | None]] = [
+        ("done", "0.png"),
+        ("partial", "1.png"),
+        ("dead", None),
+        ("diverged", None),
+        ("done", "deleted.png"),
+    ]
+    records = [dataclasses.replace(DONE, id=str(n), status=s, image=i) for n, (s, i) in enumerate(kinds)]
+    sheet = made_sheet(tmp_path, records)
+    # Five cells stand in 3 columns and 2 rows.
+    assert sheet.shape == (2 * (160 + LABEL + GAP) + GAP, 3 * (160 + GAP) + GAP, 3)
+    for number, (status, _) in enumerate(kinds):
+        picture, label = cell(sheet, *divmod(number, 3))
+        expected = {0: (20, 120, 220), 1: (220, 120, 20)}.get(number, (0xDD, 0xDD, 0xDD))
+        np.testing.assert_array_equal(picture[80, 80], expected)
+        np.testing.assert_array_equal(picture[0, 0], (0xDD, 0xDD, 0xDD) if number else picture[1, 1])
+        assert is_black(label).any() == (status == "done")
+        assert is_red(label).any() == (status != "done")
+    assert (sheet[GAP + 160 + LABEL + GAP :, 2 * (160 + GAP) + GAP :] == 255).all()  # the sixth place is empty
+
+
+@pytest.mark.parametrize(("size", "shown"), [((29, 37), (125, 160)), ((37, 29), (160, 125)), ((400, 100), (160, 40))])
+def test_pictures_keep_their_shape_and_stand_in_the_middle(
+    tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    save(tmp_path, "0.png", (20, 120, 220), size)
+    picture, _ = cell(made_sheet(tmp_path, [DONE]), 0, 0)
+    filled = (picture == (20, 120, 220)).all(-1)
+    rows, columns = np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))
+    assert (len(columns), len(rows)) == shown
+    assert filled.sum() == shown[0] * shown[1]
+    assert abs(rows[0] - (159 - rows[-1])) <= 1
+    assert abs(columns[0] - (159 - columns[-1])) <= 1
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_side_can_be_chosen(tmp_path: Path, side: int) -> None:
+    assert made_sheet(tmp_path, [DONE], side).shape == (side + LABEL + 2 * GAP, 2 * (side + GAP) + GAP, 3)
+
+
+@pytest.mark.parametrize(
+    "target", ["<script>alert('x')</script>", "crème brûlée ☃ 比薩", "two\nlines", "", "long " * 60, "\x00\x07"]
+)
+def test_any_name_stays_in_its_cell(tmp_path: Path, target: str) -> None:
+    sheet = made_sheet(tmp_path, [dataclasses.replace(DONE, target=target, image=None), DONE, DONE])
+    _, label = cell(sheet, 0, 0)
+    assert is_black(label).any()
+    gap = sheet[:, GAP + 160 : GAP + 160 + GAP]
+    assert (gap == 255).mean() > 0.999  # a glyph may overhang by a pixel
+
+
+def test_a_score_that_is_missing(tmp_path: Path) -> None:
+    sheet = made_sheet(tmp_path, [dataclasses.replace(DONE, score=None, scores={"probability": "none"})])
+    assert (cell(sheet, 0, 0)[1][21:] == 255).all()  # below the tails of the first line's letters
+
+
+def test_a_score_has_the_second_line(tmp_path: Path) -> None:
+    assert is_black(cell(made_sheet(tmp_path, [DONE]), 0, 0)[1][21:]).any()
+
+
+def test_a_sheet_without_records(tmp_path: Path) -> None:
+    assert made_sheet(tmp_path, []).size > 0
+
+
+def test_a_large_sheet_stays_below_8000_pixels(tmp_path: Path) -> None:
+    records = [dataclasses.replace(DONE, target="a", image=None, scores={})] * 500
+    contact_sheet(tmp_path, records, tmp_path / "sheet.png", side=400)
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert 4000 < max(image.size) <= 8000
+
+
+COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 10)]
+
+
+def played(path: Path) -> tuple[list[np.ndarray], list[int]]:
+    with Image.open(path) as image:
+        assert image.format == "WEBP"
+        frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(image)]
+        durations = []
+        for number in range(len(frames)):
+            image.seek(number)
+            image.load()
+            durations.append(image.info["duration"])
+    return frames, durations
+
+
+def test_film_has_a_frame_per_stage(tmp_path: Path) -> None:
+    frames = [save(tmp_path, f"{number}.png", colour) for number, colour in enumerate(COLOURS)]
+    film([frames], tmp_path / "film.webp", milliseconds=100)
+    shown, durations = played(tmp_path / "film.webp")
+    assert len(shown) == 4
+    assert durations == [100, 100, 100, 800]
+    for frame, colour in zip(shown, COLOURS, strict=True):
+        assert frame.shape == (37 * 13, 29 * 13, 3)  # 13 fits 37 px into 512
+        np.testing.assert_allclose(frame.mean((0, 1)), colour, atol=12)
+
+
+def test_film_of_a_growing_picture_has_one_size(tmp_path: Path) -> None:
+    frames = [save(tmp_path, f"{n}.png", COLOURS[n], (20 + 10 * n, 30 + 10 * n)) for n in range(3)]
+    film([frames], tmp_path / "film.webp")
+    shown, _ = played(tmp_path / "film.webp")
+    assert {frame.shape for frame in shown} == {(500, 400, 3)}
+    np.testing.assert_allclose(shown[0].mean((0, 1)), COLOURS[0], atol=12)
+
+
+def test_jobs_stand_below_each_other_and_wait_for_the_longest(tmp_path: Path) -> None:
+    long = [save(tmp_path, f"a{n}.png", COLOURS[n], (64, 64)) for n in range(3)]
+    short = [save(tmp_path, "b.png", COLOURS[3], (64, 32))]
+    film([long, [], short], tmp_path / "film.webp")
+    shown, _ = played(tmp_path / "film.webp")
+    assert len(shown) == 3
+    for frame, colour in zip(shown, COLOURS, strict=False):
+        assert frame.shape == (96 * 5, 64 * 5, 3)
+        np.testing.assert_allclose(frame[20:300].mean((0, 1)), colour, atol=12)
+        np.testing.assert_allclose(frame[340:].mean((0, 1)), COLOURS[3], atol=12)
+
+
+def test_a_film_of_one_frame(tmp_path: Path) -> None:
+    film([[save(tmp_path, "0.png", COLOURS[0])]], tmp_path / "film.webp")
+    assert len(played(tmp_path / "film.webp")[0]) == 1
+
+
+@pytest.mark.parametrize("frames", [[], [[]], [[], []]])
+def test_nothing_to_show_is_no_film(tmp_path: Path, frames: list[list[Path]]) -> None:
+    film(frames, tmp_path / "film.webp")
+    assert list(tmp_path.iterdir()) == []

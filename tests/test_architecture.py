@@ -1,0 +1,139 @@
+"""Who may import whom. The package is a house of storeys: imports point downwards only."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lightning_fv
+
+PACKAGE = Path(lightning_fv.__file__).parent
+FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+RANKS = {
+    "cli": 0,
+    "rendering": 1,
+    "callbacks": 2,
+    "assessment": 3,
+    "checkpoints": 3,
+    "jobs": 3,
+    "visualizer": 4,
+    "targets": 5,
+    "metrics": 6,
+    "networks": 6,
+    "objectives": 6,
+    "parameterizations": 6,
+    "transforms": 6,
+    "encoding": 7,
+    "capture": 8,
+    "report": 8,
+    "errors": 9,
+    "files": 9,
+    "functional": 9,
+    "redirect": 9,
+    "version": 9,
+}
+FRONT_DOOR = {Path("__init__.py"), Path("__main__.py")}
+OPTIONAL = {"timm", "ray", "av"}
+
+
+def room(file: Path) -> str:
+    return file.with_suffix("").parts[0]
+
+
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of all modules imported anywhere in a tree; ``from a import b`` counts as a.b where that is one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import; write the module's full name"
+            base = node.module or ""
+            for alias in node.names:
+                inner = PACKAGE.parent.joinpath(*base.split("."), alias.name)
+                is_module = inner.is_dir() or inner.with_suffix(".py").is_file()
+                yield f"{base}.{alias.name}" if base.startswith("lightning_fv") and is_module else base
+
+
+def inner_imports(file: Path) -> list[tuple[str, ...]]:
+    """What a file imports of the package, split at the dots, without the package's own name."""
+    names = imported_modules(ast.parse(FILES[file].read_text()))
+    return [tuple(name.split(".")[1:]) for name in names if name.split(".")[0] == "lightning_fv"]
+
+
+def at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that run when a module is imported: everything outside of functions and `if TYPE_CHECKING`."""
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        yield statement
+        if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
+            yield from at_import(statement.orelse)
+            continue
+        for field in ("body", "orelse", "finalbody"):
+            yield from at_import(getattr(statement, field, []))
+        for handler in getattr(statement, "handlers", []):
+            yield from at_import(handler.body)
+
+
+def test_each_room_has_a_storey() -> None:
+    rooms = {room(file) for file in FILES if file not in FRONT_DOOR}
+    assert rooms == set(RANKS)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in FRONT_DOOR], ids=str)
+def test_imports_point_downwards(file: Path) -> None:
+    here = room(file)
+    for name in inner_imports(file):
+        assert name, f"{file} imports from the front door; import the file that is needed"
+        there = name[0]
+        assert there == here or RANKS[there] > RANKS[here], f"{file} imports {'.'.join(name)}, which is not below it"
+
+
+def test_callbacks_do_not_know_each_other() -> None:
+    """Any may use the background thread; the room's __init__ lists them all."""
+    for file in FILES:
+        if room(file) == "callbacks" and file.name != "__init__.py":
+            neighbours = {name[1:2] for name in inner_imports(file) if name[0] == "callbacks"}
+            assert neighbours <= {("background",)}, f"{file} imports a neighbour"
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_optional_packages_are_imported_where_they_are_used(file: Path) -> None:
+    tree = ast.parse(FILES[file].read_text())
+    simple = [node for node in at_import(tree.body) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {name.split(".")[0] for node in simple for name in imported_modules(node)}
+    assert not names & OPTIONAL
+
+
+def test_the_search_for_imports_finds_them() -> None:
+    """A rule that sees nothing would hold everywhere."""
+    tree = ast.parse(
+        "import os\n"
+        "try:\n    import ray.tune\nexcept ImportError:\n    import av\n"
+        "class A:\n    from timm import models\n    def f(self):\n        import never\n"
+        "if TYPE_CHECKING:\n    import unseen\n"
+        "from lightning_fv import callbacks, render\n"
+    )
+    simple = [node for node in at_import(tree.body) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert {name for node in simple for name in imported_modules(node)} == {
+        "os",
+        "ray.tune",
+        "av",
+        "timm",
+        "lightning_fv.callbacks",
+        "lightning_fv",
+    }
+    assert ("errors",) in inner_imports(Path("capture.py"))
+    assert ("visualizer",) in inner_imports(Path("rendering.py"))
+
+
+def test_import_of_the_package_is_light() -> None:
+    heavy = {"torch", "timm", "tensorboard", "matplotlib", "kornia", "lightning", "torchvision", "PIL", "numpy"}
+    code = "import sys, lightning_fv; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "lightning_fv" in loaded
+    assert not heavy & set(loaded)
