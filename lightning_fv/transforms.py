@@ -75,16 +75,17 @@ class RandomWarp(KeyedTransform):
             uniforms: (B, 4) in [0, 1): angle, scale, x, y.
             size: (height, width) of the pictures.
         """
-        spread = torch.tensor([self.rotate * math.pi / 90, self.scale[1] - self.scale[0], *[self.crop * self.unit] * 2])
-        middle = torch.tensor([0.0, (self.scale[0] + self.scale[1]) / 2, 0.0, 0.0])
-        angle, factor, x, y = ((uniforms - 0.5) * spread.to(uniforms) + middle.to(uniforms)).unbind(1)
+        shift = self.crop * self.unit
+        angle, factor, x, y = (uniforms - 0.5).unbind(1)
+        angle, factor = angle * (self.rotate * math.pi / 90), factor * (self.scale[1] - self.scale[0])
+        factor = factor + (self.scale[0] + self.scale[1]) / 2
         cos, sin = factor * angle.cos(), factor * angle.sin()
         height, width = size
         new_height, new_width = self.window(size)
         from_x, from_y, to_x, to_y = (width - 1) / 2, (height - 1) / 2, (new_width - 1) / 2, (new_height - 1) / 2
-        return torch.stack(
-            [cos, -sin, to_x + x - cos * from_x + sin * from_y, sin, cos, to_y + y - sin * from_x - cos * from_y], 1
-        ).view(-1, 2, 3)
+        row_x = shift * x + to_x - cos * from_x + sin * from_y
+        row_y = shift * y + to_y - sin * from_x - cos * from_y
+        return torch.stack([cos, -sin, row_x, sin, cos, row_y], 1).view(-1, 2, 3)
 
     def window(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) that pictures of ``size`` come out with."""
@@ -133,15 +134,21 @@ class RandomNoise(KeyedTransform):
         self.std = std
         tile = torch.randn(3, _TILE, _TILE, generator=keyed_generator("RandomNoise"))
         self.register_buffer("tile", tile, persistent=False)
+        self._repeated = torch.empty(3, 0, 0)
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
         y, x = (uniforms[:, :2] * _TILE).long().unbind(1)
-        rows = (y[:, None] + torch.arange(height, device=y.device)) % _TILE
-        columns = (x[:, None] + torch.arange(width, device=x.device)) % _TILE
-        noise = self.tile[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)  # (B, 3, H, W)
+        noise = self._windows(images.shape[-2], images.shape[-1])[:, y, x].transpose(0, 1)  # (B, 3, H, W)
         sign = torch.where(uniforms[:, 2] < 0.5, -self.std, self.std)
         return torch.addcmul(images, noise, sign.view(-1, 1, 1, 1))
+
+    def _windows(self, height: int, width: int) -> Tensor:
+        """All windows of a size into the endless repetition of the tile, (3, 512, 512, height, width): a view."""
+        needed = (_TILE + height - 1, _TILE + width - 1)
+        if self._repeated.shape[1:] != needed or self._repeated.device != self.tile.device:
+            times = (1, -(-needed[0] // _TILE), -(-needed[1] // _TILE))
+            self._repeated = self.tile.repeat(times)[:, : needed[0], : needed[1]].contiguous()
+        return self._repeated.unfold(1, height, 1).unfold(2, width, 1)
 
 
 def study_warp() -> RandomWarp:

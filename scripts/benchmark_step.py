@@ -84,7 +84,7 @@ def pass_seconds(network: VisionNetwork, batch: int, size: int, repeats: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps of a render around the free network")
+    parser.add_argument("--steps", type=int, default=2 * STEPS, help="steps of a render around the free network")
     parser.add_argument(
         "--rounds", type=int, default=5, help="how often A B is repeated; the ratios are medians over rounds"
     )
@@ -97,7 +97,7 @@ def main() -> None:
     for network, size, batch, limit in ((resnet50, 224, 1, 0.06), (resnet50, 64, 16, 0.08), (demo, 64, 8, 0.30)):
         free = VisionNetwork(Free(24), mean=mean, std=std)
         targets = f"logits:0-{batch - 1}"
-        real_steps = args.steps if network is demo else 32
+        real_steps = STEPS if network is demo else 32
         bare, own, whole = [], [], []
         for _ in range(args.rounds):
             bare.append(pass_seconds(network, batch, size, 10))

@@ -28,7 +28,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run), "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(run),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     command += ["--load_fast=false", "--samples_per_plugin", "images=200"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
@@ -78,7 +88,9 @@ def test_a_browser_shows_them(server: str, tmp_path: Path) -> None:
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--virtual-time-budget=30000"]
-    subprocess.run([*command, f"--screenshot={shot}", f"{server}/#images"], timeout=200, check=True, capture_output=True)
+    subprocess.run(
+        [*command, f"--screenshot={shot}", f"{server}/#images"], timeout=200, check=True, capture_output=True
+    )
     with Image.open(shot) as image:
         pixels = np.array(image.convert("RGB")).reshape(-1, 3)
     # The page is white, grey and orange; pictures bring thousands of other colours.
