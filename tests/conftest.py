@@ -1,5 +1,7 @@
 """Fixtures that every room may use."""
 
+import os
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # For tensors this small a second thread costs more than it brings; on a busy machine, four times the suite's time.
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # processes that tests start: sums, and so bits, depend on the number of threads
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
 """Stop in good order when asked to."""
 
+import contextlib
 import os
+import select
 import signal
+import socket
 import threading
 from pathlib import Path
 from types import FrameType
@@ -14,17 +17,26 @@ class GracefulStop(pl.Callback):
     """SIGTERM, or Ctrl-C once: finish the step, save a checkpoint, end the fit. Ctrl-C twice: end at once.
 
     Attributes:
-        received: the number of the signal that came, or None.
+        received: the number of the signal that came first, or None.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
+        self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Here and not earlier: Lightning sets its own handlers before, which end with exit code 0 or 1 and no checkpoint.
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Here and not earlier: Lightning sets its own handlers before, which end with code 0 or 1 and no checkpoint.
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Python runs handlers between bytecodes, and a backward pass may be seconds of none: then two signals become
+        # one call. The wake-up descriptor gets a byte for each at once.
+        self._wakeup = socket.socketpair()
+        for end in self._wakeup:
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=_exit_at_second_interrupt, args=(self._wakeup[0],), daemon=True).start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -37,11 +49,29 @@ class GracefulStop(pl.Callback):
                 trainer.save_checkpoint(Path(folder) / f"step={trainer.global_step}.ckpt")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(-1)
+            for end in reversed(self._wakeup):  # the writing end first: the thread reads the end of the stream
+                end.close()
+            self._wakeup = None
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            os._exit(128 + number)  # every file is written atomically: there is nothing to tidy
-        self.received = number
+        self.received = self.received if self.received is not None else number
+
+
+def _exit_at_second_interrupt(descriptor: socket.socket) -> None:
+    interrupts = 0
+    with contextlib.suppress(OSError, ValueError):  # closed at the end of the fit
+        while select.select([descriptor], [], [])[0] and (numbers := descriptor.recv(64)):
+            interrupts += numbers.count(signal.SIGINT)
+            if interrupts > 1:
+                os._exit(128 + signal.SIGINT)  # every file is written atomically: there is nothing to tidy
