@@ -1,8 +1,9 @@
 """What layers give, read by forward hooks that are always removed."""
 
+import re
 from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from lightning_fv.errors import CaptureError, LayerNotFoundError, nearest
 
 LOGITS = "logits"
 """The layer name that means the network's own output."""
+
+_LAYER = re.compile(r"(?P<name>[^#\[\]]*)(?:#(?P<call>\d+))?(?:\[(?P<item>[^\[\]]+)\])?")
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,36 @@ class LayerInfo:
         type: class name of the module.
         shape: shape of its output for one picture, batch axis first; None when it is not one tensor or never ran.
         calls: how many times it ran.
+        axis: the channel axis of the output; None when it has none or it cannot be told.
+        items: what a tuple, list or dict output holds: index or key -> shape (None for what is no tensor).
     """
 
     name: str
     type: str
     shape: tuple[int, ...] | None
     calls: int
+    axis: int | None = None
+    items: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
+
+    @property
+    def units(self) -> int | None:
+        """How many channels the layer has."""
+        return self.shape[self.axis] if self.shape is not None and self.axis is not None else None
+
+
+def parse_layer(layer: str) -> tuple[str, int, str | None]:
+    """A layer as written -> module name, which of its runs (from 0), and which item of its output.
+
+    >>> parse_layer("layer1.0.relu#1"), parse_layer("encoder.attention[0]")
+    (('layer1.0.relu', 1, None), ('encoder.attention', 0, '0'))
+
+    Raises:
+        CaptureError: it cannot be read.
+    """
+    match = _LAYER.fullmatch(layer)
+    if match is None:
+        raise CaptureError(f"cannot read the layer {layer!r}; write NAME, NAME#RUN, NAME[ITEM] or NAME#RUN[ITEM]")
+    return match["name"], int(match["call"] or 0), match["item"]
 
 
 class _Stop(Exception):  # noqa: N818  not an error: ends a forward that has given all that was asked for
@@ -45,7 +72,7 @@ def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict
         network: the module to run.
         inputs: its input, (B, ...).
         layers: dotted module names, or "logits" for the network's output. ``name#k`` is the k-th run (from 0) of a
-            module that runs more than once.
+            module that runs more than once; ``name[i]`` or ``name[key]`` an item of a tuple or dict.
 
     Returns:
         Layer name -> output, keyed as asked for.
@@ -55,21 +82,19 @@ def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict
         CaptureError: a layer did not run, or gave something else than a tensor.
     """
     found: dict[str, Tensor] = {}
-    hooked = [layer for layer in layers if layer != LOGITS]
-    wanted = len(hooked) if LOGITS not in layers else len(hooked) + 1  # never reached: the forward runs to its end
+    parsed = {layer: parse_layer(layer) for layer in layers}
+    wanted = len(parsed)  # hooks alone do not reach it if the network's output is asked for
     handles = []
     stop = _Stop()
     try:
-        for layer in hooked:
-            name, _, call = layer.partition("#")
-            if call and not call.isdigit():
-                raise CaptureError(f"layer {layer!r}: what follows # is the number of the run, from 0")
-            handles.append(
-                _module(network, name).register_forward_hook(_hook(layer, int(call or 0), found, wanted, stop))
-            )
+        for layer, (name, call, item) in parsed.items():
+            if name != LOGITS:
+                hook = _hook(layer, call, item, found, wanted, stop)
+                handles.append(_module(network, name).register_forward_hook(hook))
         output = network(inputs)
-        if LOGITS in layers:
-            found[LOGITS] = _tensor(LOGITS, output)
+        for layer, (name, _, item) in parsed.items():
+            if name == LOGITS:
+                found[layer] = _tensor(layer, output, item)
     except _Stop as reached:
         if reached is not stop:
             raise
@@ -92,7 +117,7 @@ def _module(network: nn.Module, name: str) -> nn.Module:
 
 
 def _hook(
-    layer: str, call: int, found: dict[str, Tensor], wanted: int, stop: _Stop
+    layer: str, call: int, item: str | None, found: dict[str, Tensor], wanted: int, stop: _Stop
 ) -> Callable[[nn.Module, Any, Any], None]:
     runs = 0
 
@@ -100,7 +125,7 @@ def _hook(
         nonlocal runs
         runs += 1
         if runs == call + 1:
-            found[layer] = _tensor(layer, output)
+            found[layer] = _tensor(layer, output, item)
             if len(found) == wanted:
                 raise stop
             found[layer] = found[layer].clone()
@@ -108,34 +133,62 @@ def _hook(
     return hook
 
 
-def _tensor(layer: str, output: Any) -> Tensor:
+def _tensor(layer: str, output: Any, item: str | None) -> Tensor:
+    parts = _items(output)
+    if item is not None:
+        if item not in parts:
+            held = f" of {', '.join(parts)}" if parts else ""
+            raise CaptureError(f"layer {layer!r} gives a {type(output).__name__}{held}, which has no item {item!r}")
+        output = parts[item]
     if not isinstance(output, Tensor):
-        raise CaptureError(f"layer {layer!r} gives a {type(output).__name__}, not a tensor; choose a layer inside it")
+        raise CaptureError(not_a_tensor(layer, _shapes(parts)))
     return output
+
+
+def _items(output: Any) -> dict[str, Any]:
+    """What a tuple, list or dict holds, by index or key as text; empty for anything else."""
+    if isinstance(output, Mapping):
+        return {str(key): value for key, value in output.items()}
+    if isinstance(output, tuple | list):
+        return {str(number): value for number, value in enumerate(output)}
+    return {}
+
+
+def _shapes(items: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:
+    return {key: tuple(value.shape) if isinstance(value, Tensor) else None for key, value in items.items()}
+
+
+def not_a_tensor(layer: str, items: Mapping[str, tuple[int, ...] | None]) -> str:
+    """What to say of an output that is no tensor, and how to choose an item of it."""
+    tensors = [f"{layer}[{key}] {shape}" for key, shape in items.items() if shape is not None]
+    if not tensors:
+        return f"layer {layer!r} gives no single tensor; choose a layer inside it"
+    return f"layer {layer!r} gives no single tensor; choose one of its items: {', '.join(tensors)}"
 
 
 def layer_not_found(name: str, names: Collection[str]) -> LayerNotFoundError:
     """The error for a wrong layer name, with the nearest names."""
     near = nearest(name, names)
     hint = f"did you mean {', '.join(near)}?" if near else f"its layers: {', '.join(list(names)[:12])}"
-    return LayerNotFoundError(f"no layer {name!r} in the network; {hint}")
+    return LayerNotFoundError(f"no layer {name!r} in the network; {hint} (lightning-fv layers NETWORK lists them)")
 
 
 @torch.no_grad()
 def probe(network: nn.Module, inputs: Tensor) -> list[LayerInfo]:
     """Run a network once and list its modules in the order of their first run, then those that never ran.
 
-    The last entry is "logits", the network's output.
+    The last entry is "logits", the network's output. A picture that is not square tells channel axes apart best.
     """
     calls: Counter[str] = Counter()
-    shapes: dict[str, tuple[int, ...] | None] = {}
+    outputs: dict[str, tuple[tuple[int, ...] | None, dict[str, tuple[int, ...] | None]]] = {}
     handles = []
     modules = {name: module for name, module in network.named_modules() if name}
+    size = (inputs.shape[-2], inputs.shape[-1])
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             calls[name] += 1
-            shapes.setdefault(name, tuple(output.shape) if isinstance(output, Tensor) else None)
+            outputs.setdefault(name, (_shape(output), _shapes(_items(output))))
 
         return hook
 
@@ -146,7 +199,36 @@ def probe(network: nn.Module, inputs: Tensor) -> list[LayerInfo]:
     finally:
         for handle in handles:
             handle.remove()
-    order = [*shapes, *(name for name in modules if name not in shapes)]
-    infos = [LayerInfo(name, type(modules[name]).__name__, shapes.get(name), calls[name]) for name in order]
-    shape = tuple(output.shape) if isinstance(output, Tensor) else None
-    return [*infos, LayerInfo(LOGITS, type(network).__name__, shape, 1)]
+    outputs[LOGITS] = _shape(output), _shapes(_items(output))
+    calls[LOGITS] = 1
+    infos = []
+    for name in [*outputs, *(name for name in modules if name not in outputs)]:
+        shape, items = outputs.get(name, (None, {}))
+        kind = type(network if name == LOGITS else modules[name]).__name__
+        infos.append(LayerInfo(name, kind, shape, calls[name], channel_axis(shape, size), items))
+    return sorted(infos, key=lambda info: info.name == LOGITS)  # stable: the output comes last
+
+
+def _shape(output: Any) -> tuple[int, ...] | None:
+    return tuple(output.shape) if isinstance(output, Tensor) else None
+
+
+def channel_axis(shape: tuple[int, ...] | None, size: tuple[int, int]) -> int | None:
+    """The channel axis of an output of shape (1, ...) for a picture of ``size``; None when it cannot be told.
+
+    (B, C) has its channels at 1, (B, tokens, C) at the end, as in a ViT. In four axes those two that keep the picture's
+    ratio of sides are the map: (B, C, H, W) as in convolutions or (B, H, W, C) as in a Swin transformer. An output whose
+    first axis is not the batch, such as attention windows, has none.
+    """
+    if shape is None or len(shape) not in (2, 3, 4) or shape[0] != 1:
+        return None
+    if len(shape) < 4:
+        return len(shape) - 1
+
+    def misfit(height: int, width: int) -> float:
+        return abs(height * size[1] / size[0] - width)
+
+    first, last = misfit(*shape[2:]), misfit(*shape[1:3])
+    if min(first, last) > 1 or first == last:
+        return None
+    return 1 if first < last else 3

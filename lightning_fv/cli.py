@@ -27,7 +27,7 @@ DEFAULT_TARGETS = [
     for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
 ]
 # Settings that say where and how a run is computed, not what comes out.
-_NEUTRAL = {"out", "resume", "config", "seed_everything", "checkpoint_seconds"}
+_NEUTRAL = {"out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline"}
 _NEUTRAL_TRAINER = {
     "accelerator", "devices", "num_nodes", "strategy", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
@@ -62,9 +62,7 @@ class FitCLI(LightningCLI):
             help="what to draw: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
             "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4); several joined by + or as a YAML list",
         )
-        parser.add_argument(
-            "--network", type=str, default="demo", help="the network to look at: demo, the embedded one"
-        )
+        add_network_arguments(parser)
         parser.add_argument(
             "--out", type=str | None, default=None, help="the run folder; default: lightning_logs/version_N"
         )
@@ -95,13 +93,18 @@ class FitCLI(LightningCLI):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Render what ``args`` (by default the command line's) ask for.
+    """Do what ``args`` (by default the command line's) ask for: list a network's ``layers``, or render.
 
     Returns:
         0 done; 1 a target is not done; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
+    words = list(sys.argv[1:] if args is None else args)
     try:
-        return _fit(list(sys.argv[1:] if args is None else args))
+        if words[:1] == ["layers"]:
+            from lightning_fv.listing import list_layers
+
+            return list_layers(words[1:])
+        return _fit(words)
     except FeatureVisualizationError as error:
         print(f"lightning-fv: error: {error}", file=sys.stderr)
         return 2
@@ -136,7 +139,7 @@ def _fit(args: list[str]) -> int:
     parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
     if config.out is not None and resumed is None:
         _check_free(Path(config.out))
-    network = load_network(config.network)
+    network = load_network(config.network, **network_options(config))
     setup = Setup(network, config.model, options, config.seed, config.checkpoint_seconds)
     targets, jobs = plan(setup, config.targets, config.batch_size)
     if resumed is not None:
@@ -189,6 +192,51 @@ def _parse(args: list[str]) -> FitCLI:
         parser_kwargs={"default_config_files": [str(RECIPES / "default.yaml")]},
         trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
     )
+
+
+def add_network_arguments(parser: LightningArgumentParser) -> None:
+    """The options that name a network."""
+    add = parser.add_argument
+    names = (
+        "torchvision/BUILDER[:WEIGHTS], timm/NAME, antialiased/resnet50[:VARIANT], stylized/VARIANT, checkpoint:PATH"
+    )
+    add("--network", type=str, default="demo", help=f"what to look at: demo (embedded), {names}")
+    add("--weights", type=str | None, default=None, help="a file instead of the published weights")
+    add("--no_weights", "--no-weights", action="store_true", help="an untrained network")
+    add("--offline", action="store_true", help="use cached weights, never the network")
+    add("--architecture", type=str | None, default=None, help="of checkpoint:PATH, such as torchvision/resnet18")
+    add("--mean", type=list[float] | None, default=None, help="per channel, instead of the network's own")
+    add("--std", type=list[float] | None, default=None, help="per channel, instead of the network's own")
+    add("--input_size", "--input-size", type=tuple[int, int] | None, default=None, help="height and width it is for")
+    add("--categories", type=list[str] | str | None, default=None, help="class names, or a file of one name a line")
+    add(
+        "--channel_axes",
+        "--channel-axes",
+        type=dict[str, int] | None,
+        default=None,
+        help="channel axis by layer, where it cannot be told",
+    )
+
+
+def network_options(config: Any) -> dict[str, Any]:
+    """What ``load_network`` is to be told, from parsed options."""
+    if config.no_weights and config.weights is not None:
+        raise UsageError("give either --weights or --no_weights")
+    categories = config.categories
+    if isinstance(categories, str):
+        if not Path(categories).is_file():
+            raise UsageError(f"--categories {categories}: no such file; give a text file of one name a line, or a list")
+        categories = Path(categories).read_text(encoding="utf-8").splitlines()
+    return {
+        "weights": None if config.no_weights else config.weights or "default",
+        "offline": config.offline,
+        "architecture": config.architecture,
+        "mean": config.mean,
+        "std": config.std,
+        "input_size": config.input_size,
+        "categories": categories,
+        "channel_axes": config.channel_axes,
+    }
 
 
 def recipe_names() -> list[str]:

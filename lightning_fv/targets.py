@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from lightning_fv.capture import LOGITS, LayerInfo, layer_not_found
+from lightning_fv.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
 from lightning_fv.errors import CaptureError, TargetError, nearest
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import Channel, Layer, Logit, Neuron, Objective, Probability
@@ -134,33 +134,30 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
     Raises:
         LayerNotFoundError, TargetError, CaptureError: naming the nearest layers or classes, or the valid range.
     """
-    infos = {info.name: info for info in network.layers(size)}
+    size = size or network.input_size
     resolved: dict[str, Target] = {}
     for item in parse_targets(targets):
         if isinstance(item, Target):
             found = [item]
         elif isinstance(item, Objective):
             for layer in item.layers:
-                _check_layer(layer, infos)
+                _check_layer(layer, network, size)
             found = [Target("objective", "objective", None, item)]
         else:
-            found = _resolve(item, infos, network.categories)
+            found = _resolve(item, network, size)
         for target in found:
             resolved.setdefault(target.key, target)
     return list(resolved.values())
 
 
-def _resolve(spec: _Spec, infos: Mapping[str, LayerInfo], categories: Sequence[str]) -> list[Target]:
+def _resolve(spec: _Spec, network: VisionNetwork, size: tuple[int, int]) -> list[Target]:
     layer = LOGITS if spec.layer == PROBABILITY else spec.layer
-    shape = _check_layer(layer, infos)
+    categories = network.categories
+    shape = _check_layer(layer, network, size)
     if spec.units is None:
         if spec.layer == PROBABILITY:
             raise TargetError(f"{spec.text!r} names no class; write probability:CLASS or probability:INDEX")
         return [Target("layer", layer, None, Layer(layer))]
-    if len(shape) not in (2, 4):
-        raise CaptureError(
-            f"layer {layer!r} gives {shape}; units need (batch, channels) or (batch, channels, height, width)"
-        )
     names = categories if layer == LOGITS and len(categories) == shape[1] else ()
     units = _units(spec, shape[1], names)
     if spec.position is not None:
@@ -184,20 +181,25 @@ def _resolve(spec: _Spec, infos: Mapping[str, LayerInfo], categories: Sequence[s
     return made
 
 
-def _check_layer(layer: str, infos: Mapping[str, LayerInfo]) -> tuple[int, ...]:
-    name, _, call = layer.partition("#")
+def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:
+    """The shape of a layer's output with its channels at axis 1, if it can be looked at."""
+    name, call, item = parse_layer(layer)
+    infos = {info.name: info for info in network.layers()}
     if name not in infos:
         raise layer_not_found(name, list(infos))
     info = infos[name]
     if info.calls == 0:
         raise CaptureError(f"layer {name!r} did not run in the network's forward; choose one that does")
-    if call and (not call.isdigit() or int(call) >= info.calls):
+    if call >= info.calls:
         raise CaptureError(f"layer {layer!r}: {name} runs {info.calls} times, #0 to #{info.calls - 1}")
-    if info.calls > 1 and not call:
+    if info.calls > 1 and "#" not in layer:
         raise CaptureError(f"layer {name!r} runs {info.calls} times; say which: {name}#0 to {name}#{info.calls - 1}")
-    if info.shape is None:
-        raise CaptureError(f"layer {name!r} gives no single tensor; choose a layer inside it")
-    return info.shape
+    if info.shape is None and item is None:
+        raise CaptureError(not_a_tensor(layer, info.items))
+    shape = network.shape_of(layer, size)
+    if shape[0] != 1:
+        raise CaptureError(f"layer {layer!r} gives {shape} for one picture: its first axis is not the batch")
+    return shape
 
 
 def _units(spec: _Spec, count: int, names: Sequence[str]) -> list[int]:

@@ -182,7 +182,7 @@ class FeatureVisualizer(pl.LightningModule):
     def objective(self, seen: Tensor, images: Tensor) -> Tensor:
         """Each target's objective, (B,), for pictures as the network sees them and as they are."""
         assert self.network is not None
-        activations = self.network.capture(seen, self._layers)
+        activations = self.network.activations(seen, self._layers)
         if len(self._groups) == 1:
             return self._groups[0][1](activations, images)
         values = images.new_zeros(len(self.targets))

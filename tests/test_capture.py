@@ -158,9 +158,9 @@ def test_a_layer_that_never_runs_is_named(pictures: Tensor) -> None:
 
 def test_a_layer_that_gives_no_tensor_is_named(pictures: Tensor) -> None:
     network = Twice().to(pictures.device)
-    with pytest.raises(CaptureError, match="'pair' gives a tuple, not a tensor"):
+    with pytest.raises(CaptureError, match="'pair' gives no single tensor; choose one of its items: pair\\[0\\]"):
         capture(network, pictures, ["pair"])
-    with pytest.raises(CaptureError, match="'logits' gives a tuple, not a tensor"):
+    with pytest.raises(CaptureError, match="'logits' gives no single tensor; choose one of its items"):
         capture(network.pair, pictures, [LOGITS])
     assert hooks(network) == 0
 
@@ -205,22 +205,22 @@ def test_a_capture_within_a_capture_ends_its_own_forward_alone(pictures: Tensor)
 
 def test_probe_lists_names_types_shapes_and_calls(tiny_network: TinyNet, pictures: Tensor) -> None:
     assert probe(tiny_network, pictures[:1]) == [
-        LayerInfo("conv1", "Conv2d", (1, 8, 6, 4), 1),
-        LayerInfo("bn", "BatchNorm2d", (1, 8, 6, 4), 1),
-        LayerInfo("relu", "ReLU", (1, 8, 6, 4), 1),
-        LayerInfo("conv2", "Conv2d", (1, 5, 6, 4), 1),
-        LayerInfo(LOGITS, "TinyNet", (1, 5), 1),
+        LayerInfo("conv1", "Conv2d", (1, 8, 6, 4), 1, 1),
+        LayerInfo("bn", "BatchNorm2d", (1, 8, 6, 4), 1, 1),
+        LayerInfo("relu", "ReLU", (1, 8, 6, 4), 1, 1),
+        LayerInfo("conv2", "Conv2d", (1, 5, 6, 4), 1, 1),
+        LayerInfo(LOGITS, "TinyNet", (1, 5), 1, 1),
     ]
     assert hooks(tiny_network) == 0
 
 
 def test_probe_tells_what_cannot_be_captured(pictures: Tensor) -> None:
     assert probe(Twice().to(pictures.device), pictures[:1]) == [
-        LayerInfo("relu", "ReLU", (1, 3, 11, 7), 2),
-        LayerInfo("between", "Conv2d", (1, 4, 9, 5), 1),
-        LayerInfo("pair", "Pair", None, 1),
+        LayerInfo("relu", "ReLU", (1, 3, 11, 7), 2, 1),
+        LayerInfo("between", "Conv2d", (1, 4, 9, 5), 1, 1),
+        LayerInfo("pair", "Pair", None, 1, None, {"0": (1, 4, 9, 5), "1": (1, 4, 9, 5)}),
         LayerInfo("spare", "Conv2d", None, 0),
-        LayerInfo(LOGITS, "Twice", (1, 4, 9, 5), 1),
+        LayerInfo(LOGITS, "Twice", (1, 4, 9, 5), 1, 1),
     ]
 
 

@@ -1,14 +1,16 @@
 """A frozen network with its door: normalisation, memory format, class names."""
 
 import contextlib
+import dataclasses
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lightning_fv.capture import LayerInfo, capture, probe
-from lightning_fv.errors import NetworkError
+from lightning_fv.capture import LayerInfo, capture, parse_layer, probe
+from lightning_fv.errors import CaptureError, NetworkError
+from lightning_fv.functional import resize_images
 
 
 class VisionNetwork:
@@ -22,6 +24,8 @@ class VisionNetwork:
         input_size: (height, width) it was trained at, in pixels; the default size of pictures.
         categories: class names in the order of the logits, or nothing.
         name: what to call it in logs and results.
+        fixed_size: whether it takes ``input_size`` only (most ViTs); pictures of another size are resized at its door.
+        channel_axes: channel axis by layer name, where the rule of `lightning_fv.capture.channel_axis` cannot tell.
 
     Raises:
         NetworkError: mean or std are not three numbers, or a std is not positive.
@@ -36,6 +40,8 @@ class VisionNetwork:
         input_size: tuple[int, int] = (224, 224),
         categories: Sequence[str] = (),
         name: str = "",
+        fixed_size: bool = False,
+        channel_axes: Mapping[str, int] | None = None,
     ) -> None:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise NetworkError(f"mean and std need three numbers each, std above 0; got mean {mean}, std {std}")
@@ -44,6 +50,9 @@ class VisionNetwork:
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.categories = tuple(categories)
         self.name = name or type(module).__name__
+        self.fixed_size = fixed_size
+        self.channel_axes = dict(channel_axes or {})
+        self._layers: list[LayerInfo] | None = None
         # Normalisation as one multiply-add: x / std - mean / std.
         self._scale = 1 / torch.tensor(self.std).view(1, 3, 1, 1)
         self._shift = -torch.tensor(self.mean).view(1, 3, 1, 1) * self._scale
@@ -59,7 +68,9 @@ class VisionNetwork:
         return logits
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> what the module takes: normalised, channels last in memory."""
+        """Pictures in [0, 1] -> what the module takes: of its size if fixed, normalised, channels last in memory."""
+        if self.fixed_size:
+            images = resize_images(images, self.input_size)
         if self._scale.device != images.device:
             self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
         return torch.addcmul(self._shift, images.contiguous(memory_format=torch.channels_last), self._scale)
@@ -68,11 +79,54 @@ class VisionNetwork:
         """What the named layers give for pictures in [0, 1]; see `lightning_fv.capture.capture`."""
         return capture(self.module, self.preprocess(images), layers)
 
-    def layers(self, size: tuple[int, int] | None = None) -> list[LayerInfo]:
-        """The network's layers in running order, from one forward of a grey picture of ``size`` (its own by default)."""
-        with self.frozen():
-            grey = torch.full((1, 3, *(size or self.input_size)), 0.5, device=self.device)
-            return probe(self.module, self.preprocess(grey))
+    def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """As `capture`, with the channel axis moved to 1: (B, C, ...), whatever the network's own layout is."""
+        found = self.capture(images, layers)
+        axes = {layer: self.axis_of(layer, activation.ndim) for layer, activation in found.items()}
+        return {layer: found[layer].movedim(axis, 1) if axis != 1 else found[layer] for layer, axis in axes.items()}
+
+    def axis_of(self, layer: str, ndim: int) -> int:
+        """The channel axis of a layer's output of ``ndim`` axes.
+
+        Raises:
+            CaptureError: it cannot be told, or the one that was given does not exist.
+        """
+        name, _, item = parse_layer(layer)
+        axis = self.channel_axes.get(layer, self.channel_axes.get(name))
+        if axis is not None and not 0 < axis < ndim:
+            raise CaptureError(f"layer {layer!r} gives {ndim} axes; its channel axis cannot be {axis}")
+        if axis is None and ndim in (2, 3):
+            axis = ndim - 1
+        if axis is None and ndim == 4 and item is None:
+            axis = next((info.axis for info in self.layers() if info.name == name), None)
+        if axis is None:
+            raise CaptureError(
+                f"cannot tell the channel axis of layer {layer!r}, which has {ndim} axes; "
+                f"give it: --channel_axes '{{{layer}: AXIS}}', from 1 to {ndim - 1}"
+            )
+        return axis
+
+    def layers(self) -> list[LayerInfo]:
+        """The network's layers in running order, with their shapes for a grey picture of its own size.
+
+        Which axis holds the channels is told by a second picture, half as wide again, unless the network's size is fixed.
+        """
+        if self._layers is None:
+            height, width = self.input_size
+            with self.frozen():
+                own, wide = (
+                    probe(self.module, self.preprocess(torch.full((1, 3, height, side), 0.5, device=self.device)))
+                    for side in (width, width if self.fixed_size else width * 3 // 2)
+                )
+            axes = {info.name: info.axis for info in wide}
+            self._layers = [dataclasses.replace(info, axis=axes.get(info.name)) for info in own]
+        return self._layers
+
+    def shape_of(self, layer: str, size: tuple[int, int]) -> tuple[int, ...]:
+        """Shape of what a layer gives for one picture of ``size`` (height, width), channels at axis 1."""
+        grey = torch.full((1, 3, *size), 0.5, device=self.device)
+        with self.frozen(), torch.no_grad():
+            return tuple(self.activations(grey, [layer])[layer].shape)
 
     def digest(self) -> str:
         """SHA-256 (hex) over the names and values of all parameters and buffers."""

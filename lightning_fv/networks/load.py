@@ -1,34 +1,99 @@
 """Networks by name."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_fv.errors import NetworkError, nearest
 from lightning_fv.networks.base import VisionNetwork
 
-NAMES = ("demo",)
+NAMES = (
+    "demo",
+    "torchvision/BUILDER[:WEIGHTS]",
+    "timm/NAME",
+    "antialiased/resnet50[:VARIANT]",
+    "stylized/VARIANT",
+    "checkpoint:PATH",
+)
 
 
-def load_network(name: str, weights: str | Path | None = "default") -> VisionNetwork:
+def load_network(
+    name: str,
+    weights: str | Path | None = "default",
+    *,
+    offline: bool = False,
+    architecture: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_size: tuple[int, int] | None = None,
+    categories: Sequence[str] | None = None,
+    channel_axes: Mapping[str, int] | None = None,
+) -> VisionNetwork:
     """Load a network with its weights, preprocessing and class names, ready to look at: evaluation mode, frozen.
 
     Args:
-        name: ``demo``, the embedded network of 24 classes of photos at 64 px.
+        name: ``demo``, the embedded network of 24 classes of photos at 64 px; ``torchvision/resnet50`` or
+            ``torchvision/resnet50:IMAGENET1K_V1``; ``timm/resnet18.a1_in1k``; ``antialiased/resnet50`` with
+            ``:lpf2`` to ``:lpf5`` or ``:lpf4_finetune`` (the default; Zhang 2019, non-commercial weights);
+            ``stylized/resnet50_sin``, ``_sin_in`` or ``resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``.
         weights: ``"default"`` for the published ones, None for an untrained network, or a path to a file.
+        offline: use what is cached, never the network. HF_HUB_OFFLINE=1 means the same.
+        architecture: of ``checkpoint:``, a name of torchvision's or timm's, such as ``torchvision/resnet18``.
+        mean, std: of ``checkpoint:``, per channel of [0, 1] photos; of any network, instead of its own.
+        input_size: (height, width) in pixels, likewise.
+        categories: class names in the order of the logits, likewise.
+        channel_axes: channel axis by layer name, where it cannot be told.
 
     Returns:
         The network; called on (B, 3, H, W) pictures in [0, 1] it gives logits (B, classes).
 
     Raises:
-        NetworkError: no network of that name.
+        NetworkError: no network of that name, or a checkpoint without what belongs to it.
         CheckpointError: the weights are missing, damaged or of another architecture.
     """
-    if name != "demo":
+    kind, _, rest = name.partition("/")
+    if name == "demo":
+        from lightning_fv.networks.demo import load_demo  # here and below: torchvision takes a second to import
+
+        network = load_demo(weights)
+    elif kind == "torchvision":
+        from lightning_fv.networks.torchvision import load_torchvision
+
+        builder, _, tag = rest.partition(":")
+        network = load_torchvision(builder, tag or None, weights, offline)
+    elif kind == "timm":
+        from lightning_fv.networks.timm import load_timm
+
+        network = load_timm(rest, weights, offline)
+    elif kind == "antialiased":
+        from lightning_fv.networks.antialiased import load_antialiased
+
+        network = load_antialiased(rest, weights, offline)
+    elif kind == "stylized":
+        from lightning_fv.networks.stylized import load_stylized
+
+        network = load_stylized(rest, weights, offline)
+    elif name.startswith("checkpoint:"):
+        from lightning_fv.networks.checkpoint import load_checkpoint
+
+        classes = None if categories is None else len(categories)
+        network = load_checkpoint(Path(name.removeprefix("checkpoint:")), architecture, mean, std, classes)
+    else:
         near = nearest(name, NAMES)
         raise NetworkError(
             f"no network {name!r}; {f'did you mean {near[0]}?' if near else f'known: {chr(44).join(NAMES)}'}"
         )
-    from lightning_fv.networks.demo import load_demo  # here: torchvision takes a second to import
-
-    network = load_demo(weights)
+    if architecture is not None and not name.startswith("checkpoint:"):
+        raise NetworkError(f"architecture is for checkpoint:PATH; {name} brings its own")
+    if (mean, std, input_size, categories, channel_axes) != (None,) * 5:
+        network = VisionNetwork(
+            network.module,
+            mean=mean if mean is not None else network.mean,
+            std=std if std is not None else network.std,
+            input_size=input_size or network.input_size,
+            categories=categories if categories is not None else network.categories,
+            name=network.name,
+            fixed_size=network.fixed_size,
+            channel_axes=channel_axes,
+        )
     network.module.eval().requires_grad_(False)
     return network

@@ -1,0 +1,60 @@
+"""Networks of one's own: a file of weights, and what it is of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from lightning_fv.errors import NetworkError
+from lightning_fv.networks.base import VisionNetwork
+from lightning_fv.networks.torchvision import build_torchvision, builders
+from lightning_fv.networks.weights import load_strictly, read_weights
+
+
+def load_checkpoint(
+    path: Path,
+    architecture: str | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    classes: int | None = None,
+) -> VisionNetwork:
+    """A network of a known architecture with weights from a file.
+
+    Args:
+        path: a state dict, bare or under ``state_dict`` or ``model``; safetensors or torch's format.
+        architecture: ``torchvision/NAME`` or ``timm/NAME``.
+        mean, std: per channel of [0, 1] photos, that it was trained with.
+        classes: number of logits, if the file's last layer is not of the architecture's own number; None to read it off
+            the file.
+
+    Raises:
+        NetworkError: architecture, mean or std are not given, or the architecture is unknown.
+        CheckpointError: the file is missing, damaged, or of another architecture.
+    """
+    if architecture is None:
+        raise NetworkError("checkpoint:PATH needs --architecture, such as torchvision/resnet18")
+    if mean is None or std is None:
+        raise NetworkError(
+            "checkpoint:PATH needs the --mean and --std it was trained with, such as --mean '[0.5, 0.5, 0.5]'"
+        )
+    state = read_weights(path)
+    last = [tensor for name, tensor in state.items() if name.endswith(("weight", "bias"))][-1:]
+    count = classes or (last[0].shape[0] if last else 1000)
+    module = _build(architecture, count)
+    load_strictly(module, state, str(path))
+    return VisionNetwork(module, mean=mean, std=std, name=f"checkpoint:{path.name}")
+
+
+def _build(architecture: str, classes: int) -> nn.Module:
+    kind, _, name = architecture.partition("/")
+    if kind == "torchvision" and name in builders():
+        return build_torchvision(name, num_classes=classes)
+    if kind == "timm":
+        try:
+            import timm
+        except ImportError as error:
+            raise NetworkError(f"{architecture} needs timm ({error}): pip install 'lightning_fv[timm]'") from None
+        if name.split(".")[0] in timm.list_models():
+            module: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
+            return module
+    raise NetworkError(f"no architecture {architecture!r}; give torchvision/NAME or timm/NAME")

@@ -1,0 +1,112 @@
+"""Networks of torchvision: every classification builder, with the published weights that go with it."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lightning_fv.errors import NetworkError, nearest
+from lightning_fv.networks.base import VisionNetwork
+from lightning_fv.networks.weights import WeightsFile, fetch, load_strictly, read_weights
+
+# What builders do to themselves when they are given weights, and what spares a slow initialisation otherwise.
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "googlenet": {"transform_input": True, "aux_logits": True, "init_weights": False},
+    "inception_v3": {"transform_input": True, "aux_logits": True, "init_weights": False},
+}
+
+
+def builders() -> list[str]:
+    """Names of torchvision's classification builders."""
+    import torchvision.models
+
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def load_torchvision(
+    builder: str, tag: str | None = None, weights: str | Path | None = "default", offline: bool = False
+) -> VisionNetwork:
+    """A torchvision classification network.
+
+    Args:
+        builder: such as ``resnet50``.
+        tag: which published weights, such as ``IMAGENET1K_V1``; torchvision's default if None.
+        weights: ``"default"`` for the published ones, None for untrained, or a path to a file of them.
+        offline: use the cache, never the network.
+
+    Raises:
+        NetworkError: no such builder or tag.
+        CheckpointError: the weights cannot be had, or are not what they should be.
+    """
+    import torchvision.models
+
+    if builder not in builders():
+        near = nearest(builder, builders())
+        hint = f"did you mean {', '.join(near)}?" if near else "see torchvision's list of classification models"
+        raise NetworkError(f"torchvision has no classification network {builder!r}; {hint}")
+    published = torchvision.models.get_model_weights(builder)
+    if tag is not None and tag not in published.__members__:
+        raise NetworkError(f"torchvision/{builder} has no weights {tag!r}; it has {', '.join(published.__members__)}")
+    entry = published[tag] if tag is not None else published.DEFAULT
+    module = build_torchvision(builder, min(entry.meta["min_size"]))
+    if weights is not None:
+        name = entry.url.rsplit("/", 1)[-1]
+        # torchvision publishes the first digits of the hash in the file's name, no more.
+        file = WeightsFile(entry.url, name, name.rsplit("-", 1)[-1].split(".")[0])
+        path = fetch(file, offline) if weights == "default" else Path(weights)
+        load_strictly(module, read_weights(path, file.sha256 if weights == "default" else None), str(path))
+    preset = entry.transforms()
+    side = preset.crop_size[0]
+    return VisionNetwork(
+        module.eval().requires_grad_(False),
+        mean=preset.mean,
+        std=preset.std,
+        input_size=(side, side),
+        categories=entry.meta["categories"],
+        name=f"torchvision/{builder}" + (f":{tag}" if tag else ""),
+        fixed_size=builder.startswith(("vit_", "maxvit_")),
+    )
+
+
+def build_torchvision(builder: str, side: int = 224, num_classes: int = 1000) -> nn.Module:
+    """An untrained torchvision network; ``side`` in pixels is for those whose weights depend on it."""
+    import torchvision.models
+
+    arguments = dict(_ARGUMENTS.get(builder, {}))
+    if builder.startswith("vit_"):
+        arguments["image_size"] = side
+    if builder.startswith("maxvit_"):
+        arguments["input_size"] = (side, side)
+    module: nn.Module = torchvision.models.get_model(builder, weights=None, num_classes=num_classes, **arguments)
+    return module
+
+
+def like_torchvision_resnet50(
+    module: nn.Module, name: str, file: WeightsFile, weights: str | Path | None, offline: bool
+) -> VisionNetwork:
+    """A network with the classes and preprocessing of torchvision's ResNet-50, and weights published elsewhere.
+
+    Args:
+        module: untrained.
+        name: what to call it.
+        file: the published weights.
+        weights: ``"default"`` for those, None for untrained, or a path to a file of them.
+        offline: use the cache, never the network.
+
+    Raises:
+        CheckpointError: the weights cannot be had, or are not what they should be.
+    """
+    from torchvision.models import ResNet50_Weights
+
+    if weights is not None:
+        path = fetch(file, offline) if weights == "default" else Path(weights)
+        load_strictly(module, read_weights(path, file.sha256 if weights == "default" else None), str(path))
+    entry = ResNet50_Weights.IMAGENET1K_V1
+    preset = entry.transforms()
+    return VisionNetwork(
+        module.eval().requires_grad_(False),
+        mean=preset.mean,
+        std=preset.std,
+        categories=entry.meta["categories"],
+        name=name,
+    )

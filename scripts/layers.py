@@ -1,0 +1,8 @@
+"""List the layers of a network: ``python scripts/layers.py NETWORK [--grep X] [--no-weights]``."""
+
+import sys
+
+from lightning_fv.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["layers", *sys.argv[1:]]))

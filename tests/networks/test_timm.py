@@ -1,0 +1,46 @@
+"""Families of timm, untrained; skipped where the extra is not installed."""
+
+import pytest
+import torch
+
+from lightning_fv import load_network
+from lightning_fv.errors import CheckpointError, NetworkError
+from tests.networks.matrix import check
+
+timm = pytest.importorskip("timm")
+
+QUICK = ("convnext_atto", "vit_tiny_patch16_224", "mobilenetv3_small_050", "resnet18")
+SLOW = (
+    "deit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "efficientnet_b0", "mixer_s32_224", "regnetx_002",
+    "densenet121", "eva02_tiny_patch14_224", "beit_base_patch16_224", "vit_base_patch32_clip_224", "mambaout_femto",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_family(name: str) -> None:
+    torch.manual_seed(0)
+    network = load_network(f"timm/{name}", None)
+    check(network, network.input_size if network.fixed_size else (96, 77), steps=4)
+
+
+def test_preprocessing_is_the_networks_own() -> None:
+    clip = timm.get_pretrained_cfg("vit_base_patch32_clip_224")
+    vit = load_network("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", None)
+    assert vit.mean == (0.5, 0.5, 0.5) != tuple(clip.mean)
+    assert vit.fixed_size
+    assert vit(torch.rand(1, 3, 50, 70)).shape == (1, 1000)
+    assert vit.categories[963] == "pizza"
+
+
+def test_names_and_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    with pytest.raises(NetworkError, match="did you mean"):
+        load_network("timm/resnet18x", None)
+    with pytest.raises(CheckpointError, match="--weights"):
+        load_network("timm/convnext_atto.d2_in1k", offline=True)
+
+
+def test_a_local_file(tmp_path: object) -> None:
+    network = load_network("timm/convnext_atto", None)
+    file = f"{tmp_path}/mine.pth"
+    torch.save({"state_dict": {f"module.{k}": v for k, v in network.module.state_dict().items()}}, file)
+    assert load_network("timm/convnext_atto", file).digest() == network.digest()
