@@ -15,6 +15,8 @@ _WORTH = re.compile(
     r"(^|\.)(stem|layer\d+|stages?\.\d+|features\.\d+|blocks\.\d+|encoder_layer_\d+|Mixed_\w+|inception\w+)$"
 )
 
+_TYPE = 18
+
 
 def list_layers(args: Sequence[str]) -> int:
     """Print a table of a network's layers, from one probe forward; returns the exit code.
@@ -29,6 +31,7 @@ def list_layers(args: Sequence[str]) -> int:
     parser.add_argument("--weights", help="a file instead of the published weights")
     parser.add_argument("--offline", action="store_true", help="use cached weights, never the network")
     parser.add_argument("--architecture", help="of checkpoint:PATH")
+    parser.add_argument("--width", type=int, help="columns to fit into; default: the terminal's, unlimited when piped")
     options = parser.parse_args(args)
     try:
         pattern = re.compile(options.grep or "")
@@ -42,7 +45,8 @@ def list_layers(args: Sequence[str]) -> int:
     chosen = [info for info in network.layers() if pattern.search(info.name) or pattern.search(info.type)]
     if not chosen:
         raise UsageError(f"no layer of {options.network} matches {options.grep!r}")
-    print(table(chosen, shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None))
+    terminal = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None
+    print(table(chosen, options.width or terminal))
     return 0
 
 
@@ -58,6 +62,8 @@ def table(infos: Sequence[LayerInfo], columns: int | None = None) -> str:
     rows += [
         (_mark(info), info.name, info.type, _output(info), str(info.units or "-"), str(info.calls)) for info in infos
     ]
+    if columns is not None:  # a type may be cut, a name never
+        rows = [(*row[:2], row[2] if len(row[2]) <= _TYPE else row[2][: _TYPE - 1] + "…", *row[3:]) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     fits = columns is None or sum(widths) + 10 <= columns
     if not fits:

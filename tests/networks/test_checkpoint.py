@@ -53,9 +53,7 @@ def test_from_the_command_line(file: Path, tmp_path: Path, capsys: pytest.Captur
     args = ["--network", f"checkpoint:{file}", "--architecture", "torchvision/shufflenet_v2_x0_5", "--mean", "[0.5, 0.5, 0.5]",
             "--std", "[0.2, 0.2, 0.2]", "--input_size", "[48, 64]", "--categories", str(names), "--trainer.max_steps", "2",
             "--trainer.accelerator", "cpu"]  # fmt: skip
-    assert (
-        main([*args, "--targets", "logits:pink+logits:<b>grey</b>+stage2.3:1", "--out", str(tmp_path / "run")]) == 0
-    )
+    assert main([*args, "--targets", "logits:pink+logits:<b>grey</b>+stage2.3:1", "--out", str(tmp_path / "run")]) == 0
     assert sorted(p.name for p in (tmp_path / "run" / "images").iterdir()) == [
         "logits-0005-pink.png", "logits-0006-b-grey-b.png", "stage2.3-0001.png",
     ]  # fmt: skip
