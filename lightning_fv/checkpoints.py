@@ -3,6 +3,7 @@
 import os
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,17 @@ def latest_checkpoint(folder: Path) -> Path | None:
     found = {int(match[1]): file for file in folder.glob("*.ckpt") if (match := _STEP.fullmatch(file.name))}
     for step in sorted(found, reverse=True):
         try:
+            with zipfile.ZipFile(found[step]) as archive:  # torch itself does not look at the checksums
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"{damaged} has another checksum")
             checkpoint = torch.load(found[step], map_location="cpu", weights_only=True)
             if isinstance(checkpoint, Mapping) and "state_dict" in checkpoint:
                 return found[step]
             reason = "it holds no state_dict"
         except Exception as error:  # damage shows itself as almost any exception
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        warnings.warn(f"{found[step]} cannot be read ({reason}); going back to the one before", stacklevel=2)
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
+        older = "; going back to the one before" if step > min(found) else ""
+        warnings.warn(f"{found[step]} cannot be read ({reason}){older}", stacklevel=2)
     if found:
         raise CheckpointError(
             f"none of the checkpoints in {folder} can be read; delete the folder to start that job anew"

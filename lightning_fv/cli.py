@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
@@ -128,6 +129,8 @@ def _fit(args: list[str]) -> int:
         cli = _parse(args)
     if resumed is not None:
         _refuse_differences(cli, resumed)
+    if cli.config.seed_everything not in (False, None):
+        raise UsageError("--seed_everything is not used, the global generators have no say; give --seed")
     config = cli.config_init
     options = dict(config.trainer)
 
@@ -178,7 +181,7 @@ def _condense(message: str) -> str:
     reasons = [" ".join(reason.split()) for reason in re.split(r"\n\s*- ", message)[1:]]
     telling = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
     text = f"{name}{telling[0]}" if telling else " ".join(message.split())
-    return f"{text} (see --help)"
+    return f"{text.removesuffix(' (see --help)')} (see --help)"
 
 
 def _parse(args: list[str]) -> FitCLI:
@@ -189,6 +192,7 @@ def _parse(args: list[str]) -> FitCLI:
         subclass_mode_model=False,
         save_config_callback=None,
         seed_everything_default=False,
+        auto_configure_optimizers=False,
         parser_kwargs={"default_config_files": [str(RECIPES / "default.yaml")]},
         trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
     )
@@ -279,6 +283,12 @@ def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:
         raise RunFolderError(
             f"nothing to resume in {out[-1]}: it holds no config.yaml; leave out --resume to start a run"
         )
+    try:
+        whole = isinstance(yaml.safe_load(config.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, yaml.YAMLError):
+        whole = False
+    if not whole:
+        raise RunFolderError(f"{config} is damaged: it does not hold a run's settings")
     return ["--config", str(config), *args], Path(out[-1])
 
 
@@ -326,7 +336,10 @@ def _exit_code(records: Sequence[Any]) -> int:
 
 def _report(folder: Path, records: Sequence[Any], seconds: float) -> None:
     counts = Counter(record.status for record in records)
-    others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done")
+    waiting = sum(record.steps == 0 for record in records)
+    counts["partial"] -= waiting
+    counts["not begun"] = waiting
+    others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
     print(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
     print(f"pictures       {folder / 'images'}")
     print(f"contact sheet  {folder / 'sheet.png'}")

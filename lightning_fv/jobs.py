@@ -34,9 +34,15 @@ class Job:
         return run / "jobs" / self.id
 
     def done(self, run: Path) -> list[Record] | None:
-        """The job's records if it is done, else None."""
+        """The job's records if it is done, else None: all of them can be read, and the pictures are there."""
         file = self.folder(run) / DONE
-        return read_manifest(file) if file.is_file() else None
+        try:
+            records = read_manifest(file) if file.is_file() else []
+        except (ValueError, TypeError):  # not JSON, or of another format
+            return None
+        whole = [record.id for record in records] == [target.id for target in self.targets]
+        there = all(record.image is None or (run / record.image).is_file() for record in records)
+        return records if whole and there else None
 
 
 def make_jobs(targets: Sequence[Target], batch_size: int, settings: Mapping[str, Any]) -> list[Job]:

@@ -197,6 +197,8 @@ def _as_network(
     std: Sequence[float] | None,
     categories: Sequence[str],
 ) -> VisionNetwork:
+    if not isinstance(network, str | VisionNetwork | nn.Module):
+        raise UsageError(f"a network is a name, a VisionNetwork or a Module, not a {type(network).__name__}")
     if isinstance(network, nn.Module):
         if mean is None or std is None:
             raise UsageError("a plain Module needs the mean and std of its input, such as mean=(0.485, 0.456, 0.406)")
@@ -262,6 +264,11 @@ def plan(setup: Setup, targets: TargetsLike, batch_size: int) -> tuple[list[Targ
         raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
     if options.get("devices") not in (1, "1", "auto", None) or options.get("num_nodes") not in (1, None):
         raise UsageError("this release renders on one device; leave out trainer.devices and trainer.num_nodes")
+    if options.get("default_root_dir") is not None:
+        raise UsageError("trainer.default_root_dir is not used: the run's folder is given by --out")
+    if setup.checkpoint_seconds <= 0:
+        raise UsageError(f"the time between checkpoints must be above 0 s, got {setup.checkpoint_seconds}")
+    _check_trainer(options)
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
@@ -297,6 +304,22 @@ def render_jobs(setup: Setup, jobs: Sequence[Job], folder: Path | None) -> Itera
             network.to(device)
 
 
+def _check_trainer(options: dict[str, Any]) -> None:
+    """What Lightning has against the options, or the machine against them, in one line and before any work."""
+    plain = {
+        "callbacks": None,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "devices": 1,
+    }
+    try:
+        with _quiet_lightning():
+            pl.Trainer(**{**options, **plain, "max_epochs": -1, "enable_progress_bar": False})
+    except Exception as error:  # Lightning raises of many kinds
+        raise UsageError(f"the Trainer cannot be made: {' '.join(str(error).split())}") from None
+
+
 @contextlib.contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Silence what Lightning says to people who train: it does not hold for pictures, and comes once per job."""
@@ -310,6 +333,8 @@ def _quiet_lightning() -> Iterator[None]:
                 ".*does not have many workers.*",  # the loader yields step numbers
                 ".*smaller than the logging interval.*",  # a stage is short
                 ".*Checkpoint directory .* exists and is not empty.*",  # a resumed job's is not
+                ".*not resumable.*",  # every batch is a function of the step
+                ".*dirpath has changed.*",  # a run folder may be moved
                 ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 under torch 2.14 and newer
             ):
                 warnings.filterwarnings("ignore", message=message)
@@ -321,6 +346,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 def _render_job(setup: Setup, job: Job, folder: Path | None) -> JobResult:
     bound = setup.visualizer.bind(setup.network, job.targets, setup.seed)
+    bound.job_folder = None if folder is None else str(job.folder(folder))
     callbacks = _callbacks(setup, job, folder)
     trainer = make_trainer(setup, callbacks, job, folder)
     if trainer.logger is not None:

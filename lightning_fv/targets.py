@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import torch
+
 from lightning_fv.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
 from lightning_fv.errors import CaptureError, TargetError, nearest
 from lightning_fv.networks import VisionNetwork
@@ -98,6 +100,8 @@ def parse_targets(targets: TargetsLike) -> "list[_Spec | Target | Objective]":
     Raises:
         TargetError: it cannot be read.
     """
+    if targets is None or isinstance(targets, int | float):
+        raise TargetError(f"targets are text, objectives or a list of them, not {targets!r}")
     items = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
     parsed: list[_Spec | Target | Objective] = []
     for item in items:
@@ -142,12 +146,27 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
         elif isinstance(item, Objective):
             for layer in item.layers:
                 _check_layer(layer, network, size)
+            _try(item, network, size)
             found = [Target("objective", "objective", None, item)]
         else:
             found = _resolve(item, network, size)
         for target in found:
             resolved.setdefault(target.key, target)
     return list(resolved.values())
+
+
+def _try(objective: Objective, network: VisionNetwork, size: tuple[int, int]) -> None:
+    """Evaluate an objective of the user's own once, so that a wrong index is said before anything runs."""
+    grey = torch.full((1, 3, *size), 0.5, device=network.device)
+    with network.frozen(), torch.no_grad():
+        activations = network.activations(grey, objective.layers)
+        try:
+            value = objective(activations, grey)
+        except IndexError as error:
+            shapes = ", ".join(f"{layer} {tuple(found.shape)}" for layer, found in activations.items())
+            raise TargetError(f"{objective!r} reads what is not there ({error}); there is {shapes}") from None
+    if value.shape != (1,):
+        raise TargetError(f"{objective!r} gives {tuple(value.shape)} for one picture; it must give one number, (1,)")
 
 
 def _resolve(spec: _Spec, network: VisionNetwork, size: tuple[int, int]) -> list[Target]:
@@ -215,7 +234,9 @@ def _units(spec: _Spec, count: int, names: Sequence[str]) -> list[int]:
         if not bounds:
             raise _no_unit(spec, part.strip(), count, names)
         first, last = int(bounds[1]), int(bounds[2] or bounds[1])
-        if last >= count or first > last:
+        if first > last:
+            raise TargetError(f"{spec.text!r}: {first} comes after {last}; write {last}-{first}")
+        if last >= count:
             raise TargetError(f"{spec.text!r}: {spec.layer} has units 0 to {count - 1}")
         units += range(first, last + 1)
     return units

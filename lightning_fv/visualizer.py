@@ -93,6 +93,8 @@ class FeatureVisualizer(pl.LightningModule):
         self.seed = 0
         self.start_size = (0, 0)
         """(height, width) of the pictures at step 0, in pixels; set by `bind`."""
+        self.job_folder: str | None = None
+        """Where the job's frames and records go; the trainer's log folder if None."""
         self.objective_values: Tensor | None = None
         """Each target's objective at the last step, (B,), before penalties."""
         self._groups: list[tuple[list[int], Objective]] = []
@@ -135,9 +137,11 @@ class FeatureVisualizer(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.global_step
+        # Batches that are accumulated into one step have draws of their own: that is what accumulating is for.
+        batches = self.trainer.accumulate_grad_batches
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()
-            seen = self.transform(images, step)
+            seen = self.transform(images, step * batches + batch_idx % batches)
         with RedirectedReLU() if step < self.redirect_steps else contextlib.nullcontext():
             values = self.objective(seen, images)
         total = values
@@ -150,7 +154,7 @@ class FeatureVisualizer(pl.LightningModule):
         return -total.sum()
 
     def transform(self, images: Tensor, step: int) -> Tensor:
-        """The pictures as the network shall see them in a step, (B, 3, H', W')."""
+        """The pictures as the network shall see them in a step (a batch, where several make a step), (B, 3, H', W')."""
         for number, transform in enumerate(self.transforms):
             if isinstance(transform, KeyedTransform):
                 images = transform(images, self._uniforms[number].at(step, images.device))
@@ -308,11 +312,17 @@ def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
         UsageError: less than a pixel.
     """
     if isinstance(size, float):
+        if size > 16:
+            raise UsageError(
+                f"the size {size} is {size:g} times the network's training size; write {size:.0f} for pixels"
+            )
         height, width = round(reference[0] * size), round(reference[1] * size)
     else:
         height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise UsageError(f"the size {size} is less than one pixel; give pixels (64) or a fraction (0.5)")
+    if max(height, width) > 16384:
+        raise UsageError(f"the size {size} is more than 16384 px; give pixels (64) or a fraction (0.5)")
     return height, width
 
 

@@ -56,3 +56,16 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         AtomicCheckpointIO().save_checkpoint({"state_dict": (i for i in ())}, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    """torch.load reads on over damage in the numbers; the archive's checksums tell."""
+    good, bad = save(tmp_path, 5), tmp_path / "step=8.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"x": torch.arange(1000.0)}}, bad)
+    content = bytearray(bad.read_bytes())
+    place = content.find(torch.tensor(500.0).numpy().tobytes())
+    content[place] ^= 0x40
+    bad.write_bytes(content)
+    assert torch.load(bad, weights_only=True)["state_dict"]["x"].shape == (1000,)
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert latest_checkpoint(tmp_path) == good

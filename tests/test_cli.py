@@ -88,6 +88,12 @@ def test_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
         (["--model.transforms", "[{class_path: RandomWarp, init_args: {pad: -1}}]"], "pad=-1.0"),
         (["--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=0"], "every >= 1"),
         (["--resume"], "it holds no config.yaml"),
+        (["--trainer.accelerator", "cuda"], "the Trainer cannot be made"),
+        (["--trainer.default_root_dir", "x"], "given by --out"),
+        (["--checkpoint-seconds", "-1"], "above 0 s"),
+        (["--seed_everything", "5"], "give --seed"),
+        (["--model.size", "48.0"], "write 48 for pixels"),
+        (["--model.size", "100000000"], "more than 16384 px"),
     ],
 )
 def test_bad_usage_is_one_line_before_any_work(
@@ -247,3 +253,24 @@ def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
     begin = time.monotonic()
     assert process.wait(60) == 130
     assert time.monotonic() - begin < 10
+
+
+def test_jobs_keep_their_own_files_without_a_logger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    args = ["--targets", "logits:0-4", "--batch-size", "2", "--trainer.max_steps", "2", "--trainer.logger", "false"]
+    assert fit(run, *args) == 0
+    assert (run / "progress.webp").is_file()
+    assert len(list(run.glob("jobs/*/done.jsonl"))) == 3
+    (run / "images" / "logits-0003-monarch.png").unlink()
+    capsys.readouterr()
+    assert main(["--out", str(run), "--resume", *QUICK]) == 0  # what is gone is made again
+    assert (run / "images" / "logits-0003-monarch.png").is_file()
+    assert main(["--out", str(run), "--resume", *QUICK]) == 0
+    assert "the run is finished" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"- a\n- b\n"])
+def test_resume_of_damaged_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    assert main(["--out", str(tmp_path), "--resume"]) == 2
+    assert "config.yaml is damaged" in capsys.readouterr().err

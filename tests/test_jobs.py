@@ -10,6 +10,7 @@ from lightning_fv.jobs import DONE, make_jobs
 from lightning_fv.objectives import L1
 from lightning_fv.parameterizations import Fourier, Pixel
 from lightning_fv.rendering import Setup
+from lightning_fv.report import Record, write_manifest
 from tests.helpers import TinyNet
 
 
@@ -60,4 +61,12 @@ def test_a_job_without_its_mark_is_not_done(tmp_path: Path) -> None:
     job.folder(tmp_path).mkdir(parents=True)
     assert job.done(tmp_path) is None
     (job.folder(tmp_path) / DONE).write_text("")
-    assert job.done(tmp_path) == []
+    assert job.done(tmp_path) is None  # it holds nothing
+    record = Record(job.targets[0].id, "logits:0", "tiny", "done", 1.0, "images/x.png", [3, 4], 5, 0, 0.1)
+    write_manifest(job.folder(tmp_path) / DONE, [record])
+    assert job.done(tmp_path) is None  # the picture is not there
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").write_text("")
+    assert job.done(tmp_path) == [record]
+    (job.folder(tmp_path) / DONE).write_text("{bad")
+    assert job.done(tmp_path) is None

@@ -1,13 +1,16 @@
 """The Python door."""
 
+import signal
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
 import lightning_fv
-from lightning_fv.errors import RunFolderError, UsageError
-from lightning_fv.objectives import Logit
+from lightning_fv.callbacks import ProgressiveUpscale
+from lightning_fv.errors import NetworkError, RunFolderError, TargetError, UsageError
+from lightning_fv.objectives import Channel, Logit
 from lightning_fv.report import read_manifest
 
 
@@ -69,3 +72,57 @@ def test_weights_are_bit_equal_after_a_run() -> None:
     lightning_fv.render(network, "logits:0-3+layer2:1", steps=4, progress=False)
     assert network.digest() == before
     assert not any(module._forward_hooks for module in network.module.modules())
+
+
+def test_signal_handlers_are_as_before() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    lightning_fv.render("demo", "logits:0", steps=2, progress=False)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_growth_that_cannot_end_is_said() -> None:
+    with pytest.warns(UserWarning, match="gets to 35 px in 5 steps, not to 60"):
+        lightning_fv.render("demo", "logits:0", steps=5, size=32, progress=False,
+                            callbacks=[ProgressiveUpscale(to=60, every=4)])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ([Logit(99)], "reads what is not there"),
+        (None, "targets are text"),
+        ([Channel("layer4", 256)], "reads what is not"),
+    ],
+)
+def test_objectives_that_read_what_is_not_there(targets: object, told: str) -> None:
+    with pytest.raises(TargetError, match=told):
+        lightning_fv.render("demo", targets, steps=1, progress=False)  # type: ignore[arg-type]
+    with pytest.raises(TargetError, match="from 0, not -1"):
+        Channel("layer4", -1)
+
+
+def test_networks_that_cannot_be_looked_at() -> None:
+    with pytest.raises(UsageError, match="not a int"):
+        lightning_fv.render(3, "logits:0", progress=False)  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match=r"call \.float\(\)"):
+        lightning_fv.VisionNetwork(torch.nn.Linear(3, 3).double(), mean=(0.5,) * 3, std=(0.2,) * 3)
+
+
+def test_accumulated_batches_have_draws_of_their_own() -> None:
+    network = lightning_fv.load_network("demo")
+    bound = lightning_fv.FeatureVisualizer().bind(network, lightning_fv.resolve_targets("logits:0", network))
+    seen: list[torch.Tensor] = []
+    inner = bound.transform
+
+    def watch(images: torch.Tensor, step: int) -> torch.Tensor:
+        seen.append(inner(images, step).detach())
+        return inner(images, step)
+
+    bound.transform = watch  # type: ignore[method-assign]
+    trainer = pl.Trainer(max_steps=1, max_epochs=-1, accumulate_grad_batches=2, accelerator="cpu", logger=False,
+                         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    bound.stage_steps = 4
+    trainer.fit(bound)
+    assert len(seen) == 2
+    assert not torch.equal(seen[0], seen[1])

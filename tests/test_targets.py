@@ -75,7 +75,7 @@ def test_what_is_written_is_what_is_maximised(
         ("logits:pizzza", TargetError, r"did you mean Pizza|did you mean pizza"),
         ("logits:drake", TargetError, "2 classes are called 'drake'; give an index: 2, 3"),
         ("logits:9", TargetError, "units 0 to 8"),
-        ("logits:5-2", TargetError, "units 0 to 8"),
+        ("logits:5-2", TargetError, "write 2-5"),
         ("logits:-1", TargetError, "units 0 to 8"),
         ("bodi:1", LayerNotFoundError, "did you mean body"),
         ("body:6", TargetError, "units 0 to 5"),

@@ -20,7 +20,7 @@ class ArtifactWriter(pl.Callback):
     """Write finished pictures to ``images/``, interrupted ones to ``partial/``, and a frame per stage for the film.
 
     Each PNG carries its record, the recipe and the versions in a text chunk. The job's records go to ``done.jsonl`` in
-    the trainer's log folder when, and only when, all its pictures are written: the file marks the job as done.
+    its folder, by default the trainer's log folder, when, and only when, all its pictures are written: the file marks the job as done.
 
     Args:
         folder: the run folder; by default the trainer's ``default_root_dir``.
@@ -42,7 +42,8 @@ class ArtifactWriter(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.monotonic()
-        (self._job(trainer) / "frames").mkdir(parents=True, exist_ok=True)
+        assert isinstance(pl_module, FeatureVisualizer)
+        (self._job(trainer, pl_module) / "frames").mkdir(parents=True, exist_ok=True)
         self._background = Background("writing frames of the film")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -65,7 +66,7 @@ class ArtifactWriter(pl.Callback):
                 if complete:
                     (folder.parent / "partial" / f"{record.id}.png").unlink(missing_ok=True)
         if complete:
-            write_manifest(self._job(trainer) / "done.jsonl", self.records)
+            write_manifest(self._job(trainer, pl_module) / "done.jsonl", self.records)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
@@ -85,14 +86,14 @@ class ArtifactWriter(pl.Callback):
         shown = resize_images(shown, (max(1, round(height * scale)), max(1, round(width * scale))))
         columns = max(1, round(len(shown) ** 0.5 + 0.49))
         pixels = to_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
-        path = self._job(trainer) / "frames" / f"{trainer.global_step:08d}.jpg"
+        path = self._job(trainer, pl_module) / "frames" / f"{trainer.global_step:08d}.jpg"
         self._background.submit(lambda: write_atomic(path, lambda file: file.write(encode_jpeg(pixels)), durable=False))
 
     def _run(self, trainer: pl.Trainer) -> Path:
         return Path(self.folder or trainer.default_root_dir)
 
-    def _job(self, trainer: pl.Trainer) -> Path:
-        return Path(trainer.log_dir or self._run(trainer))
+    def _job(self, trainer: pl.Trainer, visualizer: FeatureVisualizer) -> Path:
+        return Path(visualizer.job_folder or trainer.log_dir or self._run(trainer))
 
     def _close(self) -> None:
         if self._background is not None:

@@ -25,11 +25,16 @@ class GracefulStop(pl.Callback):
         self._before: dict[int, Any] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here and not earlier: Lightning sets its own handlers before, which end with code 0 or 1 and no checkpoint.
         if threading.current_thread() is not threading.main_thread():
             return
-        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
         # Python runs handlers between bytecodes, and a backward pass may be seconds of none: then two signals become
         # one call. The wake-up descriptor gets a byte for each at once.
         self._wakeup = socket.socketpair()

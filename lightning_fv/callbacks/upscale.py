@@ -1,5 +1,6 @@
 """Start small and grow: shapes first, detail later."""
 
+import warnings
 from typing import Any
 
 import lightning.pytorch as pl
@@ -47,6 +48,13 @@ class ProgressiveUpscale(pl.Callback):
             raise UsageError(
                 f"ProgressiveUpscale grows to {top} px, but the pictures start at {max(pl_module.start_size)} px; "
                 "set a smaller model.size or a larger to"
+            )
+        last = max(self.size_at(trainer.max_steps - 1, pl_module.start_size, top))
+        if last < top:
+            warnings.warn(
+                f"ProgressiveUpscale gets to {last} px in {trainer.max_steps} steps, not to {top}; "
+                "take more steps, a smaller every or a larger factor",
+                stacklevel=2,
             )
 
     def on_train_batch_start(

@@ -28,7 +28,7 @@ class VisionNetwork:
         channel_axes: channel axis by layer name, where the rule of `lightning_fv.capture.channel_axis` cannot tell.
 
     Raises:
-        NetworkError: mean or std are not three numbers, or a std is not positive.
+        NetworkError: mean or std are not three numbers, a std is not positive, or parameters are not float32.
     """
 
     def __init__(
@@ -45,6 +45,9 @@ class VisionNetwork:
     ) -> None:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise NetworkError(f"mean and std need three numbers each, std above 0; got mean {mean}, std {std}")
+        other = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
+        if other:
+            raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
         self.module = module
         self.mean, self.std = tuple(mean), tuple(std)
         self.input_size = (int(input_size[0]), int(input_size[1]))

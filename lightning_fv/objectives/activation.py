@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_fv.errors import TargetError
 from lightning_fv.objectives.base import LOGITS, Activations, Objective
 
 Unit = int | Sequence[int]
@@ -21,7 +22,7 @@ class Channel(Objective):
     """
 
     def __init__(self, layer: str, unit: Unit) -> None:
-        self.layer, self.unit = layer, unit if isinstance(unit, int) else tuple(unit)
+        self.layer, self.unit = layer, _checked(unit)
 
     @property
     def layers(self) -> frozenset[str]:
@@ -45,7 +46,7 @@ class Neuron(Objective):
     """
 
     def __init__(self, layer: str, unit: Unit, y: int, x: int) -> None:
-        self.layer, self.unit, self.y, self.x = layer, unit if isinstance(unit, int) else tuple(unit), y, x
+        self.layer, self.unit, self.y, self.x = layer, _checked(unit), y, x
 
     @property
     def layers(self) -> frozenset[str]:
@@ -110,6 +111,15 @@ class Probability(Channel):
 
     def __repr__(self) -> str:
         return f"Probability({self.unit!r})"
+
+
+def _checked(unit: Unit) -> int | tuple[int, ...]:
+    """Units without negative ones, which would silently count from the end."""
+    units = unit if isinstance(unit, int) else tuple(unit)
+    lowest = units if isinstance(units, int) else min(units, default=0)
+    if lowest < 0:
+        raise TargetError(f"a unit is a number from 0, not {lowest}")
+    return units
 
 
 def _pick(activation: Tensor, unit: int | tuple[int, ...]) -> Tensor:

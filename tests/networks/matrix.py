@@ -32,8 +32,23 @@ def reference(network: VisionNetwork, images: torch.Tensor, layer: str) -> np.nd
     return seen[0]
 
 
+def liven(network: VisionNetwork, size: tuple[int, int]) -> None:
+    """Give an untrained network signals as a trained one has: heads that are not zero, normalised activations."""
+    for parameter in network.module.parameters():
+        if parameter.ndim == 2 and not bool(parameter.any()):
+            torch.nn.init.normal_(parameter, std=0.02)
+    norms = [m for m in network.module.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # an average over all batches seen
+        norm.train()
+    with torch.no_grad():
+        network(torch.rand(4, 3, *size))
+    network.module.eval()
+
+
 def check(network: VisionNetwork, size: tuple[int, int], steps: int) -> None:
     """Layers are listed, captured values are right, a hidden channel and a logit rise."""
+    liven(network, size)
     infos = network.layers()
     assert infos[-1].name == "logits"
     assert infos[-1].units == len(network.categories) or not network.categories

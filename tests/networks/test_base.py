@@ -1,0 +1,121 @@
+"""Which axis holds the channels, and what is said where that cannot be told."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_fv import VisionNetwork, render
+from lightning_fv.capture import channel_axis
+from lightning_fv.errors import CaptureError, NetworkError
+from lightning_fv.targets import resolve_targets
+
+
+class Layouts(nn.Module):
+    """One layer of every layout; all hold the same numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.nhwc, self.nlc, self.cubes, self.windows = (nn.Identity() for _ in range(4))
+        self.both = Both()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y = self.nhwc(x.permute(0, 2, 3, 1))
+        self.nlc(y.flatten(1, 2))
+        self.cubes(x[:, :, None])
+        self.windows(torch.cat([y, y]))
+        return self.both(x)["logits"]
+
+
+class Both(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"map": x, "logits": x.mean((2, 3))}
+
+
+@pytest.fixture
+def network() -> VisionNetwork:
+    torch.manual_seed(0)
+    return VisionNetwork(Layouts(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(12, 10))
+
+
+def test_a_channel_is_the_same_in_every_layout(network: VisionNetwork) -> None:
+    rendering = render(network, "conv:4+nhwc:4+nlc:4", steps=3, size=(12, 14), transforms=[], progress=False)
+    assert rendering.scores[0] != 0
+    objective = resolve_targets("conv:4+nhwc:4+nlc:4", network)
+    images = torch.rand(2, 3, 12, 14)
+    values = [t.objective(network.activations(images, [t.layer]), images) for t in objective]
+    torch.testing.assert_close(values[1], values[0])
+    torch.testing.assert_close(values[2], values[0])
+
+
+def test_what_cannot_be_told_is_asked_for(network: VisionNetwork) -> None:
+    with pytest.raises(
+        CaptureError, match=r"cannot tell the channel axis of layer 'cubes', which has 5 axes; .*1 to 4"
+    ):
+        resolve_targets("cubes:4", network)
+    with pytest.raises(CaptureError, match=r"windows"):
+        resolve_targets("windows:4", network)
+    with pytest.raises(
+        CaptureError, match=r"choose one of its items: both\[map\] \(1, 6, 12, 10\), both\[logits\] \(1, 6\)"
+    ):
+        resolve_targets("both:4", network)
+    with pytest.raises(CaptureError, match="cannot tell the channel axis of layer 'both\\[map\\]'"):
+        resolve_targets("both[map]:4", network)
+    assert resolve_targets("both[logits]:5", network)[0].unit == 5
+    given = VisionNetwork(
+        network.module,
+        mean=(0.5,) * 3,
+        std=(0.2,) * 3,
+        input_size=(12, 10),
+        channel_axes={"cubes": 1, "both[map]": 1, "nlc": 4},
+    )
+    assert resolve_targets("cubes:5+both[map]:5", given)[1].unit == 5
+    with pytest.raises(CaptureError, match="its channel axis cannot be 4"):
+        resolve_targets("nlc:1", given)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((1, 7), 1), ((1, 50, 7), 2), ((1, 7, 16, 24), 1), ((1, 16, 24, 7), 3), ((1, 32, 32, 48), 1), ((1, 32, 48, 48), 3),
+        ((1, 7, 1, 1), 1), ((1, 1, 1, 7), 3), ((1, 8, 5, 13), None), ((2, 7, 16, 24), None), ((7,), None), (None, None),
+    ],
+)  # fmt: skip
+def test_rule_of_the_channel_axis(shape: tuple[int, ...] | None, axis: int | None) -> None:
+    assert channel_axis(shape, (64, 96)) == axis
+
+
+def test_pictures_for_a_network_of_fixed_size_are_resized_with_gradient(network: VisionNetwork) -> None:
+    fixed = VisionNetwork(network.module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(12, 10), fixed_size=True)
+    images = torch.rand(1, 3, 33, 47, requires_grad=True)
+    assert fixed.preprocess(images).shape == (1, 3, 12, 10)
+    fixed(images).sum().backward()
+    assert images.grad is not None
+    assert float(images.grad.abs().min(1).values.max()) > 0
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0.5,), (0.2,) * 3), ((0.5,) * 3, (0.2, 0.0, 0.2))])
+def test_mean_and_std_that_cannot_be(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    with pytest.raises(NetworkError, match="three numbers each, std above 0"):
+        VisionNetwork(nn.Identity(), mean=mean, std=std)
+
+
+def test_without_timm_the_package_works_and_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['timm'] = None\n"
+        "import lightning_fv\n"
+        "from lightning_fv.errors import NetworkError\n"
+        "lightning_fv.load_network('demo')\n"
+        "for name, more in (('timm/resnet18', {}), ('checkpoint:x', dict(architecture='timm/resnet18', mean=(0,)*3, std=(1,)*3))):\n"
+        "    try:\n"
+        "        lightning_fv.load_network(name, None, **more)\n"
+        "    except (NetworkError, lightning_fv.errors.CheckpointError) as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'lightning_fv[timm]'" in done.stdout
