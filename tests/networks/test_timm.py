@@ -1,7 +1,14 @@
 """Families of timm, untrained; skipped where the extra is not installed."""
 
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save
 
 from lightning_fv import load_network
 from lightning_fv.errors import CheckpointError, NetworkError
@@ -44,3 +51,33 @@ def test_a_local_file(tmp_path: object) -> None:
     file = f"{tmp_path}/mine.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in network.module.state_dict().items()}}, file)
     assert load_network("timm/convnext_atto", file).digest() == network.digest()
+
+
+def test_the_hubs_cache_is_read_and_checked(tmp_path: Path) -> None:
+    """A cache as the hub's client lays it out: blobs named by their SHA-256, and links to them."""
+    network = load_network("timm/convnext_atto", None)
+    content = save({k: v.contiguous() for k, v in network.module.state_dict().items()})
+    digest = hashlib.sha256(content).hexdigest()
+    repository = tmp_path / "hub" / "models--timm--convnext_atto.d2_in1k"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    for folder in ("blobs", "refs", f"snapshots/{commit}"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "blobs" / digest).write_bytes(content)
+    (repository / "snapshots" / commit / "model.safetensors").symlink_to(f"../../blobs/{digest}")
+    code = "import lightning_fv; print(lightning_fv.load_network('timm/convnext_atto.d2_in1k', offline=True).digest())"
+    environment = {**os.environ, "HF_HOME": str(tmp_path)}
+
+    def load() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    done = load()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == network.digest()
+    changed = bytearray(content)
+    changed[-1] ^= 1
+    (repository / "blobs" / digest).write_bytes(changed)
+    assert "CheckpointError" in (refused := load()).stderr
+    assert "not the file that the hub published" in refused.stderr
