@@ -249,25 +249,23 @@ def recipe_names() -> list[str]:
 
 
 def _recipe_args(args: list[str]) -> list[str]:
-    """Put the files of shipped recipes in the place of their names."""
-    replaced = list(args)
-    for i, arg in enumerate(args):
-        flag, equals, value = arg.partition("=")
-        if flag not in ("--config", "-c") or (not equals and i + 1 >= len(args)):
+    """Put config files first, so that options beside them win wherever they stand, and recipes' files for their names."""
+    configs, rest = [], []
+    words = iter(args)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag not in ("--config", "-c"):
+            rest.append(word)
             continue
-        name = value if equals else args[i + 1]
-        if Path(name).is_file():
-            continue
-        if name not in recipe_names():
-            near = nearest(name, recipe_names())
-            hint = f"did you mean {near[0]}?" if near else f"recipes: {', '.join(recipe_names())}"
-            raise UsageError(f"--config {name}: no such file and no such recipe; {hint}")
-        file = str(RECIPES / f"{name}.yaml")
-        if equals:
-            replaced[i] = f"{flag}={file}"
-        else:
-            replaced[i + 1] = file
-    return replaced
+        name = value if equals else next(words, "")
+        if not Path(name).is_file():
+            if name not in recipe_names():
+                near = nearest(name, recipe_names())
+                hint = f"did you mean {near[0]}?" if near else f"recipes: {', '.join(recipe_names())}"
+                raise UsageError(f"--config {name}: no such file and no such recipe; {hint}")
+            name = str(RECIPES / f"{name}.yaml")
+        configs += ["--config", name]
+    return configs + rest
 
 
 def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:

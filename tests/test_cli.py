@@ -171,7 +171,9 @@ def test_print_config_can_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["--print_config"]) == 0
     config = tmp_path / "all.yaml"
     config.write_text(capsys.readouterr().out)
-    assert fit(tmp_path / "run", "--config", str(config), "--trainer.max_steps", "1", "--targets", "logits:0") == 0
+    # The file says `out: null` and `max_steps: 128`; options win, also those that stand before it.
+    assert fit(tmp_path / "run", "--trainer.max_steps", "1", "--config", str(config), "--targets", "logits:0") == 0
+    assert read_manifest(tmp_path / "run" / "manifest.jsonl")[0].steps == 1
 
 
 def test_help_loads_no_network() -> None:
