@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lightning_fv.visualizer import Size
 
 STEPS = 128
-"""Steps of a render unless asked otherwise: more score higher on the network and transfer worse to another."""
+"""Steps of a render unless asked otherwise: another network is no surer of pictures of more (recipes/default.yaml)."""
 
 BATCH_SIZE = 16
 CHECKPOINT_SECONDS = 5.0

@@ -24,6 +24,7 @@ class GracefulStop(pl.Callback):
         self.received: int | None = None
         self._before: dict[int, Any] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup_before = -1
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -40,7 +41,7 @@ class GracefulStop(pl.Callback):
         self._wakeup = socket.socketpair()
         for end in self._wakeup:
             end.setblocking(False)
-        signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
+        self._wakeup_before = signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
         threading.Thread(target=_exit_at_second_interrupt, args=(self._wakeup[0],), daemon=True).start()
 
     def on_train_batch_end(
@@ -64,7 +65,7 @@ class GracefulStop(pl.Callback):
             signal.signal(number, handler)
         self._before = {}
         if self._wakeup is not None:
-            signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self._wakeup_before)
             for end in reversed(self._wakeup):  # the writing end first: the thread reads the end of the stream
                 end.close()
             self._wakeup = None

@@ -79,9 +79,8 @@ def load_network(
         network = load_checkpoint(Path(name.removeprefix("checkpoint:")), architecture, mean, std, classes)
     else:
         near = nearest(name, NAMES)
-        raise NetworkError(
-            f"no network {name!r}; {f'did you mean {near[0]}?' if near else f'known: {chr(44).join(NAMES)}'}"
-        )
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NAMES)}"
+        raise NetworkError(f"no network {name!r}; {hint}")
     if architecture is not None and not name.startswith("checkpoint:"):
         raise NetworkError(f"architecture is for checkpoint:PATH; {name} brings its own")
     if (mean, std, input_size, categories, channel_axes) != (None,) * 5:

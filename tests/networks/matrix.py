@@ -41,8 +41,9 @@ def liven(network: VisionNetwork, size: tuple[int, int]) -> None:
     for norm in norms:
         norm.momentum = None  # an average over all batches seen
         norm.train()
+    smooth = torch.nn.functional.interpolate(0.35 + 0.3 * torch.rand(8, 3, 6, 6), size, mode="bilinear")
     with torch.no_grad():
-        network(torch.rand(4, 3, *size))
+        network(smooth)  # of the contrast that pictures start with: else all ReLUs of some layer are shut for those
     network.module.eval()
 
 
@@ -63,7 +64,8 @@ def check(network: VisionNetwork, size: tuple[int, int], steps: int) -> None:
 
     # The brightest channel: of an untrained network many are dead or nearly constant.
     unit = int(activations.flatten(2).std((0, 2)).argmax())
-    visualizer = FeatureVisualizer(transforms=[], size=size)
+    # Small steps: the landscape of a network of random weights is rough.
+    visualizer = FeatureVisualizer(transforms=[], size=size, optimizer=lambda p: torch.optim.Adam(p, lr=0.02))
     objectives = [Channel(hidden.name, unit), Logit(3)]
     begin = render(network, objectives, visualizer=visualizer, steps=1, progress=False)
     end = render(network, objectives, visualizer=visualizer, steps=steps, progress=False)

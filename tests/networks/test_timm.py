@@ -27,7 +27,7 @@ SLOW = (
 def test_family(name: str) -> None:
     torch.manual_seed(0)
     network = load_network(f"timm/{name}", None)
-    check(network, network.input_size if network.fixed_size else (96, 77), steps=4)
+    check(network, network.input_size if network.fixed_size else (96, 77), steps=10)
 
 
 def test_preprocessing_is_the_networks_own() -> None:
