@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import functools
 import html
 import logging
 import signal
@@ -188,7 +189,7 @@ def render(
     if stopped is not None:
         raise KeyboardInterrupt(f"stopped by signal {stopped}")
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in records])
-    return Rendering(torch.cat(pictures), scores, chosen, records, setup.describe())
+    return Rendering(torch.cat(pictures), scores, chosen, records, setup.settings)
 
 
 def _as_network(
@@ -226,7 +227,8 @@ class Setup:
     seed: int = 0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
-    def describe(self) -> dict[str, Any]:
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
         """All that changes a picture beside its target and its batch, as plain values."""
         options = self.options
         trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
@@ -272,7 +274,7 @@ def plan(setup: Setup, targets: TargetsLike, batch_size: int) -> tuple[list[Targ
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
-    return chosen, make_jobs(chosen, batch_size, setup.describe())
+    return chosen, make_jobs(chosen, batch_size, setup.settings)
 
 
 def render_jobs(setup: Setup, jobs: Sequence[Job], folder: Path | None) -> Iterator[JobResult]:
@@ -350,7 +352,7 @@ def _render_job(setup: Setup, job: Job, folder: Path | None) -> JobResult:
     callbacks = _callbacks(setup, job, folder)
     trainer = make_trainer(setup, callbacks, job, folder)
     if trainer.logger is not None:
-        trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.describe()})
+        trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.settings})
     start = time.monotonic()
     last = latest_checkpoint(job.folder(folder) / "checkpoints") if folder is not None else None
     trainer.fit(bound, ckpt_path=last, weights_only=True)

@@ -1,8 +1,9 @@
 """Targets: which unit of which layer, read from text and checked against the network before anything runs."""
 
+import functools
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -139,17 +140,18 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
         LayerNotFoundError, TargetError, CaptureError: naming the nearest layers or classes, or the valid range.
     """
     size = size or network.input_size
+    shape_of = functools.cache(functools.partial(_check_layer, network=network, size=size))  # one forward per layer
     resolved: dict[str, Target] = {}
     for item in parse_targets(targets):
         if isinstance(item, Target):
             found = [item]
         elif isinstance(item, Objective):
             for layer in item.layers:
-                _check_layer(layer, network, size)
+                shape_of(layer)
             _try(item, network, size)
             found = [Target("objective", "objective", None, item)]
         else:
-            found = _resolve(item, network, size)
+            found = _resolve(item, shape_of, network.categories)
         for target in found:
             resolved.setdefault(target.key, target)
     return list(resolved.values())
@@ -169,10 +171,9 @@ def _try(objective: Objective, network: VisionNetwork, size: tuple[int, int]) ->
         raise TargetError(f"{objective!r} gives {tuple(value.shape)} for one picture; it must give one number, (1,)")
 
 
-def _resolve(spec: _Spec, network: VisionNetwork, size: tuple[int, int]) -> list[Target]:
+def _resolve(spec: _Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> list[Target]:
     layer = LOGITS if spec.layer == PROBABILITY else spec.layer
-    categories = network.categories
-    shape = _check_layer(layer, network, size)
+    shape = shape_of(layer)
     if spec.units is None:
         if spec.layer == PROBABILITY:
             raise TargetError(f"{spec.text!r} names no class; write probability:CLASS or probability:INDEX")

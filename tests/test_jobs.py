@@ -49,10 +49,10 @@ def test_whatever_changes_a_picture_changes_the_id() -> None:
         "size": Setup(same, FeatureVisualizer(size=30), options),
         "clip": Setup(same, FeatureVisualizer(), {**options, "gradient_clip_val": 1.0}),
     }
-    ids = {name: make_jobs(targets, 2, setup.describe())[0].id for name, setup in setups.items()}
+    ids = {name: make_jobs(targets, 2, setup.settings)[0].id for name, setup in setups.items()}
     assert len(set(ids.values())) == len(ids), ids
     again = Setup(network(), FeatureVisualizer(), {**options, "accelerator": "cpu", "enable_progress_bar": False})
-    assert make_jobs(targets, 2, again.describe())[0].id == ids["plain"]
+    assert make_jobs(targets, 2, again.settings)[0].id == ids["plain"]
 
 
 def test_a_job_without_its_mark_is_not_done(tmp_path: Path) -> None:

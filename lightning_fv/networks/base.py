@@ -56,6 +56,7 @@ class VisionNetwork:
         self.fixed_size = fixed_size
         self.channel_axes = dict(channel_axes or {})
         self._layers: list[LayerInfo] | None = None
+        self._axes: dict[str, int | None] = {}
         # Normalisation as one multiply-add: x / std - mean / std.
         self._scale = 1 / torch.tensor(self.std).view(1, 3, 1, 1)
         self._shift = -torch.tensor(self.mean).view(1, 3, 1, 1) * self._scale
@@ -101,7 +102,8 @@ class VisionNetwork:
         if axis is None and ndim in (2, 3):
             axis = ndim - 1
         if axis is None and ndim == 4 and item is None:
-            axis = next((info.axis for info in self.layers() if info.name == name), None)
+            self.layers()
+            axis = self._axes.get(name)
         if axis is None:
             raise CaptureError(
                 f"cannot tell the channel axis of layer {layer!r}, which has {ndim} axes; "
@@ -121,8 +123,8 @@ class VisionNetwork:
                     probe(self.module, self.preprocess(torch.full((1, 3, height, side), 0.5, device=self.device)))
                     for side in (width, width if self.fixed_size else width * 3 // 2)
                 )
-            axes = {info.name: info.axis for info in wide}
-            self._layers = [dataclasses.replace(info, axis=axes.get(info.name)) for info in own]
+            self._axes = {info.name: info.axis for info in wide}
+            self._layers = [dataclasses.replace(info, axis=self._axes.get(info.name)) for info in own]
         return self._layers
 
     def shape_of(self, layer: str, size: tuple[int, int]) -> tuple[int, ...]:

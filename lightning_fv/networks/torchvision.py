@@ -53,8 +53,7 @@ def load_torchvision(
         name = entry.url.rsplit("/", 1)[-1]
         # torchvision publishes the first digits of the hash in the file's name, no more.
         file = WeightsFile(entry.url, name, name.rsplit("-", 1)[-1].split(".")[0])
-        path = fetch(file, offline) if weights == "default" else Path(weights)
-        load_strictly(module, read_weights(path, file.sha256 if weights == "default" else None), str(path))
+        _fill(module, file, weights, offline)
     preset = entry.transforms()
     side = preset.crop_size[0]
     return VisionNetwork(
@@ -81,6 +80,17 @@ def build_torchvision(builder: str, side: int = 224, num_classes: int = 1000) ->
     return module
 
 
+def _fill(module: nn.Module, file: WeightsFile, weights: str | Path, offline: bool) -> None:
+    """Load the published file, or the given one in its place, into a module."""
+    if weights == "default":
+        path = fetch(file, offline)
+        state = read_weights(path, file.sha256)
+    else:
+        path = Path(weights)
+        state = read_weights(path)
+    load_strictly(module, state, str(path))
+
+
 def like_torchvision_resnet50(
     module: nn.Module, name: str, file: WeightsFile, weights: str | Path | None, offline: bool
 ) -> VisionNetwork:
@@ -99,8 +109,7 @@ def like_torchvision_resnet50(
     from torchvision.models import ResNet50_Weights
 
     if weights is not None:
-        path = fetch(file, offline) if weights == "default" else Path(weights)
-        load_strictly(module, read_weights(path, file.sha256 if weights == "default" else None), str(path))
+        _fill(module, file, weights, offline)
     entry = ResNet50_Weights.IMAGENET1K_V1
     preset = entry.transforms()
     return VisionNetwork(
