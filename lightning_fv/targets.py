@@ -96,7 +96,8 @@ def parse_targets(targets: TargetsLike) -> "list[_Spec | Target | Objective]":
     Args:
         targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
             ``layer4:0-511``, ``layer4:3,5``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the neuron at row 3,
-            column 4); several joined by ``+`` or in a list. Objectives and Targets pass as they are.
+            column 4); several joined by ``+`` or in a list. Objectives and Targets pass as they are. For targets
+            that hold for many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class that there is.
 
     Raises:
         TargetError: it cannot be read.
@@ -226,9 +227,12 @@ def _units(spec: _Spec, count: int, names: Sequence[str]) -> list[int]:
     text = spec.units or ""
     if text == "all":
         return list(range(count))
-    named = _named(spec, text, names)
-    if named is not None:
-        return [named]
+    for alternative in (text, *text.split("|")):
+        named = _named(spec, alternative.strip(), names)
+        if named is not None:
+            return [named]
+    if text == "last":
+        return [count - 1]
     units: list[int] = []
     for part in text.split(","):
         bounds = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
@@ -263,7 +267,7 @@ def _named(spec: _Spec, text: str, names: Sequence[str]) -> int | None:
 def _no_unit(spec: _Spec, part: str, count: int, names: Sequence[str]) -> TargetError:
     if re.fullmatch(r"-\d+", part) or not names:
         return TargetError(f"{spec.text!r}: {spec.layer} has units 0 to {count - 1}")
-    near = nearest(part, names)
+    near = nearest(part.rpartition("|")[2], names)
     hint = (
         f"did you mean {', '.join(f'{name} ({list(names).index(name)})' for name in near)}?"
         if near

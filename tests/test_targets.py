@@ -56,6 +56,9 @@ def network() -> VisionNetwork:
         ("body:2@9,15", [Neuron("body", 2, 9, 15)]),
         ("head:2", [Channel("head", 2)]),
         (["logits:2", "body:0-5"], [Logit(2), *(Channel("body", i) for i in range(6))]),
+        ("body:last", [Channel("body", 5)]),
+        ("logits:brambling|pizza", [Logit(0)]),
+        ("probability:brambling | 7 up|pizza", [Probability(7)]),
         ("logits:all", [Logit(i) for i in range(9)]),
     ],
 )
