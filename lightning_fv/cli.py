@@ -1,5 +1,6 @@
 """The command line: LightningCLI with targets, network and output folder, and one clear line for every mistake."""
 
+import argparse
 import re
 import signal
 import sys
@@ -7,8 +8,9 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -21,12 +23,21 @@ from lightning_fv.errors import FeatureVisualizationError, RunFolderError, Usage
 from lightning_fv.files import write_text_atomic
 from lightning_fv.visualizer import FeatureVisualizer
 
+if TYPE_CHECKING:
+    from lightning_fv.jobs import Job
+    from lightning_fv.networks import VisionNetwork
+    from lightning_fv.rendering import Setup
+    from lightning_fv.report import Record
+    from lightning_fv.targets import Target
+
 RECIPES = Path(__file__).parent / "recipes"
 LOGS = Path("lightning_logs")
 DEFAULT_TARGETS = [
     f"logits:{name}"
     for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
 ]
+TWINS = ("demo", "demo/antialiased", "demo/stylized")
+STRATEGIES = ("seed_transforms", "seed_penalty", "seed_upscaling")
 # Settings that say where and how a run is computed, not what comes out.
 _NEUTRAL = {"out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline"}
 _NEUTRAL_TRAINER = {
@@ -94,7 +105,7 @@ class FitCLI(LightningCLI):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Do what ``args`` (by default the command line's) ask for: list a network's ``layers``, or render.
+    """Do what ``args`` (by default the command line's) ask for: list ``layers``, ``compare`` networks, or render.
 
     Returns:
         0 done; 1 a target is not done; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
@@ -105,6 +116,8 @@ def main(args: Sequence[str] | None = None) -> int:
             from lightning_fv.listing import list_layers
 
             return list_layers(words[1:])
+        if words[:1] == ["compare"]:
+            return _compare(words[1:])
         return _fit(words)
     except FeatureVisualizationError as error:
         print(f"lightning-fv: error: {error}", file=sys.stderr)
@@ -121,7 +134,59 @@ def console() -> None:
     sys.exit(main())
 
 
-def _fit(args: list[str]) -> int:
+@dataclass
+class _Run:
+    """A run that was found to be possible; nothing is written yet."""
+
+    cli: FitCLI
+    setup: "Setup"
+    targets: "list[Target]"
+    jobs: "list[Job]"
+    resumed: Path | None
+
+    @property
+    def config(self) -> Any:
+        return self.cli.config_init
+
+    def folder(self, place: Path | None = None) -> Path:
+        """The run's folder, made unless the run is resumed: ``place``, else that of ``--out``, else the next version."""
+        from lightning_fv.rendering import new_run_folder, next_version_folder
+
+        if self.resumed is not None:
+            return self.resumed
+        place = place or (Path(self.config.out) if self.config.out is not None else next_version_folder(LOGS))
+        folder = new_run_folder(place)
+        write_text_atomic(folder / "config.yaml", self.cli.parser.dump(self.cli.config, skip_none=False))
+        return folder
+
+    def render(self, folder: Path) -> "tuple[list[Record], int | None]":
+        """The records of all targets, and the signal that stopped the run."""
+        from lightning_fv.rendering import finish_run, render_jobs
+        from lightning_fv.report import Record
+
+        records, received = [], None
+        for number, result in enumerate(render_jobs(self.setup, self.jobs, folder), 1):
+            records += result.records
+            received = result.signal
+            if len(self.jobs) > 1 and result.pictures is not None:
+                print(
+                    f"job {number} of {len(self.jobs)}: {len(records)} of {len(self.targets)} targets", file=sys.stderr
+                )
+        size = list(self.config.model.size_for(self.setup.network))
+        for target in self.targets[len(records) :]:
+            name, seed = self.setup.network.name, self.setup.seed
+            records.append(Record(target.id, target.text, name, "partial", None, None, size, 0, seed, 0.0))
+        finish_run(folder, records, self.jobs)
+        return records, received
+
+
+def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") -> _Run:
+    """Find everything that is wrong with a run before any work.
+
+    Args:
+        args: the command line.
+        networks: those loaded already, by name and options; the run's is added.
+    """
     args, resumed = _resume_args(_recipe_args(args))
     with warnings.catch_warnings():
         # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
@@ -132,43 +197,110 @@ def _fit(args: list[str]) -> int:
     if cli.config.seed_everything not in (False, None):
         raise UsageError("--seed_everything is not used, the global generators have no say; give --seed")
     config = cli.config_init
-    options = dict(config.trainer)
 
     from lightning_fv.networks import load_network  # from here on work begins
-    from lightning_fv.rendering import Setup, finish_run, new_run_folder, next_version_folder, plan, render_jobs
-    from lightning_fv.report import Record
+    from lightning_fv.rendering import Setup, plan
     from lightning_fv.targets import parse_targets
 
     parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
     if config.out is not None and resumed is None:
         _check_free(Path(config.out))
-    network = load_network(config.network, **network_options(config))
-    setup = Setup(network, config.model, options, config.seed, config.checkpoint_seconds)
-    targets, jobs = plan(setup, config.targets, config.batch_size)
-    if resumed is not None:
-        folder = resumed
-        if all(job.done(folder) is not None for job in jobs):
-            records = [record for job in jobs for record in job.done(folder) or []]
-            print(f"{folder}: the run is finished, nothing is left to do")
-            finish_run(folder, records, jobs)
-            return _exit_code(records)
-    else:
-        folder = new_run_folder(Path(config.out)) if config.out is not None else next_version_folder(LOGS)
-        write_text_atomic(folder / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
+    options = network_options(config)
+    key = (config.network, repr(options))
+    network = networks[key] = networks.get(key) or load_network(config.network, **options)
+    setup = Setup(network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds)
+    return _Run(cli, setup, *plan(setup, config.targets, config.batch_size), resumed)
 
+
+def _fit(args: list[str]) -> int:
+    run = _prepare(args, {})
+    folder = run.folder()
+    if run.resumed is not None and all(job.done(folder) is not None for job in run.jobs):
+        print(f"{folder}: the run is finished, nothing is left to do")
     start = time.monotonic()
-    records, received = [], None
-    for number, result in enumerate(render_jobs(setup, jobs, folder), 1):
-        records += result.records
-        received = result.signal
-        if len(jobs) > 1 and result.pictures is not None:
-            print(f"job {number} of {len(jobs)}: {len(records)} of {len(targets)} targets", file=sys.stderr)
-    for target in targets[len(records) :]:
-        size = list(config.model.size_for(network))
-        records.append(Record(target.id, target.text, network.name, "partial", None, None, size, 0, config.seed, 0.0))
-    finish_run(folder, records, jobs)
+    records, received = run.render(folder)
     _report(folder, records, time.monotonic() - start)
     return 128 + received if received is not None else _exit_code(records)
+
+
+def _compare(words: list[str]) -> int:
+    """Runs as of `_fit`, one per network or recipe, each in a folder of its own, then side by side."""
+    from lightning_fv.comparison import compare_runs, markdown
+    from lightning_fv.rendering import next_version_folder
+
+    options, shared = _compare_parser().parse_known_args(words)
+    weights = options.weights or ["default"] * len(options.networks)
+    if len(weights) != len(options.networks):
+        raise UsageError(f"--weights: {len(weights)} files for {len(options.networks)} networks; give one for each")
+    if any(word.partition("=")[0] == "--network" for word in shared):
+        raise UsageError("--network is not used here; name the networks to compare by --networks")
+    if options.resume and options.out is None:
+        raise UsageError("--resume needs the comparison's folder: add --out FOLDER")
+    if options.out is not None and not options.resume:
+        _check_free(options.out)
+
+    by_network = {
+        name: ["--network", name, *([] if file == "default" else ["--weights", file])]
+        for name, file in zip(options.networks, weights, strict=True)
+    }
+    columns = dict(by_network)
+    if options.strategies is not None:
+        first = by_network[options.networks[0]]
+        columns = {recipe: [*first, "--config", recipe] for recipe in options.strategies or STRATEGIES}
+    folders = {name: re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") for name in columns}
+    if len(set(folders.values())) < len(columns) or len(by_network) < len(options.networks):
+        raise UsageError(f"the columns {', '.join(columns)} cannot be told apart by their folders; name each once")
+
+    networks: dict[tuple[str, str], VisionNetwork] = {}
+    runs: dict[str, _Run] = {}
+    for name, own in columns.items():
+        place = ["--out", str(options.out / folders[name])] if options.out is not None else []
+        begun = options.resume and (options.out / folders[name] / "config.yaml").is_file()
+        runs[name] = _prepare([*shared, *own, *place, *(["--resume"] if begun else [])], networks)
+    if options.resume and not any(run.resumed for run in runs.values()):
+        raise RunFolderError(f"nothing to resume in {options.out}: no run of this comparison was begun there")
+    for own in by_network.values():  # all networks rate the pictures, also those that make none
+        _prepare([*shared, *own, "--targets", "logits:0"], networks)
+
+    out = options.out or next_version_folder(LOGS, "comparison")
+    start, everything = time.monotonic(), []
+    for number, (name, run) in enumerate(runs.items(), 1):
+        print(f"column {number} of {len(runs)}: {name}", file=sys.stderr)
+        records, received = run.render(run.folder(out / folders[name]))
+        everything += records
+        if received is not None:
+            print(f"stopped; go on with the same options and --resume --out {out}", file=sys.stderr)
+            return 128 + received
+    rated = compare_runs({name: out / folders[name] for name in runs}, list(networks.values()), out)
+    print(markdown(rated))
+    print(f"{len(everything)} pictures in {time.monotonic() - start:.1f} s")
+    print(f"side by side   {out / 'comparison.png'}")
+    print(f"page           {out / 'index.html'}")
+    print(f"TensorBoard    tensorboard --logdir {out} --samples_per_plugin images=200")
+    return _exit_code(everything)
+
+
+def _compare_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightning-fv compare",
+        description="Render the same targets, with the same seeds, on several networks or by several recipes, side by side.",
+        epilog="All other options are those of lightning-fv and hold for every column: --targets, --config, --seed, --model.*, "
+        "--trainer.* ... Each column is a run in a folder of its own inside of the output folder.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--networks", nargs="+", default=list(TWINS), metavar="NAME", help=f"default: {' '.join(TWINS)}"
+    )
+    parser.add_argument("--weights", nargs="+", metavar="FILE", help="a file per network; 'default' for the published")
+    parser.add_argument(
+        "--strategies",
+        nargs="*",
+        metavar="RECIPE",
+        help=f"a column per recipe, on the first network; the others rate the pictures. Default: {' '.join(STRATEGIES)}",
+    )
+    parser.add_argument("--out", type=Path, help="output folder; default: lightning_logs/comparison_N")
+    parser.add_argument("--resume", action="store_true", help="go on with the comparison in the folder given by --out")
+    return parser
 
 
 def _condense(message: str) -> str:
@@ -341,4 +473,5 @@ def _report(folder: Path, records: Sequence[Any], seconds: float) -> None:
     print(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
     print(f"pictures       {folder / 'images'}")
     print(f"contact sheet  {folder / 'sheet.png'}")
+    print(f"gallery        {folder / 'gallery.html'}")
     print(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")

@@ -30,7 +30,7 @@ from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.functional import to_uint8
 from lightning_fv.jobs import Job, make_jobs
 from lightning_fv.networks import VisionNetwork, load_network
-from lightning_fv.report import Record, contact_sheet, film, write_manifest
+from lightning_fv.report import Record, contact_sheet, film, write_gallery, write_manifest
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
 from lightning_fv.visualizer import FeatureVisualizer, describe
 
@@ -433,7 +433,7 @@ def new_run_folder(folder: Path) -> Path:
     return folder
 
 
-def next_version_folder(parent: Path) -> Path:
+def next_version_folder(parent: Path, name: str = "version") -> Path:
     """Make ``parent/version_N`` with the first free N; two runs started together never share one.
 
     Raises:
@@ -441,21 +441,20 @@ def next_version_folder(parent: Path) -> Path:
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        taken = [int(f.name[8:]) for f in parent.glob("version_*") if f.name[8:].isdigit()]
+        taken = [int(f.name[len(name) + 1 :]) for f in parent.glob(f"{name}_*") if f.name[len(name) + 1 :].isdigit()]
         number = max(taken, default=-1) + 1
         while True:
             try:
-                (parent / f"version_{number}").mkdir()
-                break
+                (parent / f"{name}_{number}").mkdir()
+                return parent / f"{name}_{number}"
             except FileExistsError:
                 number += 1
     except OSError as error:
         raise RunFolderError(f"cannot write to {parent}: {error.strerror}; choose a folder with --out") from None
-    return new_run_folder(parent / f"version_{number}")
 
 
 def finish_run(folder: Path, records: Sequence[Record], jobs: Sequence[Job]) -> None:
-    """Write the manifest, the contact sheet and the film of a run.
+    """Write the manifest, the contact sheet, the film and the gallery of a run.
 
     Args:
         folder: the run folder.
@@ -465,3 +464,4 @@ def finish_run(folder: Path, records: Sequence[Record], jobs: Sequence[Job]) -> 
     write_manifest(folder / "manifest.jsonl", records)
     contact_sheet(folder, records, folder / "sheet.png")
     film([sorted((job.folder(folder) / "frames").glob("*.jpg")) for job in jobs[:4]], folder / "progress.webp")
+    write_gallery([folder])

@@ -13,7 +13,8 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 from safetensors.torch import save_file
+from textures import randomize_texture
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -42,6 +44,12 @@ CLASSES = {
     "n03085013": "computer keyboard", "n01917289": "brain coral", "n07715103": "cauliflower",
     "n04149813": "scoreboard", "n02814860": "beacon",
 }  # fmt: skip
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "plain": DemoNet,
+    "antialiased": partial(DemoNet, filter_size=3),
+    "stylized": DemoNet,
+    "judge": JudgeNet,
+}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # (share of the run, side in px): small photos are cheaper while the learning rate is high.
 SIDES = ((0.5, 48), (0.7, 56), (1.0, 64))
@@ -84,23 +92,27 @@ def _files(data: Path, split: str) -> Iterator[tuple[str, str, Path | io.BytesIO
 class Batches:
     """Shuffled, augmented batches; epoch e is a function of (seed, e) alone, so a resumed run sees the same photos."""
 
-    def __init__(self, photos: Tensor, labels: Tensor, batch_size: int, seed: int, epochs: int, noise: float) -> None:
+    def __init__(
+        self, photos: Tensor, labels: Tensor, batch_size: int, seed: int, epochs: int, noise: float, stylized: bool
+    ) -> None:
         self.photos, self.labels, self.batch_size = photos, labels, batch_size
-        self.seed, self.epochs, self.noise, self.epoch = seed, epochs, noise, 0
+        self.seed, self.epochs, self.noise, self.stylized, self.epoch = seed, epochs, noise, stylized, 0
 
     def __len__(self) -> int:
         return len(self.photos) // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        # Of its own, so that twins see the same photos, cropped and lit alike, in the same order.
+        textures = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch + 50_000)
         side = next(side for share, side in SIDES if self.epoch < share * self.epochs)
         order = torch.randperm(len(self.photos), generator=generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             chosen = order[start : start + self.batch_size]
             photos = self.photos[chosen].float() / 255
-            yield self._augment(photos, side, generator), self.labels[chosen]
+            yield self._augment(photos, side, generator, textures), self.labels[chosen]
 
-    def _augment(self, x: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    def _augment(self, x: Tensor, side: int, generator: torch.Generator, textures: torch.Generator) -> Tensor:
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(len(x), generator=generator)
 
@@ -119,6 +131,8 @@ class Batches:
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         grey = x.mean((1, 2, 3), keepdim=True)
         x = grey + (x - grey) * uniform(0.7, 1.3)[:, None, None, None] + uniform(-0.15, 0.15)[:, None, None, None]
+        if self.stylized:
+            x = randomize_texture(x, textures)
         # Noise of random strength turns the network's input gradients from speckle into shapes (Kaur et al. 2019).
         strength = uniform(0, self.noise)[:, None, None, None]
         return x + strength * torch.randn(x.shape, generator=generator)
@@ -131,7 +145,7 @@ class Classifier(pl.LightningModule):
     def __init__(self, variant: str, epochs: int, steps: int, rate: float) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network: nn.Module = {"plain": DemoNet, "judge": JudgeNet}[variant](len(CLASSES))
+        self.network: nn.Module = NETWORKS[variant](len(CLASSES))
         self.network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
@@ -188,19 +202,21 @@ class Clock(pl.Callback):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--variant", choices=("plain", "judge"), default="plain")
+    parser.add_argument("--variant", choices=tuple(NETWORKS), default="plain")
     parser.add_argument("--out", type=Path, default=Path("lightning_logs/train_demo"))
-    parser.add_argument("--epochs", type=int, help="default: 60 for plain, 45 for the judge")
+    parser.add_argument("--epochs", type=int, help="default: 60, 45 for the judge")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rate", type=float, default=0.2, help="peak learning rate of the one-cycle schedule")
     parser.add_argument("--noise", type=float, default=0.15, help="largest standard deviation of the added noise")
-    parser.add_argument("--seed", type=int, help="default: 0 for plain, 1 for the judge")
+    parser.add_argument("--seed", type=int, help="default: 0, 1 for the judge")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else int(args.variant == "judge")
-    epochs = args.epochs if args.epochs is not None else {"plain": 60, "judge": 45}[args.variant]
+    epochs = args.epochs if args.epochs is not None else 45 if args.variant == "judge" else 60
 
     pl.seed_everything(seed, verbose=False)
-    batches = Batches(*read_photos(args.data, "train"), args.batch_size, seed, epochs, args.noise)
+    batches = Batches(
+        *read_photos(args.data, "train"), args.batch_size, seed, epochs, args.noise, args.variant == "stylized"
+    )
     photos, labels = read_photos(args.data, "val")
     val = DataLoader(TensorDataset(photos.float() / 255, labels), batch_size=200)
     module = Classifier(args.variant, epochs, epochs * len(batches), args.rate)

@@ -15,8 +15,9 @@ FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"
 
 RANKS = {
     "cli": 0,
-    "rendering": 1,
+    "comparison": 1,
     "listing": 1,
+    "rendering": 1,
     "callbacks": 2,
     "assessment": 3,
     "checkpoints": 3,

@@ -52,7 +52,7 @@ def test_objectives_of_ones_own() -> None:
 def test_a_run_folder_as_the_command_line_makes_it(tmp_path: Path) -> None:
     lightning_fv.render("demo", "logits:0-2", steps=4, out=tmp_path / "run", batch_size=2, progress=False)
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+        "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
     }  # fmt: skip
     assert len(list((tmp_path / "run" / "jobs").iterdir())) == 2
     with pytest.raises(RunFolderError, match="not empty"):

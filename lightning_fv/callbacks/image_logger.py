@@ -66,7 +66,8 @@ class ImageLogger(pl.Callback):
         pixels, writer = to_uint8(picture), self._writer  # a copy: the picture goes on changing
         encode = encode_png if must else encode_jpeg
         assert self._background is not None
-        self._background.submit(lambda: writer.add_event(image_event(tag, pixels, step, encode(pixels))), must)
+        height, width = pixels.shape[1:]
+        self._background.submit(lambda: writer.add_event(image_event(tag, height, width, step, encode(pixels))), must)
 
     def _thumbnails(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
@@ -81,20 +82,19 @@ class ImageLogger(pl.Callback):
             self._background = self._writer = None
 
 
-def image_event(tag: str, pixels: Tensor, step: int, encoded: bytes) -> Any:
+def image_event(tag: str, height: int, width: int, step: int, encoded: bytes) -> Any:
     """A TensorBoard event that holds a picture.
 
     Written without torch's SummaryWriter, whose slow compression would take a core from the render.
 
     Args:
         tag: the picture's name; what stands before the first slash is its group.
-        pixels: (3, H, W), for its size.
+        height, width: in pixels.
         step: where it stands on the slider.
         encoded: the picture as PNG or JPEG.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    height, width = pixels.shape[1:]
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
     return Event(wall_time=time.time(), step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))

@@ -1,6 +1,6 @@
 """Numbers about pictures, as torchmetrics."""
 
-from lightning_fv.metrics.high_frequency import HighFrequencyEnergy
+from lightning_fv.metrics.high_frequency import HighFrequencyEnergy, natural_high_frequency
 from lightning_fv.metrics.saturation import SaturatedPixels
 
-__all__ = ["HighFrequencyEnergy", "SaturatedPixels"]
+__all__ = ["HighFrequencyEnergy", "SaturatedPixels", "natural_high_frequency"]

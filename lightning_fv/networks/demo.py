@@ -1,19 +1,39 @@
-"""The architecture of the embedded demo networks: a small ResNet for 64 px photos."""
+"""The embedded demo networks: a small ResNet for 64 px photos, and its two twins."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from lightning_fv.errors import CheckpointError
+from lightning_fv.errors import CheckpointError, NetworkError, nearest
+from lightning_fv.networks.antialiased import BlurPool
 from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.weights import read_safetensors
 
 ASSETS = Path(__file__).parents[1] / "assets"
-DEMO_SHA256 = "4f699fa766a4dd689b31f102037637c487ea872c5fe2b1576df70283e3b8aa94"
 WIDTHS = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An embedded network: its file, the file's SHA-256, and the taps of its blur-pools, if it has any."""
+
+    file: str
+    sha256: str
+    filter_size: int | None = None
+
+
+# Alike in all but one thing: strides blurred, or texture randomized in training.
+TWINS = {
+    "": Twin("demo.safetensors", "4f699fa766a4dd689b31f102037637c487ea872c5fe2b1576df70283e3b8aa94"),
+    "antialiased": Twin(
+        "demo_antialiased.safetensors", "592375c90b3d5c2aad3a194d7670b263f88530788a2a30f4df5f077c8eb898fa", 3
+    ),
+    "stylized": Twin("demo_stylized.safetensors", "3224964074248b45f45105283c78cb548d79ab700ba7413f7189abe83e3fc21e"),
+}
 
 
 class DemoNet(nn.Module):
@@ -24,21 +44,25 @@ class DemoNet(nn.Module):
 
     Args:
         num_classes: number of class logits.
+        filter_size: taps of the blur-pool in place of every stride, as in Zhang 2019: the stem's after its ReLU, a
+            stage's before its second convolution and before its shortcut. None: plain strides.
 
     Shape: normalised photos (B, 3, H, W), any H and W of 16 or more (trained at 64) -> logits (B, num_classes).
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, filter_size: int | None = None) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, WIDTHS[0], 5, stride=2, padding=2, bias=False),
+            nn.Conv2d(3, WIDTHS[0], 5, stride=2 if filter_size is None else 1, padding=2, bias=False),
             nn.BatchNorm2d(WIDTHS[0]),
             nn.ReLU(inplace=True),
         )
-        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], stride=1)
-        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], stride=2)
-        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], stride=2)
-        self.layer4 = _stage(WIDTHS[2], WIDTHS[3], stride=2)
+        if filter_size is not None:
+            self.stem.append(BlurPool(WIDTHS[0], filter_size))
+        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], 1, filter_size)
+        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], 2, filter_size)
+        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], 2, filter_size)
+        self.layer4 = _stage(WIDTHS[2], WIDTHS[3], 2, filter_size)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(WIDTHS[3], num_classes)
 
@@ -48,27 +72,44 @@ class DemoNet(nn.Module):
         return logits
 
 
-def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+def _stage(inputs: int, outputs: int, stride: int, filter_size: int | None) -> nn.Sequential:
     shortcut = None
     if stride != 1 or inputs != outputs:
         shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
-    return nn.Sequential(BasicBlock(inputs, outputs, stride, shortcut))
+    block = BasicBlock(inputs, outputs, stride, shortcut)
+    if stride != 1 and filter_size is not None:
+        block.conv1.stride = (1, 1)
+        block.conv2 = nn.Sequential(BlurPool(outputs, filter_size), block.conv2)
+        conv, norm = block.downsample
+        conv.stride = (1, 1)
+        block.downsample = nn.Sequential(BlurPool(inputs, filter_size), conv, norm)
+    return nn.Sequential(block)
 
 
-def load_demo(weights: str | Path | None = "default") -> VisionNetwork:
-    """The embedded demo network; see `lightning_fv.networks.load.load_network` and ``assets/SOURCES.md``.
+def load_demo(variant: str = "", weights: str | Path | None = "default") -> VisionNetwork:
+    """An embedded demo network; see `lightning_fv.networks.load.load_network` and ``assets/SOURCES.md``.
+
+    Args:
+        variant: what stands after ``demo/``: ``antialiased``, ``stylized``, or nothing.
+        weights: ``"default"`` for the embedded ones, None for untrained, or a path to a file of scripts/train_demo.py.
 
     Raises:
+        NetworkError: no such variant.
         CheckpointError: the weights are missing, damaged or of another architecture.
     """
-    file = ASSETS / "demo.safetensors"
-    state, metadata = read_safetensors(file, DEMO_SHA256)
+    if variant not in TWINS:
+        near = nearest(variant, [name for name in TWINS if name])
+        hint = f"did you mean demo/{near[0]}?" if near else "it is demo, demo/antialiased or demo/stylized"
+        raise NetworkError(f"no network 'demo/{variant}'; {hint}")
+    twin = TWINS[variant]
+    file = ASSETS / twin.file
+    state, metadata = read_safetensors(file, twin.sha256)
     if weights not in ("default", None):
         file = Path(str(weights))
         state, metadata = read_safetensors(file)
     try:
         categories = json.loads(metadata["categories"])
-        module = DemoNet(len(categories))
+        module = DemoNet(len(categories), twin.filter_size)
         if weights is not None:
             module.load_state_dict(state, strict=True)
         return VisionNetwork(
@@ -77,7 +118,7 @@ def load_demo(weights: str | Path | None = "default") -> VisionNetwork:
             std=json.loads(metadata["std"]),
             input_size=tuple(json.loads(metadata["input_size"])),
             categories=categories,
-            name="demo",
+            name=f"demo/{variant}" if variant else "demo",
         )
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()

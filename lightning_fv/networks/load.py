@@ -8,6 +8,8 @@ from lightning_fv.networks.base import VisionNetwork
 
 NAMES = (
     "demo",
+    "demo/antialiased",
+    "demo/stylized",
     "torchvision/BUILDER[:WEIGHTS]",
     "timm/NAME",
     "antialiased/resnet50[:VARIANT]",
@@ -31,8 +33,8 @@ def load_network(
     """Load a network with its weights, preprocessing and class names, ready to look at: evaluation mode, frozen.
 
     Args:
-        name: ``demo``, the embedded network of 24 classes of photos at 64 px; ``torchvision/resnet50`` or
-            ``torchvision/resnet50:IMAGENET1K_V1``; ``timm/resnet18.a1_in1k``; ``antialiased/resnet50`` with
+        name: ``demo``, the embedded network of 24 classes of photos at 64 px, and its twins ``demo/antialiased`` and
+            ``demo/stylized``; ``torchvision/resnet50`` or ``torchvision/resnet50:IMAGENET1K_V1``; ``timm/resnet18.a1_in1k``; ``antialiased/resnet50`` with
             ``:lpf2`` to ``:lpf5`` or ``:lpf4_finetune`` (the default; Zhang 2019, non-commercial weights);
             ``stylized/resnet50_sin``, ``_sin_in`` or ``resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``.
         weights: ``"default"`` for the published ones, None for an untrained network, or a path to a file.
@@ -51,10 +53,10 @@ def load_network(
         CheckpointError: the weights are missing, damaged or of another architecture.
     """
     kind, _, rest = name.partition("/")
-    if name == "demo":
+    if kind == "demo":
         from lightning_fv.networks.demo import load_demo  # here and below: torchvision takes a second to import
 
-        network = load_demo(weights)
+        network = load_demo(rest, weights)
     elif kind == "torchvision":
         from lightning_fv.networks.torchvision import load_torchvision
 

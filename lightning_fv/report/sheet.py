@@ -42,8 +42,8 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
                 sheet.paste(shown, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
         colour = "black" if record.status == "done" else "#c00000"
         score = record.status if record.status != "done" else _score(record)
-        draw.text((left, top + side + 1), _fit(draw, record.target, font, side), fill=colour, font=font)
-        draw.text((left, top + side + 16), _fit(draw, score, font, side), fill=colour, font=font)
+        draw.text((left, top + side + 1), fit_text(draw, record.target, font, side), fill=colour, font=font)
+        draw.text((left, top + side + 16), fit_text(draw, score, font, side), fill=colour, font=font)
     write_atomic(path, lambda file: sheet.save(file, "PNG"))
 
 
@@ -94,7 +94,10 @@ def _score(record: Record) -> str:
     return f"{text}  p={probability:.2f}" if isinstance(probability, float) else text
 
 
-def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def fit_text(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
+    """One line of text, cut so that it is at most ``width`` pixels wide."""
     text = " ".join(text.split())
     if draw.textlength(text, font=font) <= width:
         return text

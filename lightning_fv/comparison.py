@@ -1,0 +1,119 @@
+"""The same targets on several networks, or by several recipes, side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lightning_fv.callbacks.image_logger import image_event
+from lightning_fv.files import write_text_atomic
+from lightning_fv.functional import resize_images
+from lightning_fv.metrics import natural_high_frequency
+from lightning_fv.networks import VisionNetwork
+from lightning_fv.report import Record, read_manifest, side_by_side
+
+RATIO = "high_frequency_ratio"
+
+
+def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], folder: Path) -> dict[str, list[Record]]:
+    """Lay the pictures of runs side by side, each rated by the other networks too.
+
+    Writes ``comparison.png``, ``index.html``, ``comparison.jsonl`` (a line per picture) and a TensorBoard event file.
+
+    Args:
+        columns: run folders inside ``folder``, by the names to show.
+        judges: a picture of a class gets the probability ``p(NAME)`` of that class under each network NAME that knows the
+            class and did not make the picture, shown at that network's own size: how far the picture transfers.
+        folder: where to write.
+
+    Returns:
+        The runs' records by column, images relative to ``folder``; to the scores of the manifest are added those of the
+        judges, and ``high_frequency_ratio``, the high frequencies over those of photos of that size.
+
+    Raises:
+        OSError: a folder or picture cannot be read or written.
+    """
+    rated: dict[str, list[Record]] = {}
+    for name, run in columns.items():
+        rated[name] = read_manifest(run / "manifest.jsonl")
+        for record in rated[name]:
+            if record.image is not None:
+                record.image = (run / record.image).relative_to(folder).as_posix()
+                _rate(record, _read(folder / record.image), judges)
+    lines = (
+        json.dumps({"column": name, **json.loads(r.to_json())}) for name, records in rated.items() for r in records
+    )
+    write_text_atomic(folder / "comparison.jsonl", "".join(f"{line}\n" for line in lines))
+    side_by_side(folder, rated, summaries(rated), {name: run.relative_to(folder) for name, run in columns.items()})
+    _log(folder)
+    return rated
+
+
+def summaries(columns: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, float]]:
+    """Means over a column's pictures of each score that is a number; ``transfer`` is that over all judges."""
+    means: dict[str, dict[str, float]] = {}
+    for name, records in columns.items():
+        values: dict[str, list[float]] = {"score": [record.score for record in records if record.score is not None]}
+        for record in records:
+            for key, value in record.scores.items():
+                if isinstance(value, float):
+                    values.setdefault(key, []).append(value)
+                    if key.startswith("p("):
+                        values.setdefault("transfer", []).append(value)
+        means[name] = {key: sum(found) / len(found) for key, found in values.items() if found}
+    return means
+
+
+def markdown(columns: Mapping[str, Sequence[Record]]) -> str:
+    """The means as a Markdown table: a row per column of the comparison, what is asked of all of them."""
+    means = summaries(columns)
+    judges = sorted({key for mean in means.values() for key in mean if key.startswith("p(")})
+    shown = {
+        "score": ("score", ".3g"),
+        "probability": ("probability", ".2f"),
+        **{judge: (judge, ".2f") for judge in judges},
+        RATIO: ("high frequencies / photos", ".2f"),
+        "saturated": ("saturated", ".1%"),
+    }
+    rows = [f"| | pictures | {' | '.join(title for title, _ in shown.values())} |", "|---" * (len(shown) + 2) + "|"]
+    for name, mean in means.items():
+        cells = [f"{mean[key]:{form}}" if key in mean else "" for key, (_, form) in shown.items()]
+        done = sum(record.status == "done" for record in columns[name])
+        rows.append(f"| {name} | {done} of {len(columns[name])} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+@torch.no_grad()
+def _rate(record: Record, picture: Tensor, judges: Sequence[VisionNetwork]) -> None:
+    share = record.scores.get("high_frequency")
+    if isinstance(share, float):
+        record.scores[RATIO] = round(share / natural_high_frequency(max(record.size)), 3)
+    kind, _, category = record.target.partition(":")
+    for judge in judges:
+        if kind in ("logits", "probability") and judge.name != record.network and category in judge.categories:
+            logits = judge(resize_images(picture, judge.input_size).to(judge.device))
+            probability = float(logits.softmax(1)[0, judge.categories.index(category)])
+            record.scores[f"p({judge.name})"] = round(probability, 4)
+
+
+def _read(path: Path) -> Tensor:
+    """A picture as (1, 3, H, W) in [0, 1]."""
+    with Image.open(path) as file:
+        return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+
+
+def _log(folder: Path) -> None:
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
+
+    encoded = (folder / "comparison.png").read_bytes()
+    with Image.open(folder / "comparison.png") as sheet:
+        width, height = sheet.size
+    for old in folder.glob("events.*.comparison"):
+        old.unlink()  # of the run that is resumed: one comparison, not two
+    writer = EventFileWriter(str(folder), filename_suffix=".comparison")
+    writer.add_event(image_event("comparison", height, width, 0, encoded))
+    writer.close()

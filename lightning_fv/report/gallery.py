@@ -1,0 +1,182 @@
+"""The gallery: one static page over the pictures of one run or several, that opens from disk."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+from PIL import Image
+
+from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.files import write_text_atomic
+from lightning_fv.report.manifest import Record, read_manifest
+from lightning_fv.report.page import page as fill
+
+CHUNK = "lightning_fv"
+"""Keyword of the PNG text chunk that `encoding`, a storey above, writes."""
+
+FRAME_PICTURES = 16
+"""Pictures in a frame of the film at most, as `ArtifactWriter` writes them."""
+
+
+def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
+    """Write one HTML page over the pictures of runs; it links to them, relative to itself.
+
+    Args:
+        folders: run folders, each with its manifest.
+        page: the file to write; by default ``gallery.html`` in the run folder, or in the folder that several have in
+            common.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunFolderError: a folder is not there or holds no manifest that can be read, or the page cannot be written.
+    """
+    runs = {folder.resolve(): folder for folder in folders}
+    if not runs:
+        raise UsageError("a gallery needs the folder of a run, or of several")
+    manifests = {run: _manifest(folder) for run, folder in runs.items()}
+    common = Path(os.path.commonpath(runs))
+    page = page or (folders[0] if len(runs) == 1 else common) / "gallery.html"
+    names = {run: _text(run.name if len(runs) == 1 else run.relative_to(common)) for run in runs}
+    data = _data(manifests, names, page.parent.resolve())
+    title = _text(common.name) + (f": {len(runs)} runs" if len(runs) > 1 else "")
+    try:
+        write_text_atomic(page, fill("gallery.html", title=title, data=data))
+    except OSError as error:
+        raise RunFolderError(f"cannot write {page}: {error.strerror}; choose another page") from None
+    return page
+
+
+def _manifest(folder: Path) -> list[Record]:
+    path = folder / "manifest.jsonl"
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: no such folder; give the folder of a run")
+    if not path.is_file():
+        raise RunFolderError(
+            f"{folder} holds no manifest.jsonl; give the folder of a run, or end a killed one by lightning-fv --resume --out {folder}"
+        )
+    try:
+        records = read_manifest(path)
+        for record in records:
+            _check(record)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise RunFolderError(
+            f"{path} is damaged ({reason}); write it again by lightning-fv --resume --out {folder}"
+        ) from None
+    return records
+
+
+def _check(record: Record) -> None:
+    """Refuse what JSON can hold and a record cannot."""
+    texts = [record.id, record.target, record.network, record.status, record.image or ""]
+    scores = [value for value in record.scores.values() if not isinstance(value, str)]
+    numbers = [record.seconds, *record.size, record.steps, record.seed, *scores]
+    numbers += [] if record.score is None else [record.score]
+    typed = {*map(type, texts)} == {str} and {*map(type, numbers)} <= {int, float}
+    if not typed or len(record.size) != 2:
+        raise TypeError(f"{record.target!r} has a field of another type")
+    for text in texts:
+        text.encode()
+
+
+def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], root: Path) -> dict[str, Any]:
+    """What the page knows, in few bytes: a short array per picture, what pictures share once.
+
+    Returns:
+        runs: name, URL from the page's folder, recipe.
+        scores: names of the further scores.
+        kinds: network, status, height, width, steps, seed.
+        jobs: run, URL from the run's folder, number of pictures in a frame, steps of the frames.
+        rows: run, kind, job (-1 without frames), place in the job's frames, id, target, seconds, picture (its URL from the
+            run's folder, 1 for the usual one, None), score, further scores.
+    """
+    scores = list(dict.fromkeys(name for records in manifests.values() for record in records for name in record.scores))
+    runs: list[dict[str, str | None]] = []
+    jobs: list[list[Any]] = []
+    rows: list[list[Any]] = []
+    kinds: dict[tuple[Any, ...], int] = {}
+    for number, (run, records) in enumerate(manifests.items()):
+        runs.append(
+            {"name": names[run], "url": _url(os.path.relpath(run, root)) + "/", "recipe": _recipe(run, records)}
+        )
+        places: dict[str, tuple[int, int]] = {}
+        for url, ids, steps in _films(run):
+            places |= {id_: (len(jobs), place) for place, id_ in enumerate(ids)}
+            jobs.append([number, url, len(ids), steps])
+        for record in records:
+            # The seed is text: JavaScript would round it beyond 2**53.
+            kind = (record.network, record.status, *record.size, record.steps, str(record.seed))
+            image = _url(record.image) if record.image is not None else None
+            values = [record.scores.get(name) for name in scores]
+            rows.append(
+                [
+                    number,
+                    kinds.setdefault(kind, len(kinds)),
+                    *places.get(record.id, (-1, 0)),
+                    record.id,
+                    record.target,
+                    _short(record.seconds),
+                    1 if image == f"images/{record.id}.png" else image,
+                    _short(record.score),
+                    *(value if isinstance(value, str) else _short(value) for value in values),
+                ]
+            )
+    return {"runs": runs, "scores": scores, "kinds": list(kinds), "jobs": jobs, "rows": rows}
+
+
+def _short(value: float | None) -> float | None:
+    """A number short enough for thousands of them."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
+
+
+def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
+    """Of each job with frames: its URL below the run's, ids of the pictures in its frames, and the frames' steps."""
+    films = []
+    for done in sorted((run / "jobs").glob("*/done.jsonl")):
+        try:
+            ids = [record.id for record in read_manifest(done)[:FRAME_PICTURES]]
+        except (OSError, ValueError, TypeError):
+            continue  # its pictures are shown without a strip
+        steps = sorted(int(frame.stem) for frame in done.parent.glob("frames/*.jpg") if frame.stem.isdecimal())
+        if steps:
+            films.append((_url(done.parent.relative_to(run)), ids, steps))
+    return films
+
+
+def _recipe(run: Path, records: Sequence[Record]) -> str | None:
+    """How a run's pictures were made, as YAML, from the text chunk of the first that is there."""
+    files = (run / record.image for record in records if record.image is not None)
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return None
+    try:
+        with Image.open(file, formats=["PNG"]) as picture:
+            chunk = json.loads(picture.info[CHUNK])
+        told = {"recipe": chunk["recipe"], "versions": chunk["versions"]}
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError):  # Pillow's SyntaxError is a broken PNG
+        return None
+    return yaml.dump(told, Dumper=_Readable, sort_keys=False, allow_unicode=True)
+
+
+class _Readable(yaml.SafeDumper):
+    """A line for each setting, lists of numbers in one."""
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        flat = all(isinstance(value, int | float) for value in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=flat)
+
+
+def _url(path: str | Path) -> str:
+    return quote(Path(path).as_posix().encode("utf-8", "surrogateescape"))
+
+
+def _text(path: str | Path) -> str:
+    """A path for reading: bytes of it that are not UTF-8 become question marks."""
+    return str(path).encode("utf-8", "replace").decode()

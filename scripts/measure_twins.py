@@ -1,0 +1,154 @@
+"""Measure whether the three demo networks differ as they should: accuracy, shift consistency, shape bias.
+
+    python scripts/measure_twins.py --data PATH [--pictures FOLDER] [--networks NAME ...]
+
+PATH is the folder of photos of train_demo.py; only photos not trained on are used. Prints the table of
+``lightning_fv/assets/SOURCES.md``:
+
+- top-1: of photos at 64 px;
+- shift consistency: how often two random crops of a photo, 56 px of its 64, get the same class (Zhang 2019, section 4.1);
+- shape bias: of pictures with the shape of one class and the texture of another, named as one of the two, the share named
+  by shape (Geirhos et al. 2019). The pictures are made by style transfer (Gatys et al. 2016) through the judge, a network
+  of another architecture, from photos that the judge and the plain network know.
+
+``--pictures`` writes two figures: ``cue_conflict.webp`` (shape, texture, both) and ``stylized_training.webp`` (photos as the
+plain network and as the stylized network see them in training).
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from judge import load_judge
+from PIL import Image
+from textures import randomize_texture
+from torch import Tensor
+from torchvision.utils import make_grid
+from train_demo import read_photos
+
+from lightning_fv.functional import to_uint8
+from lightning_fv.networks import VisionNetwork, load_network
+
+# After the judge's first three poolings' worth of texture, and one layer that keeps the shape.
+STYLE, CONTENT = (3, 7, 10), 10
+PAIRS = 600
+
+
+@torch.no_grad()
+def named(network: VisionNetwork, photos: Tensor) -> Tensor:
+    """The most probable class (N,) of photos (N, 3, H, W) in [0, 1]."""
+    return torch.cat([network(batch).argmax(1) for batch in torch.split(photos, 100)])
+
+
+def shift_consistency(network: VisionNetwork, photos: Tensor, side: int = 56, pairs: int = 5) -> float:
+    """How often two random crops of a photo get the same class."""
+    generator = torch.Generator().manual_seed(0)
+    span = photos.shape[-1] - side + 1
+    agreed = 0.0
+    for _ in range(pairs):
+        first, second = (
+            named(
+                network,
+                torch.stack(
+                    [
+                        photo[:, y : y + side, x : x + side]
+                        for photo, (y, x) in zip(
+                            photos, torch.randint(span, (len(photos), 2), generator=generator).tolist(), strict=True
+                        )
+                    ]
+                ),
+            )
+            for _ in range(2)
+        )
+        agreed += float((first == second).float().mean()) / pairs
+    return agreed
+
+
+def style_transfer(judge: VisionNetwork, shapes: Tensor, textures: Tensor, steps: int = 60) -> Tensor:
+    """Pictures with the content of one photo and the Gram matrices of another (Gatys et al. 2016), (N, 3, H, W)."""
+
+    def features(x: Tensor) -> dict[int, Tensor]:
+        found, x = {}, judge.preprocess(x)
+        for number, layer in enumerate(judge.module.features[: CONTENT + 1]):  # type: ignore[index]
+            x = layer(x)
+            if number in (*STYLE, CONTENT):
+                found[number] = x
+        return found
+
+    def gram(x: Tensor) -> Tensor:
+        x = x.flatten(2)
+        return x @ x.transpose(1, 2) / x.shape[2]
+
+    with torch.no_grad():
+        content = features(shapes)[CONTENT]
+        style = {number: gram(features(textures)[number]) for number in STYLE}
+    x = shapes.clone().requires_grad_()
+    optimizer = torch.optim.Adam([x], 0.04)
+    for _ in range(steps):
+        found = features(x)
+        loss = (found[CONTENT] - content).square().mean((1, 2, 3)).sum() / content.var()
+        for number in STYLE:
+            distance = (gram(found[number]) - style[number]).square().sum((1, 2))
+            loss = loss + 6 * (distance / style[number].square().sum((1, 2))).sum()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        with torch.no_grad():
+            x.clamp_(0, 1)
+    return x.detach()
+
+
+def cue_conflicts(judge: VisionNetwork, photos: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the photos that gave shape and texture (N, 2), their classes (N, 2), and the pictures (N, 3, H, W)."""
+    generator = torch.Generator().manual_seed(1)
+    draws = torch.randint(len(photos), (2 * PAIRS, 2), generator=generator)
+    draws = draws[labels[draws[:, 0]] != labels[draws[:, 1]]][:PAIRS]
+    made = []
+    for batch in torch.split(draws, 50):
+        made.append(style_transfer(judge, photos[batch[:, 0]], photos[batch[:, 1]]))
+        print(f"style transfer: {sum(map(len, made))} of {len(draws)}", end="\r", flush=True)
+    print()
+    return draws, labels[draws], torch.cat(made)
+
+
+def save(path: Path, rows: Sequence[Tensor], columns: int = 12) -> None:
+    """Write rows of pictures (N, 3, H, W), the first of each, below each other."""
+    cells = torch.cat([row[:columns] for row in rows]).clamp(0, 1)
+    grid = to_uint8(make_grid(cells, nrow=columns, pad_value=1.0))
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(path, quality=85, method=6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--networks", nargs="+", default=["demo", "demo/antialiased", "demo/stylized"])
+    args = parser.parse_args()
+    judge, plain = load_judge(), load_network("demo")
+    networks = [load_network(name) for name in args.networks]
+    pixels, labels = read_photos(args.data, "val")
+    photos = pixels.float() / 255
+    known = (named(judge, photos) == labels) & (named(plain, photos) == labels)
+    draws, cues, conflicts = cue_conflicts(judge, photos[known], labels[known])
+    print(f"| network | top-1, {len(photos)} photos | shift consistency | shape bias | by shape | by texture |")
+    print("|---|---|---|---|---|---|")
+    for network in networks:
+        top1 = float((named(network, photos) == labels).float().mean())
+        found = named(network, conflicts)
+        shape, texture = (float((found == cues[:, cue]).float().mean()) for cue in (0, 1))
+        consistency = shift_consistency(network, photos)
+        print(
+            f"| {network.name} | {top1:.1%} | {consistency:.1%} | {shape / (shape + texture):.1%} | {shape:.1%} | {texture:.1%} |"
+        )
+    if args.pictures is not None:
+        args.pictures.mkdir(parents=True, exist_ok=True)
+        shapes, textures = photos[known][draws[:, 0]], photos[known][draws[:, 1]]
+        save(args.pictures / "cue_conflict.webp", [shapes, textures, conflicts])
+        shown = photos[torch.randperm(len(photos), generator=torch.Generator().manual_seed(0))[:128]]
+        stylized = randomize_texture(shown, torch.Generator().manual_seed(0), share=1.0)
+        save(args.pictures / "stylized_training.webp", [shown, stylized])
+
+
+if __name__ == "__main__":
+    main()
