@@ -3,7 +3,8 @@
     python scripts/build_spectrum.py --data PHOTOS
 
 PHOTOS is a folder of photos or a tar file of them. Prints the colour decorrelation matrix of
-``lightning_fv.functional.color`` and the slope of the magnitude spectrum that ``Fourier``'s decay follows.
+``lightning_fv.functional.color``, the slope of the magnitude spectrum that ``Fourier``'s decay follows, and the power law
+of ``lightning_fv.metrics.natural_high_frequency``.
 """
 
 import argparse
@@ -16,6 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from lightning_fv.metrics import HighFrequencyEnergy
+
+SIDES = (64, 96, 114, 128, 224)
 
 
 def photos(data: Path) -> Iterator[Tensor]:
@@ -39,9 +44,14 @@ def main() -> None:
 
     count, total, outer = 0, torch.zeros(3).double(), torch.zeros(3, 3).double()
     slopes = []
+    shares = {side: HighFrequencyEnergy() for side in SIDES}
     for photo in photos(data):
         pixels = photo.flatten(1)
         count, total, outer = count + pixels.shape[1], total + pixels.sum(1), outer + pixels @ pixels.T
+        for side, share in shares.items():
+            image = Image.fromarray((photo * 255).round().byte().permute(1, 2, 0).numpy())
+            scaled = np.array(image.resize((side, side), Image.Resampling.BICUBIC))
+            share.update(torch.from_numpy(scaled).permute(2, 0, 1)[None].float() / 255)
         grey = photo.mean(0)
         window = torch.outer(torch.hann_window(grey.shape[0]), torch.hann_window(grey.shape[1])).double()
         magnitude = torch.fft.rfft2((grey - grey.mean()) * window).abs()
@@ -64,6 +74,10 @@ def main() -> None:
     print(
         f"spectrum: magnitude ~ 1 / f^{-np.mean(slopes):.2f} (standard deviation {np.std(slopes):.2f} over {len(slopes)} photos)"
     )
+    energies = [float(share.compute()) for share in shares.values()]
+    slope, offset = np.polyfit(np.log(np.array(SIDES) / 64), np.log(energies), 1)
+    measured = ", ".join(f"{energy:.4f} at {side} px" for side, energy in zip(SIDES, energies, strict=True))
+    print(f"high-frequency energy: {measured}; fitted {np.exp(offset):.4f} * (side / 64) ** {slope:.3f}")
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ FIGURES = {
 SCRIPTS = {"learning_rates": ("learning_rates.py", "learning_rates.png")}
 # The README's three: (column of "all", picture).
 BEST = (
+    ("demo-stylized", "logits-0023-beacon"),
+    ("demo-stylized", "logits-0016-espresso"),
     ("demo-stylized", "logits-0004-king-penguin"),
-    ("demo-stylized", "logits-0009-school-bus"),
-    ("demo-antialiased", "logits-0002-ladybug"),
 )
 
 

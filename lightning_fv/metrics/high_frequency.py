@@ -52,10 +52,10 @@ class HighFrequencyEnergy(Metric):
 def natural_high_frequency(side: int) -> float:
     """What natural photos have of `HighFrequencyEnergy`, above half of the Nyquist frequency.
 
-    0.069 at 64 px, 0.036 at 224: a power law through the means over 1000 ImageNet photos scaled to that side by a bicubic
+    0.07 at 64 px, 0.0375 at 224: a power law through the means over 1000 ImageNet photos scaled to that side by a bicubic
     filter (scripts/build_spectrum.py). Tiny ImageNet, scaled less carefully, has 0.15 at 64.
 
     Args:
         side: longer side of the picture in pixels.
     """
-    return 0.069 * math.pow(side / 64, -0.52)
+    return 0.0685 * math.pow(side / 64, -0.496)
