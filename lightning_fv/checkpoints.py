@@ -1,5 +1,7 @@
 """Checkpoints that are whole, and finding the last of them."""
 
+import contextlib
+import io
 import os
 import re
 import warnings
@@ -12,7 +14,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_fv.errors import CheckpointError
-from lightning_fv.files import write_atomic
+from lightning_fv.files import Unwritten, write_atomic
 
 _STEP = re.compile(r"step=(\d+)(?:-v\d+)?\.ckpt")
 
@@ -21,8 +23,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints into their own folder and renames them there.
 
     Lightning's goes through the system's temporary folder and copies: a full disk, or a kill at the wrong moment,
-    leaves a truncated file under the final name (Lightning #19970, #21253).
+    leaves a truncated file under the final name (Lightning #19970, #21253). On a full disk the checkpoints that are
+    there stay, and the fit goes on.
+
+    Args:
+        unwritten: where to note that checkpoints cannot be written.
     """
+
+    def __init__(self, unwritten: Unwritten | None = None) -> None:
+        self.unwritten = unwritten if unwritten is not None else Unwritten()
+        self._removable: set[Path] = set()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
@@ -30,8 +40,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO takes no storage_options")
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, lambda file: torch.save(checkpoint, file))
+        # In memory first: torch.save hides what the disk has against its file behind an error of its own.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, lambda file: file.write(content.getbuffer()))
+        except OSError as error:
+            self.unwritten.add("checkpoints", error)
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Remove a checkpoint, unless it is one of the last two there are: then when others have come."""
+        # Lightning, which takes each save for a success, would remove the old ones on a full disk one by one.
+        if ".." not in Path(path).parts:  # a resumed checkpoint names the files; none of them may be elsewhere
+            self._removable.add(Path(path))
+        for old in list(self._removable):
+            if old not in _by_steps(old.parent)[:2]:
+                self._removable.discard(old)
+                with contextlib.suppress(OSError):  # one too many does no harm
+                    old.unlink()
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -42,22 +69,28 @@ def latest_checkpoint(folder: Path) -> Path | None:
     Raises:
         CheckpointError: there are checkpoints, and none of them can be read.
     """
-    found = {int(match[1]): file for file in folder.glob("*.ckpt") if (match := _STEP.fullmatch(file.name))}
-    for step in sorted(found, reverse=True):
+    found = _by_steps(folder)
+    for file in found:
         try:
-            with zipfile.ZipFile(found[step]) as archive:  # torch itself does not look at the checksums
+            with zipfile.ZipFile(file) as archive:  # torch itself does not look at the checksums
                 if (damaged := archive.testzip()) is not None:
                     raise ValueError(f"{damaged} has another checksum")
-            checkpoint = torch.load(found[step], map_location="cpu", weights_only=True)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
             if isinstance(checkpoint, Mapping) and "state_dict" in checkpoint:
-                return found[step]
+                return file
             reason = "it holds no state_dict"
         except Exception as error:  # damage shows itself as almost any exception
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
-        older = "; going back to the one before" if step > min(found) else ""
-        warnings.warn(f"{found[step]} cannot be read ({reason}){older}", stacklevel=2)
+        older = "; going back to the one before" if file != found[-1] else ""
+        warnings.warn(f"{file} cannot be read ({reason}){older}", stacklevel=2)
     if found:
         raise CheckpointError(
             f"none of the checkpoints in {folder} can be read; delete the folder to start that job anew"
         )
     return None
+
+
+def _by_steps(folder: Path) -> list[Path]:
+    """A folder's checkpoints, that of the most steps first; Lightning names a second one of a step ``-v1``."""
+    found = [(int(match[1]), file) for file in folder.glob("*.ckpt") if (match := _STEP.fullmatch(file.name))]
+    return [file for _, file in sorted(found, reverse=True)]

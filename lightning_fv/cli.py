@@ -1,18 +1,23 @@
 """The command line: LightningCLI with targets, network and output folder, and one clear line for every mistake."""
 
 import argparse
+import contextlib
+import dataclasses
+import errno
+import os
 import re
 import signal
 import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import yaml
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
@@ -20,14 +25,19 @@ import lightning_fv.callbacks
 import lightning_fv.objectives
 import lightning_fv.parameterizations  # noqa: F401
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError, nearest
-from lightning_fv.files import write_text_atomic
+from lightning_fv.files import Unwritten
+from lightning_fv.folders import check_new_folder, check_parent, refuse_links
+from lightning_fv.placement import Place, find_place, was_restarted
+from lightning_fv.ray_engine import RayOptions, check
 from lightning_fv.visualizer import FeatureVisualizer
 
 if TYPE_CHECKING:
+    from lightning_fv.fleet import Member
     from lightning_fv.jobs import Job
     from lightning_fv.networks import VisionNetwork
     from lightning_fv.rendering import Setup
     from lightning_fv.report import Record
+    from lightning_fv.strategies import PlacedEnvironment
     from lightning_fv.targets import Target
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -38,10 +48,12 @@ DEFAULT_TARGETS = [
 ]
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
 STRATEGIES = ("seed_transforms", "seed_penalty", "seed_upscaling")
+# What a run on several devices changes only if they share its pictures.
+_NEUTRAL_UNLESS_SHARED = {"devices", "num_nodes", "strategy"}
 # Settings that say where and how a run is computed, not what comes out.
-_NEUTRAL = {"out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline"}
+_NEUTRAL = {"out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray"}
 _NEUTRAL_TRAINER = {
-    "accelerator", "devices", "num_nodes", "strategy", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
+    "accelerator", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
     "deterministic", "inference_mode", "model_registry",
 }  # fmt: skip
@@ -93,6 +105,13 @@ class FitCLI(LightningCLI):
             default=5.0,
             help="time between checkpoints: what a kill costs at most",
         )
+        parser.add_argument(
+            "--engine",
+            type=Literal["process", "ray"],
+            default="process",
+            help="what runs the jobs: this process, or Ray",
+        )
+        parser.add_class_arguments(RayOptions, "ray")
 
     def instantiate_classes(self) -> None:
         """Only the recipe: the Trainer is made per job."""
@@ -111,6 +130,11 @@ def main(args: Sequence[str] | None = None) -> int:
         0 done; 1 a target is not done; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
     words = list(sys.argv[1:] if args is None else args)
+    with _warnings_of_one_line():
+        return _main(words)
+
+
+def _main(words: list[str]) -> int:
     try:
         if words[:1] == ["layers"]:
             from lightning_fv.listing import list_layers
@@ -122,11 +146,39 @@ def main(args: Sequence[str] | None = None) -> int:
     except FeatureVisualizationError as error:
         print(f"lightning-fv: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise  # a mistake of ours, not the disk's
+        print(f"lightning-fv: error: {error}; what was written before is whole", file=sys.stderr)
+        return 1
     except SystemExit as exit_:  # --help and --print_config
+        if exit_.__context__ is not None and isinstance(exit_.__context__, KeyboardInterrupt):
+            return 128 + signal.SIGINT  # it came while Lightning made ready, which ends with 1
+        if type(exit_).__name__ == "SIGTERMException":  # likewise
+            return 128 + signal.SIGTERM
         return exit_.code if isinstance(exit_.code, int) else 1
     except KeyboardInterrupt:
         print("lightning-fv: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+@contextlib.contextmanager
+def _warnings_of_one_line() -> Iterator[None]:
+    """Our warnings as the errors: a line, without a place in the source. Those of others stay as they are."""
+    before, package = warnings.formatwarning, str(Path(__file__).parent)
+
+    def brief(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category is UserWarning and filename.startswith(package):
+            return f"lightning-fv: warning: {message}\n"
+        return before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = brief
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def console() -> None:
@@ -143,41 +195,169 @@ class _Run:
     targets: "list[Target]"
     jobs: "list[Job]"
     resumed: Path | None
+    words: list[str]
+    """The command line, for ranks that this process starts."""
+    place: Place
+    failed: bool = False
+    """Whether a rank came to a bad end."""
+    unwritten: Unwritten = field(default_factory=Unwritten)
 
     @property
     def config(self) -> Any:
         return self.cli.config_init
 
-    def folder(self, place: Path | None = None) -> Path:
-        """The run's folder, made unless the run is resumed: ``place``, else that of ``--out``, else the next version."""
+    @property
+    def share(self) -> "Sequence[Job]":
+        """The jobs that this rank works on."""
+        return self.jobs if self.setup.shared else self.place.share(self.jobs)
+
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.resumed is not None and all(job.done(self.resumed) is not None for job in self.jobs)
+
+    def folder(self, wanted: Path | None = None) -> Path:
+        """The run's folder, made unless the run is resumed: the wanted, else that of ``--out``, else the next version."""
         from lightning_fv.rendering import new_run_folder, next_version_folder
 
         if self.resumed is not None:
             return self.resumed
-        place = place or (Path(self.config.out) if self.config.out is not None else next_version_folder(LOGS))
-        folder = new_run_folder(place)
-        write_text_atomic(folder / "config.yaml", self.cli.parser.dump(self.cli.config, skip_none=False))
-        return folder
+        wanted = wanted or (Path(self.config.out) if self.config.out is not None else next_version_folder(LOGS))
+        return new_run_folder(wanted, self.cli.parser.dump(self.cli.config, skip_none=False))
 
     def render(self, folder: Path) -> "tuple[list[Record], int | None]":
         """The records of all targets, and the signal that stopped the run."""
-        from lightning_fv.rendering import finish_run, render_jobs
-        from lightning_fv.report import Record
+        from lightning_fv.fleet import hold_slot
+        from lightning_fv.rendering import finish_run
 
-        records, received = [], None
-        for number, result in enumerate(render_jobs(self.setup, self.jobs, folder), 1):
-            records += result.records
+        if self.place.ranks > 1 and len(self.jobs) == 1 and not self.setup.shared:
+            print(
+                f"lightning-fv: one device of {self.place.ranks} renders, as {len(self.targets)} targets fill one job; "
+                "a smaller --batch_size makes more jobs, --trainer.strategy ddp shares the pictures of one",
+                file=sys.stderr,
+            )
+            self.place, self.setup = Place(), dataclasses.replace(self.setup, environment=None)
+        with hold_slot(folder, self.place.rank):
+            together = self.place.ranks > 1 and any(job.done(folder) is None for job in self.jobs)
+            records, received = self._render_together(folder) if together else self._render_alone(folder)
+            finish_run(folder, records, self.jobs, self.unwritten)
+        return records, received
+
+    def _render_alone(self, folder: Path) -> "tuple[list[Record], int | None]":
+        from lightning_fv.ray_engine import render_on_ray
+        from lightning_fv.rendering import render_jobs, unfinished
+
+        if self.config.engine == "ray":
+            results = render_on_ray(self.setup, self.jobs, folder, self.config.ray)
+        else:
+            results = render_jobs(self.setup, self.jobs, folder, self.unwritten)
+        found, received = {}, None
+        for number, result in enumerate(results, 1):
+            found[result.job.id] = result.records
             received = result.signal
             if len(self.jobs) > 1 and result.pictures is not None:
-                print(
-                    f"job {number} of {len(self.jobs)}: {len(records)} of {len(self.targets)} targets", file=sys.stderr
-                )
-        size = list(self.config.model.size_for(self.setup.network))
-        for target in self.targets[len(records) :]:
-            name, seed = self.setup.network.name, self.setup.seed
-            records.append(Record(target.id, target.text, name, "partial", None, None, size, 0, seed, 0.0))
-        finish_run(folder, records, self.jobs)
-        return records, received
+                count = sum(map(len, found.values()))
+                print(f"job {number} of {len(self.jobs)}: {count} of {len(self.targets)} targets", file=sys.stderr)
+        return [r for job in self.jobs for r in found.get(job.id) or unfinished(self.setup, job.targets)], received
+
+    def _render_together(self, folder: Path) -> "tuple[list[Record], int | None]":
+        """Rank 0: render its share, wait for the others, and gather what is there."""
+        from lightning_fv.fleet import Member
+        from lightning_fv.rendering import unfinished
+
+        command = [*self.words, "--out", str(folder)]
+        shared, port = self.setup.shared, self.setup.environment.port if self.setup.environment else None
+        show = not shared and self.config.trainer.enable_progress_bar in (None, True)
+        with Member(folder, self.place, self.jobs, command=command, port=port, shared=shared, show=show) as member:
+            self._work(member, folder)
+            wrong = member.wait()
+        records: list[Record] = []
+        missing = []
+        for job in self.jobs:
+            found = job.done(folder)
+            if found is None:
+                missing.append(job)
+                found = job.partial(folder) or unfinished(self.setup, job.targets)
+            records += found
+        self.failed = bool(wrong) and member.received is None
+        for clause in wrong:
+            print(f"lightning-fv: {clause}", file=sys.stderr)
+        if missing and member.received is None:
+            names = [f"{job.id} ({job.targets[0].text}{', ...' if len(job.targets) > 1 else ''})" for job in missing]
+            names = [*names[:8], *([f"{len(names) - 8} more"] if len(names) > 8 else [])]
+            told = f"{len(missing)} of {len(self.jobs)} jobs are not done: {', '.join(names)}"
+            print(f"lightning-fv: {told}; go on with --resume --out {folder}", file=sys.stderr)
+        return records, member.received
+
+    def join(self) -> int:
+        """Another rank: render its share in the folder that rank 0 makes; returns the exit code."""
+        from lightning_fv.fleet import Member, hold_slot, meet
+
+        folder = Path(self.config.out)
+        below = range(self.place.rank, self.place.rank + self.place.starts + 1)
+        theirs = self.jobs if self.setup.shared else [job for r in below for job in self.jobs[r :: self.place.ranks]]
+        if all(job.done(folder) is not None for job in theirs):  # or there are more ranks than jobs
+            return 0
+        launch = meet(folder, self.place, self.jobs, lambda: _refuse_differences(self.cli, folder))
+        command, shared = [*self.words, "--out", str(folder)], self.setup.shared
+        with (
+            hold_slot(folder, self.place.rank),
+            Member(folder, self.place, self.jobs, launch=launch, command=command, shared=shared) as member,
+        ):
+            self._work(member, folder)
+            wrong = member.wait()
+        for clause in wrong:
+            print(f"lightning-fv: {clause}", file=sys.stderr)
+        self.failed = bool(wrong)
+        return 128 + member.received if member.received is not None else _exit_code([], [self], folder)
+
+    def _work(self, member: "Member", folder: Path) -> None:
+        """Render this rank's share, until it is done or a signal comes."""
+        import torch.distributed
+        from lightning.pytorch.callbacks import ProgressBar
+        from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+        from lightning_fv.jobs import PARTIAL
+        from lightning_fv.rendering import render_jobs
+        from lightning_fv.report import write_manifest
+
+        setup = self.setup
+        if not setup.shared:  # one line for the whole fleet takes the place of the bars
+            given = [c for c in setup.options.get("callbacks") or [] if not isinstance(c, ProgressBar)]
+            options = {**setup.options, "callbacks": given, "enable_progress_bar": False}
+            setup = dataclasses.replace(setup, options=options)
+        results = iter(render_jobs(setup, self.share, folder, self.unwritten))
+        member.working = True
+        try:
+            while member.received is None and (result := next(results, None)) is not None:
+                if result.signal is None:
+                    member.finished(0 if result.pictures is None else len(result.records))
+                else:
+                    member.received = member.received or result.signal
+                    if not setup.shared or self.place.rank == 0:
+                        write_manifest(result.job.folder(folder) / PARTIAL, result.records)
+        except SIGTERMException:  # it came before the first step, when only Lightning was there to note it
+            member.received = signal.SIGTERM
+        except RuntimeError as error:
+            if not (setup.shared and re.search(r"gloo|nccl|connection|peer", str(error), re.IGNORECASE)):
+                raise
+            told = str(error).strip().splitlines()[0]
+            print(f"lightning-fv: ddp needs all ranks, and one is gone ({told[:120]}); "
+                  f"go on with --resume --out {folder}", file=sys.stderr)  # fmt: skip
+            raise SystemExit(1) from None
+        finally:
+            member.working = False
+        if setup.shared and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _connected(runs: "Iterable[_Run]") -> contextlib.AbstractContextManager[None]:
+    """With what the runs need to render, if anything is left to do; found before any folder is made."""
+    for run in runs:
+        if run.config.engine == "ray" and not run.finished():
+            from lightning_fv.ray_engine import cluster
+
+            return cluster(run.config.ray, run.setup.options)
+    return contextlib.nullcontext()
 
 
 def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") -> _Run:
@@ -187,6 +367,7 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
         args: the command line.
         networks: those loaded already, by name and options; the run's is added.
     """
+    words = args
     args, resumed = _resume_args(_recipe_args(args))
     with warnings.catch_warnings():
         # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
@@ -194,33 +375,85 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
         cli = _parse(args)
     if resumed is not None:
         _refuse_differences(cli, resumed)
+    elif cli.config.out is not None and was_restarted() and (Path(cli.config.out) / "config.yaml").is_file():
+        return _prepare([*words, "--resume", "--out", str(cli.config.out)], networks)
     if cli.config.seed_everything not in (False, None):
         raise UsageError("--seed_everything is not used, the global generators have no say; give --seed")
     config = cli.config_init
+    if config.engine == "ray":
+        check(config.ray, config.trainer)
 
     from lightning_fv.networks import load_network  # from here on work begins
     from lightning_fv.rendering import Setup, plan
     from lightning_fv.targets import parse_targets
 
     parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
-    if config.out is not None and resumed is None:
-        _check_free(Path(config.out))
+    place, environment, shared = _find_place(config)
+    if resumed is None and place.rank == 0:
+        check_parent(LOGS) if config.out is None else check_new_folder(Path(config.out))
     options = network_options(config)
     key = (config.network, repr(options))
     network = networks[key] = networks.get(key) or load_network(config.network, **options)
-    setup = Setup(network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds)
-    return _Run(cli, setup, *plan(setup, config.targets, config.batch_size), resumed)
+    trainer = dict(config.trainer)
+    setup = Setup(network, config.model, trainer, config.seed, config.checkpoint_seconds, environment, shared)
+    targets, jobs = plan(setup, config.targets, config.batch_size)
+    if shared and len(jobs) > 1:
+        raise UsageError(
+            f"ddp shares the pictures of one job, and {len(targets)} targets fill {len(jobs)} of them; "
+            "take --trainer.strategy independent, or fewer targets"
+        )
+    if resumed is not None and config.trainer.strategy == "ddp":
+        _refuse_other_jobs(resumed, jobs)
+    return _Run(cli, setup, targets, jobs, resumed, words, place)
+
+
+def _find_place(config: Any) -> "tuple[Place, PlacedEnvironment | None, bool]":
+    """Which rank this process is; what Lightning is told of it, if there are several; whether they share pictures."""
+    from lightning_fv.fleet import MEETING, SILENCE, seconds_of
+    from lightning_fv.rendering import count_devices
+    from lightning_fv.strategies import PlacedEnvironment, strategy_name
+
+    trainer = config.trainer
+    name = strategy_name(trainer.strategy)
+    place = find_place(count_devices(dict(trainer)), trainer.num_nodes)
+    if config.out is None and (place.launcher != "self" or place.rank > 0):
+        raise UsageError(f"all ranks must be given the same folder under {place.launcher}: add --out FOLDER")
+    if place.ranks == 1:
+        return place, None, False
+    if name == "single_device":
+        raise UsageError(f"trainer.strategy single_device has no use for {place.ranks} devices; leave it out")
+    for setting in (SILENCE, MEETING):
+        seconds_of(setting)  # what is wrong with them is said before any work
+    shared = name == "ddp"
+    if shared and place.launcher == "NODE_RANK" and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise UsageError(
+            "ddp over several nodes needs MASTER_ADDR and MASTER_PORT of node 0; set both, or use torchrun"
+        )
+    port = find_free_network_port() if shared and place.launcher == "self" and place.starts else None
+    return place, PlacedEnvironment(place, port), shared
+
+
+def _refuse_other_jobs(folder: Path, jobs: "Sequence[Job]") -> None:
+    begun = {file.name for file in (folder / "jobs").glob("*")}
+    if begun and begun.isdisjoint(job.id for job in jobs):
+        raise RunFolderError(
+            f"{folder} was begun with another number of devices, whose transforms go into its pictures; "
+            "resume with as many, or choose another folder"
+        )
 
 
 def _fit(args: list[str]) -> int:
     run = _prepare(args, {})
-    folder = run.folder()
-    if run.resumed is not None and all(job.done(folder) is not None for job in run.jobs):
-        print(f"{folder}: the run is finished, nothing is left to do")
-    start = time.monotonic()
-    records, received = run.render(folder)
+    if run.place.rank > 0:
+        return run.join()
+    with _connected([run]):
+        folder = run.folder()
+        if run.finished():
+            print(f"{folder}: the run is finished, nothing is left to do")
+        start = time.monotonic()
+        records, received = run.render(folder)
     _report(folder, records, time.monotonic() - start)
-    return 128 + received if received is not None else _exit_code(records)
+    return 128 + received if received is not None else _exit_code(records, [run], folder)
 
 
 def _compare(words: list[str]) -> int:
@@ -236,8 +469,10 @@ def _compare(words: list[str]) -> int:
         raise UsageError("--network is not used here; name the networks to compare by --networks")
     if options.resume and options.out is None:
         raise UsageError("--resume needs the comparison's folder: add --out FOLDER")
-    if options.out is not None and not options.resume:
-        _check_free(options.out)
+    if options.resume and options.out.is_dir():
+        refuse_links(options.out)
+    elif options.out is not None:
+        check_new_folder(options.out)
 
     by_network = {
         name: ["--network", name, *([] if file == "default" else ["--weights", file])]
@@ -248,8 +483,11 @@ def _compare(words: list[str]) -> int:
         first = by_network[options.networks[0]]
         columns = {recipe: [*first, "--config", recipe] for recipe in options.strategies or STRATEGIES}
     folders = {name: re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") for name in columns}
-    if len(set(folders.values())) < len(columns) or len(by_network) < len(options.networks):
+    if len({name.lower() for name in folders.values()}) < len(columns) or len(by_network) < len(options.networks):
         raise UsageError(f"the columns {', '.join(columns)} cannot be told apart by their folders; name each once")
+
+    if find_place(1, 1).ranks > 1:
+        raise UsageError("compare starts its ranks itself; start it once, with --trainer.devices, not by a launcher")
 
     networks: dict[tuple[str, str], VisionNetwork] = {}
     runs: dict[str, _Run] = {}
@@ -264,20 +502,21 @@ def _compare(words: list[str]) -> int:
 
     out = options.out or next_version_folder(LOGS, "comparison")
     start, everything = time.monotonic(), []
-    for number, (name, run) in enumerate(runs.items(), 1):
-        print(f"column {number} of {len(runs)}: {name}", file=sys.stderr)
-        records, received = run.render(run.folder(out / folders[name]))
-        everything += records
-        if received is not None:
-            print(f"stopped; go on with the same options and --resume --out {out}", file=sys.stderr)
-            return 128 + received
+    with _connected(runs.values()):
+        for number, (name, run) in enumerate(runs.items(), 1):
+            print(f"column {number} of {len(runs)}: {name}", file=sys.stderr)
+            records, received = run.render(run.folder(out / folders[name]))
+            everything += records
+            if received is not None:
+                print(f"stopped; go on with the same options and --resume --out {out}", file=sys.stderr)
+                return 128 + received
     rated = compare_runs({name: out / folders[name] for name in runs}, list(networks.values()), out)
     print(markdown(rated))
     print(f"{len(everything)} pictures in {time.monotonic() - start:.1f} s")
     print(f"side by side   {out / 'comparison.png'}")
     print(f"page           {out / 'index.html'}")
     print(f"TensorBoard    tensorboard --logdir {out} --samples_per_plugin images=200")
-    return _exit_code(everything)
+    return _exit_code(everything, list(runs.values()), out)
 
 
 def _compare_parser() -> argparse.ArgumentParser:
@@ -362,7 +601,11 @@ def network_options(config: Any) -> dict[str, Any]:
     if isinstance(categories, str):
         if not Path(categories).is_file():
             raise UsageError(f"--categories {categories}: no such file; give a text file of one name a line, or a list")
-        categories = Path(categories).read_text(encoding="utf-8").splitlines()
+        try:
+            text = Path(categories).read_text(encoding="utf-8")
+        except ValueError as error:
+            raise UsageError(f"--categories {categories} is not UTF-8 text ({error}); save it as such") from None
+        categories = text.removesuffix("\n").split("\n")  # not splitlines, which knows of ten more ends of a line
     return {
         "weights": None if config.no_weights else config.weights or "default",
         "offline": config.offline,
@@ -419,6 +662,9 @@ def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:
         whole = False
     if not whole:
         raise RunFolderError(f"{config} is damaged: it does not hold a run's settings")
+    refuse_links(config.parent)
+    if not os.access(config.parent, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{config.parent} may not be written; make it so, or copy it to where it may")
     return ["--config", str(config), *args], Path(out[-1])
 
 
@@ -443,6 +689,8 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         if name in _NEUTRAL or (prefix == "trainer." and key in _NEUTRAL_TRAINER):
             continue
+        if prefix == "trainer." and key in _NEUTRAL_UNLESS_SHARED and value.get("strategy") != "ddp":
+            continue
         if isinstance(entry, Mapping):
             flat |= _flat(entry, f"{name}.")
         else:
@@ -450,23 +698,19 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_free(folder: Path) -> None:
-    """What is wrong with an output folder is said before a network is loaded."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"--out {folder} is a file; choose a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunFolderError(
-            f"--out {folder} is not empty; choose another folder, or go on with a run in it by --resume"
-        )
-
-
-def _exit_code(records: Sequence[Any]) -> int:
-    return 0 if all(record.status == "done" for record in records) else 1
+def _exit_code(records: Sequence[Any], runs: Sequence[_Run], folder: Path) -> int:
+    reasons = {what: reason for run in runs for what, reason in run.unwritten.reasons.items()}
+    if reasons:
+        listed = ", ".join(f"{what} ({reason})" for what, reason in reasons.items())
+        print(f"lightning-fv: not written: {listed}; make room and add --resume --out {folder}", file=sys.stderr)
+    failed = bool(reasons) or any(run.failed for run in runs)
+    return 0 if not failed and all(record.status == "done" for record in records) else 1
 
 
 def _report(folder: Path, records: Sequence[Any], seconds: float) -> None:
-    counts = Counter(record.status for record in records)
-    waiting = sum(record.steps == 0 for record in records)
+    lost = [record.status == "done" and record.image is None for record in records]
+    counts = Counter("not written" if gone else record.status for record, gone in zip(records, lost, strict=True))
+    waiting = sum(record.steps == 0 and "error" not in record.scores for record in records)
     counts["partial"] -= waiting
     counts["not begun"] = waiting
     others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)

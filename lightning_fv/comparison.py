@@ -14,7 +14,7 @@ from lightning_fv.files import write_text_atomic
 from lightning_fv.functional import resize_images
 from lightning_fv.metrics import natural_high_frequency
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.report import Record, read_manifest, side_by_side
+from lightning_fv.report import Record, read_manifest, read_picture, side_by_side
 
 RATIO = "high_frequency_ratio"
 
@@ -35,7 +35,8 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
         judges, and ``high_frequency_ratio``, the high frequencies over those of photos of that size.
 
     Raises:
-        OSError: a folder or picture cannot be read or written.
+        RunFolderError: a picture cannot be read.
+        OSError: the folder cannot be written.
     """
     rated: dict[str, list[Record]] = {}
     for name, run in columns.items():
@@ -102,8 +103,7 @@ def _rate(record: Record, picture: Tensor, judges: Sequence[VisionNetwork]) -> N
 
 def _read(path: Path) -> Tensor:
     """A picture as (1, 3, H, W) in [0, 1]."""
-    with Image.open(path) as file:
-        return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)[None].float() / 255
 
 
 def _log(folder: Path) -> None:

@@ -1,10 +1,15 @@
 """Files that are either whole or not there."""
 
+import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+
+_PARTIAL = ".partial"
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
@@ -21,7 +26,66 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], durable: bool 
     Raises:
         OSError: the folder cannot be written or is full.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent)
+    _write(path, write, durable, os.replace)
+
+
+def write_text_atomic(path: Path, text: str, durable: bool = True) -> None:
+    """`write_atomic` for UTF-8 text."""
+    write_atomic(path, lambda file: file.write(text.encode()), durable)
+
+
+def write_new_text(path: Path, text: str) -> None:
+    """As `write_text_atomic`, for a file that is not there yet: of several processes one writes it, the others are told.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: the folder cannot be written or is full.
+    """
+
+    def name_it(temporary: str, path: Path) -> None:
+        try:
+            os.link(temporary, path)  # unlike a rename it takes no other file's place
+        except FileExistsError:
+            raise
+        except OSError:  # the file system knows no links, as FAT: exclusive still, though a kill may leave it empty
+            with open(path, "xb") as file:
+                file.write(text.encode())
+        os.unlink(temporary)
+
+    _write(path, lambda file: file.write(text.encode()), True, name_it)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what kills left of unfinished writes in a folder and those below it, which no other process writes to."""
+    for path in folder.rglob(f".*{_PARTIAL}"):
+        with contextlib.suppress(OSError):  # they do no harm
+            path.unlink()
+
+
+@dataclass
+class Unwritten:
+    """What a run could not write, while the render goes on.
+
+    Attributes:
+        reasons: why, by what it was; each is said once, in a warning.
+    """
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, what: str, error: Exception) -> None:
+        """Note, and say if it is new, that ``what``, such as ``checkpoints``, cannot be written."""
+        if what not in self.reasons:
+            self.reasons[what] = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            warnings.warn(f"{what}: cannot be written ({self.reasons[what]}); the run goes on without", stacklevel=2)
+
+    def __bool__(self) -> bool:
+        return bool(self.reasons)
+
+
+def _write(
+    path: Path, write: Callable[[BinaryIO], object], durable: bool, name_it: Callable[[str, Path], None]
+) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=_PARTIAL, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -29,15 +93,10 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], durable: bool 
             if durable:
                 os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())  # mkstemp's 0600 would hide results from colleagues
-        os.replace(name, path)
+        name_it(name, path)
     except BaseException:
         os.unlink(name)
         raise
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """`write_atomic` for UTF-8 text."""
-    write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def _umask() -> int:

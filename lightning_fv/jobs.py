@@ -17,6 +17,10 @@ DONE = "done.jsonl"
 """A job's records; there when, and only when, all its pictures are written."""
 
 
+PARTIAL = "partial.jsonl"
+"""Records of a job that was stopped, where several ranks share a run."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A batch of targets that is rendered together.
@@ -32,6 +36,18 @@ class Job:
     def folder(self, run: Path) -> Path:
         """Where the job's logs and checkpoints are, inside the run folder."""
         return run / "jobs" / self.id
+
+    def marked(self, run: Path) -> bool:
+        """Whether the job says that it is done; costs one look at the file system."""
+        return (self.folder(run) / DONE).is_file()
+
+    def partial(self, run: Path) -> list[Record] | None:
+        """The job's records as they were when a rank was stopped in the middle of it, else None."""
+        try:
+            records = read_manifest(self.folder(run) / PARTIAL)
+        except (OSError, ValueError, TypeError):
+            return None
+        return records if [record.id for record in records] == [target.id for target in self.targets] else None
 
     def done(self, run: Path) -> list[Record] | None:
         """The job's records if it is done, else None: all of them can be read, and the pictures are there."""

@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,14 +23,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from torch import Tensor, nn
 
 from lightning_fv.assessment import assess
-from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
+from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, ProgressiveUpscale, RenderProgress
 from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
 from lightning_fv.encoding import encode_png, write_picture
 from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.files import Unwritten, remove_partials, write_new_text
+from lightning_fv.folders import check_new_folder, is_vacant
 from lightning_fv.functional import to_uint8
 from lightning_fv.jobs import Job, make_jobs
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.placement import Place
 from lightning_fv.report import Record, contact_sheet, film, write_gallery, write_manifest
+from lightning_fv.strategies import PlacedEnvironment, SharedStrategy, strategy_name
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
 from lightning_fv.visualizer import FeatureVisualizer, describe
 
@@ -90,15 +94,18 @@ class Rendering:
         """Write ``images/<id>.png``, ``sheet.png`` and ``manifest.jsonl`` to a folder and return it.
 
         Raises:
-            RunFolderError: the folder holds a run already, or cannot be made.
+            RunFolderError: the folder holds a run already, or cannot be made or written.
         """
         folder = new_run_folder(Path(folder))
-        (folder / "images").mkdir()
-        for record, picture in zip(self.records, self.images, strict=True):
-            record.image = None
-            if bool(torch.isfinite(picture).all()):
-                record.image = f"images/{record.id}.png"
-                write_picture(folder / record.image, picture, record, self.recipe)
+        try:
+            (folder / "images").mkdir()
+            for record, picture in zip(self.records, self.images, strict=True):
+                record.image = None
+                if bool(torch.isfinite(picture).all()):
+                    record.image = f"images/{record.id}.png"
+                    write_picture(folder / record.image, picture, record, self.recipe)
+        except OSError as error:
+            raise RunFolderError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
         finish_run(folder, self.records, [])
         return folder
 
@@ -158,12 +165,16 @@ def render(
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
         progress: whether to show a progress bar.
 
+    What the disk does not take is said in a warning; the pictures are returned all the same.
+
     Raises:
         FeatureVisualizationError: a subclass that says what is wrong: network, target, option or folder.
         KeyboardInterrupt: stopped by Ctrl-C; with ``out``, partial pictures and a checkpoint are there.
     """
     if visualizer is not None and (size, parameterization, transforms, penalties) != (None, None, None, None):
         raise UsageError("give either a visualizer or size, parameterization, transforms and penalties, not both")
+    if out is not None:
+        check_new_folder(Path(out))
     recipe = visualizer or FeatureVisualizer(parameterization, transforms, penalties, size=size)
     options = {
         "max_steps": steps,
@@ -178,14 +189,14 @@ def render(
     folder = None if out is None else new_run_folder(Path(out))
     pictures: list[Tensor] = []
     records: list[Record] = []
-    stopped = None
-    for result in render_jobs(setup, jobs, folder):
+    stopped, unwritten = None, Unwritten()
+    for result in render_jobs(setup, jobs, folder, unwritten):
         records += result.records
         stopped = result.signal
         if result.pictures is not None:
             pictures.append(result.pictures)
     if folder is not None:
-        finish_run(folder, records, jobs)
+        finish_run(folder, records, jobs, unwritten)
     if stopped is not None:
         raise KeyboardInterrupt(f"stopped by signal {stopped}")
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in records])
@@ -219,6 +230,8 @@ class Setup:
         options: the Trainer's keyword arguments.
         seed: the run's seed.
         checkpoint_seconds: time between checkpoints; a kill costs no more than this.
+        environment: which rank this process is, if there are several.
+        shared: whether the ranks share the pictures of a job, each with transforms of its own (ddp).
     """
 
     network: VisionNetwork
@@ -226,6 +239,8 @@ class Setup:
     options: dict[str, Any]
     seed: int = 0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    environment: PlacedEnvironment | None = None
+    shared: bool = False
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
@@ -233,6 +248,8 @@ class Setup:
         options = self.options
         trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
         trainer |= {key: options[key] for key in ("gradient_clip_val", "precision") if options.get(key)}
+        if self.shared and self.environment is not None:
+            trainer["ddp"] = self.environment.place.ranks
         return {
             "network": self.network.name,
             "digest": self.network.digest(),
@@ -264,20 +281,27 @@ def plan(setup: Setup, targets: TargetsLike, batch_size: int) -> tuple[list[Targ
             raise UsageError(f"trainer.{name} is not used: the length of a render is trainer.max_steps alone")
     if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
         raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
-    if options.get("devices") not in (1, "1", "auto", None) or options.get("num_nodes") not in (1, None):
-        raise UsageError("this release renders on one device; leave out trainer.devices and trainer.num_nodes")
+    strategy_name(options.get("strategy"))
+    grows = any(isinstance(callback, ProgressiveUpscale) for callback in options.get("callbacks") or [])
+    if setup.shared and grows:
+        raise UsageError(
+            "ProgressiveUpscale cannot grow pictures that several devices share; take --trainer.strategy independent "
+            "or leave out the callback"
+        )
     if options.get("default_root_dir") is not None:
         raise UsageError("trainer.default_root_dir is not used: the run's folder is given by --out")
     if setup.checkpoint_seconds <= 0:
         raise UsageError(f"the time between checkpoints must be above 0 s, got {setup.checkpoint_seconds}")
-    _check_trainer(options)
+    _check_trainer(_placed(setup))
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
     return chosen, make_jobs(chosen, batch_size, setup.settings)
 
 
-def render_jobs(setup: Setup, jobs: Sequence[Job], folder: Path | None) -> Iterator[JobResult]:
+def render_jobs(
+    setup: Setup, jobs: Sequence[Job], folder: Path | None, unwritten: Unwritten | None = None
+) -> Iterator[JobResult]:
     """Render jobs one after another; jobs that are done in the folder are not rendered again.
 
     After a result with a signal there are no more. The network is frozen meanwhile; afterwards its flags are as before.
@@ -286,7 +310,18 @@ def render_jobs(setup: Setup, jobs: Sequence[Job], folder: Path | None) -> Itera
         setup: what the jobs have in common.
         jobs: from `plan`.
         folder: the run folder, or None to leave nothing on disk.
+        unwritten: where to note what the disk did not take; the render goes on.
+
+    Raises:
+        CheckpointError: all checkpoints of a job are damaged; before any job is rendered.
     """
+    unwritten = unwritten if unwritten is not None else Unwritten()
+    if folder is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about checkpoints passed over: said when the job begins
+            for job in jobs:
+                if job.done(folder) is None:
+                    latest_checkpoint(job.folder(folder) / "checkpoints")
     network = setup.network
     device = network.device
     try:
@@ -297,7 +332,7 @@ def render_jobs(setup: Setup, jobs: Sequence[Job], folder: Path | None) -> Itera
                     yield JobResult(job, done)
                     continue
                 with _quiet_lightning():
-                    result = _render_job(setup, job, folder)
+                    result = _render_job(setup, job, folder, unwritten)
                 yield result
                 if result.signal is not None:
                     return
@@ -306,18 +341,29 @@ def render_jobs(setup: Setup, jobs: Sequence[Job], folder: Path | None) -> Itera
             network.to(device)
 
 
-def _check_trainer(options: dict[str, Any]) -> None:
+def count_devices(options: dict[str, Any]) -> int:
+    """How many devices of this machine the Trainer's options ask for.
+
+    Raises:
+        UsageError: the machine does not have them.
+    """
+    if options.get("devices") in (None, 1, "1"):
+        return 1
+    trainer = _check_trainer({**options, "strategy": "independent", "plugins": [PlacedEnvironment(Place())]})
+    return len(trainer.device_ids)
+
+
+def _check_trainer(options: dict[str, Any]) -> pl.Trainer:
     """What Lightning has against the options, or the machine against them, in one line and before any work."""
     plain = {
         "callbacks": None,
         "logger": False,
         "enable_checkpointing": False,
         "enable_model_summary": False,
-        "devices": 1,
     }
     try:
         with _quiet_lightning():
-            pl.Trainer(**{**options, **plain, "max_epochs": -1, "enable_progress_bar": False})
+            return pl.Trainer(**{**options, **plain, "max_epochs": -1, "enable_progress_bar": False})
     except Exception as error:  # Lightning raises of many kinds
         raise UsageError(f"the Trainer cannot be made: {' '.join(str(error).split())}") from None
 
@@ -346,18 +392,33 @@ def _quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _render_job(setup: Setup, job: Job, folder: Path | None) -> JobResult:
+def _render_job(setup: Setup, job: Job, folder: Path | None, unwritten: Unwritten) -> JobResult:
+    from lightning_fv.loggers import quiet_writers
+
     bound = setup.visualizer.bind(setup.network, job.targets, setup.seed)
     bound.job_folder = None if folder is None else str(job.folder(folder))
     callbacks = _callbacks(setup, job, folder)
-    trainer = make_trainer(setup, callbacks, job, folder)
-    if trainer.logger is not None:
-        trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.settings})
-    start = time.monotonic()
-    last = latest_checkpoint(job.folder(folder) / "checkpoints") if folder is not None else None
-    trainer.fit(bound, ckpt_path=last, weights_only=True)
-    complete = trainer.global_step >= trainer.max_steps
-    writer = next((c for c in callbacks if isinstance(c, ArtifactWriter)), None)
+    writers = [callback for callback in callbacks if isinstance(callback, ArtifactWriter | ImageLogger)]
+    for callback in writers:
+        callback.unwritten = unwritten
+    trainer = make_trainer(setup, callbacks, job, folder, unwritten)
+    start, last = time.monotonic(), None
+    if folder is not None:
+        remove_partials(job.folder(folder))
+        last = latest_checkpoint(job.folder(folder) / "checkpoints")
+    with quiet_writers():
+        if trainer.logger is not None:
+            trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.settings})
+        trainer.fit(bound, ckpt_path=last, weights_only=True)
+        complete = trainer.global_step >= trainer.max_steps
+        writer = next((c for c in writers if isinstance(c, ArtifactWriter)), None)
+        if complete and writer is not None and not writer.records:
+            # The checkpoint was of the last step: what came after it was not written, and Lightning's loop did not begin.
+            bound.to(setup.network.device)
+            for callback in writers:
+                callback.on_fit_start(trainer, bound)
+                callback.on_train_end(trainer, bound)
+                callback.teardown(trainer, bound, "fit")
     stop = next((c for c in callbacks if isinstance(c, GracefulStop)), None)
     records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
     received = stop.received if stop else None
@@ -371,8 +432,10 @@ def _callbacks(setup: Setup, job: Job, folder: Path | None) -> list[pl.Callback]
     shipped: list[pl.Callback] = [GracefulStop()]
     if options.get("enable_progress_bar") in (None, True) and not any(isinstance(c, ProgressBar) for c in given):
         shipped.append(RenderProgress())
+    first = not setup.shared or setup.environment is None or setup.environment.place.rank == 0
     if folder is not None:
-        shipped.append(ArtifactWriter())
+        if first:
+            shipped.append(ArtifactWriter())
         if options.get("logger") is not False:
             shipped.append(ImageLogger())
         if options.get("enable_checkpointing") in (None, True):
@@ -389,22 +452,37 @@ def _callbacks(setup: Setup, job: Job, folder: Path | None) -> list[pl.Callback]
     return given + [callback for callback in shipped if type(callback) not in {type(other) for other in given}]
 
 
-def make_trainer(setup: Setup, callbacks: list[pl.Callback], job: Job, folder: Path | None) -> pl.Trainer:
+def make_trainer(
+    setup: Setup, callbacks: list[pl.Callback], job: Job, folder: Path | None, unwritten: Unwritten
+) -> pl.Trainer:
     """The Trainer of a job: the user's options with the callbacks, the job's logger and atomic checkpoints."""
-    from lightning.pytorch.loggers import TensorBoardLogger  # here: it takes a while to import
+    from lightning_fv.loggers import SparingLogger  # here: it takes a while to import
 
     options = setup.options
-    chosen = {**options, "callbacks": callbacks, "max_epochs": -1, "devices": 1, "enable_model_summary": False}
+    chosen = {**_placed(setup), "callbacks": callbacks, "max_epochs": -1, "enable_model_summary": False}
     chosen["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     chosen["enable_checkpointing"] = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
-    chosen["plugins"] = [*_as_list(options.get("plugins")), AtomicCheckpointIO()]
+    chosen["plugins"] = [*chosen["plugins"], AtomicCheckpointIO(unwritten)]
     if folder is None:
         chosen["logger"] = False
     else:
         chosen["default_root_dir"] = str(folder)
         if options.get("logger") in (None, True):
-            chosen["logger"] = TensorBoardLogger(folder, name="jobs", version=job.id)
+            chosen["logger"] = SparingLogger(folder, "jobs", job.id, unwritten)
     return pl.Trainer(**chosen)
+
+
+def _placed(setup: Setup) -> dict[str, Any]:
+    """The Trainer's options for the one device of this process."""
+    options = {**setup.options, "num_nodes": 1, "plugins": _as_list(setup.options.get("plugins"))}
+    if setup.environment is None:
+        alone = setup.options.get("strategy")
+        return {**options, "devices": 1, "strategy": "auto" if alone is None or isinstance(alone, str) else alone}
+    options["strategy"] = SharedStrategy() if setup.shared else "independent"
+    options["plugins"].append(setup.environment)
+    if setup.environment.place.launcher in ("torchrun", "SLURM") and isinstance(options.get("devices"), int):
+        options["devices"] = "auto"  # they say how many ranks there are; each takes the device of its number
+    return options
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -413,16 +491,23 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def new_run_folder(folder: Path) -> Path:
-    """Make a folder for a run, or take an empty one.
+def new_run_folder(folder: Path, config: str | None = None) -> Path:
+    """Make a folder for a run, or take an empty one; of processes that ask at once, one gets it.
+
+    Args:
+        folder: where; what a kill left there of an unfinished write does not count.
+        config: the run's settings for its ``config.yaml``. The file is what takes the folder, so that a process killed
+            here leaves either a run that can be resumed or a folder that can be taken.
 
     Raises:
         RunFolderError: it holds something already, is no folder, or cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if not is_vacant(folder):
             raise RunFolderError(f"{folder} is not empty; choose another folder, or go on with a run in it by --resume")
+        if config is not None:
+            write_new_text(folder / "config.yaml", config)
         (folder / "jobs").mkdir()
     except FileExistsError:
         raise RunFolderError(
@@ -453,15 +538,41 @@ def next_version_folder(parent: Path, name: str = "version") -> Path:
         raise RunFolderError(f"cannot write to {parent}: {error.strerror}; choose a folder with --out") from None
 
 
-def finish_run(folder: Path, records: Sequence[Record], jobs: Sequence[Job]) -> None:
-    """Write the manifest, the contact sheet, the film and the gallery of a run.
+def unfinished(setup: Setup, targets: Sequence[Target], steps: int = 0) -> list[Record]:
+    """Records of targets that have no picture, or none that is known of.
+
+    Args:
+        setup: what the jobs have in common.
+        targets: what was to be rendered.
+        steps: optimizer steps done.
+    """
+    size = setup.visualizer.size_for(setup.network)
+    name, seed = setup.network.name, setup.seed
+    return [Record(t.id, t.text, name, "partial", None, None, list(size), steps, seed, 0.0) for t in targets]
+
+
+def finish_run(
+    folder: Path, records: Sequence[Record], jobs: Sequence[Job], unwritten: Unwritten | None = None
+) -> None:
+    """Write the manifest, the contact sheet, the film and the gallery of a run; each stands or falls alone.
 
     Args:
         folder: the run folder.
         records: of all targets, in order.
         jobs: whose frames make the film; of the first four only, so that it stays a film one can look at.
+        unwritten: where to note what the disk did not take.
     """
-    write_manifest(folder / "manifest.jsonl", records)
-    contact_sheet(folder, records, folder / "sheet.png")
-    film([sorted((job.folder(folder) / "frames").glob("*.jpg")) for job in jobs[:4]], folder / "progress.webp")
-    write_gallery([folder])
+    unwritten = unwritten if unwritten is not None else Unwritten()
+    frames = [sorted((job.folder(folder) / "frames").glob("*.jpg")) for job in jobs[:4]]
+    parts: dict[str, Callable[[], object]] = {
+        "manifest.jsonl": lambda: write_manifest(folder / "manifest.jsonl", records),
+        "sheet.png": lambda: contact_sheet(folder, records, folder / "sheet.png"),
+        "progress.webp": lambda: film(frames, folder / "progress.webp"),
+        "gallery.html": lambda: write_gallery([folder]),  # of what the manifest says
+    }
+    for name, write in parts.items():
+        try:
+            if name != "gallery.html" or "manifest.jsonl" not in unwritten.reasons:
+                write()
+        except (OSError, RunFolderError) as error:
+            unwritten.add(name, error)

@@ -20,6 +20,8 @@ TargetsLike: TypeAlias = "str | Target | Objective | Sequence[str | Target | Obj
 
 # Windows, too, must be able to unpack a run: letters, digits, dot, dash and underscore.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+# Names that Windows keeps for devices, whatever follows the first dot.
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Target:
         name = "-".join(parts)
         plain = _slug(name) == name and name.lower() == name and len(name) <= 80
         name = name if plain else f"{_slug(name)[:80]}-{_hash(self.key)}"
+        if name.partition(".")[0].lower() in _DEVICES:  # a layer called aux.0
+            name = f"{name.replace('.', '-')}-{_hash(self.key)}"
         return f"{name}-{_slug(self.category)[:40]}".rstrip("-.") if self.category else name
 
     @property

@@ -100,6 +100,7 @@ class FeatureVisualizer(pl.LightningModule):
         self._groups: list[tuple[list[int], Objective]] = []
         self._layers: frozenset[str] = frozenset()
         self._uniforms: dict[int, KeyedUniforms] = {}
+        self._keys: list[str] = []
 
     # -- what is rendered ------------------------------------------------------------------------------------------
 
@@ -116,14 +117,23 @@ class FeatureVisualizer(pl.LightningModule):
         bound.start_size = self.size_for(network)
         bound._groups = stack_objectives(bound.targets)
         bound._layers = frozenset(layer for _, objective in bound._groups for layer in objective.layers)
-        keys = [target.key for target in bound.targets]
-        bound._uniforms = {}
-        for number, transform in enumerate(bound.transforms):
-            if isinstance(transform, KeyedTransform):
-                transform.unit = max(network.input_size)
-                bound._uniforms[number] = KeyedUniforms(seed, keys, f"transform {number}", transform.draws)
+        bound._key_transforms(rank=0)
         bound._initialize(bound.start_size)
         return bound
+
+    def _key_transforms(self, rank: int) -> None:
+        """Draws for a rank: pictures that several ranks share (ddp) are seen by each under other transforms."""
+        assert self.network is not None
+        self._keys = [target.key if rank == 0 else f"{target.key} on rank {rank}" for target in self.targets]
+        self._uniforms = {}
+        for number, transform in enumerate(self.transforms):
+            if isinstance(transform, KeyedTransform):
+                transform.unit = max(self.network.input_size)
+                self._uniforms[number] = KeyedUniforms(self.seed, self._keys, f"transform {number}", transform.draws)
+
+    def setup(self, stage: str) -> None:
+        if self.global_rank > 0:
+            self._key_transforms(self.global_rank)
 
     def size_for(self, network: VisionNetwork) -> tuple[int, int]:
         """(height, width) in pixels that pictures of a network start with."""
@@ -159,9 +169,7 @@ class FeatureVisualizer(pl.LightningModule):
             if isinstance(transform, KeyedTransform):
                 images = transform(images, self._uniforms[number].at(step, images.device))
             else:
-                images = self._foreign(
-                    transform, images, seed_of(self.seed, [t.key for t in self.targets], number, step)
-                )
+                images = self._foreign(transform, images, seed_of(self.seed, self._keys, number, step))
         return images
 
     def _foreign(self, transform: nn.Module, images: Tensor, seed: int) -> Tensor:
@@ -219,7 +227,12 @@ class FeatureVisualizer(pl.LightningModule):
         """Carry the pictures to another size, and the optimizer with them.
 
         The Parameter is replaced, not resized in place: whatever still refers to the last step's graph stays valid.
+
+        Raises:
+            UsageError: several devices share the pictures: what averages their gradients holds the old Parameter.
         """
+        if self._trainer is not None and self.trainer.world_size > 1:
+            raise UsageError("pictures that several devices share cannot be resized; take the strategy independent")
         before = list(self.parameterization.parameters())
         resample = self.parameterization.resample
         states = []

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from lightning_fv.functional import resize_images
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.weights import read_safetensors
-from lightning_fv.report import read_manifest
+from lightning_fv.report import read_manifest, read_picture
 
 WEIGHTS = Path(__file__).parents[1] / "tests" / "assets" / "judge.safetensors"
 
@@ -84,8 +83,8 @@ def main() -> None:
         kind, _, category = record.target.partition(":")
         if kind not in ("logits", "probability") or record.image is None or category not in network.categories:
             continue
-        with Image.open(run / record.image) as file:
-            picture = torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(np.array(read_picture(run / record.image)))
+        picture = pixels.permute(2, 0, 1)[None].float() / 255
         (probabilities,) = judge(network, picture)
         unit, seen = network.categories.index(category), int(probabilities.argmax())
         rank = 1 + int((probabilities > probabilities[unit]).sum())

@@ -14,14 +14,18 @@ PACKAGE = Path(lightning_fv.__file__).parent
 FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 RANKS = {
-    "cli": 0,
+    "cli": -1,
+    "ray_engine": 0,
     "comparison": 1,
     "listing": 1,
     "rendering": 1,
     "callbacks": 2,
+    "fleet": 2,
     "assessment": 3,
     "checkpoints": 3,
     "jobs": 3,
+    "loggers": 3,
+    "strategies": 3,
     "visualizer": 4,
     "targets": 5,
     "metrics": 6,
@@ -31,10 +35,12 @@ RANKS = {
     "transforms": 6,
     "encoding": 7,
     "capture": 8,
+    "folders": 8,
     "report": 8,
     "errors": 9,
     "files": 9,
     "functional": 9,
+    "placement": 8,
     "redirect": 9,
     "version": 9,
 }

@@ -69,3 +69,22 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     assert torch.load(bad, weights_only=True)["state_dict"]["x"].shape == (1000,)
     with pytest.warns(UserWarning, match="cannot be read"):
         assert latest_checkpoint(tmp_path) == good
+
+
+def test_the_second_of_a_step_stands_in_for_the_first(tmp_path: Path) -> None:
+    """Lightning calls a second checkpoint of a step ``-v1``."""
+    bad = save(tmp_path, 8)
+    good = bad.with_name("step=8-v1.ckpt")
+    good.write_bytes(bad.read_bytes())
+    bad.write_bytes(b"")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert latest_checkpoint(tmp_path) == good
+
+
+def test_only_own_checkpoints_are_removed(tmp_path: Path) -> None:
+    """A resumed checkpoint names the files that Lightning asks to remove."""
+    (tmp_path / "checkpoints").mkdir()
+    foreign = tmp_path / "step=1.ckpt"
+    foreign.write_text("mine")
+    AtomicCheckpointIO().remove_checkpoint(tmp_path / "checkpoints" / ".." / "step=1.ckpt")
+    assert foreign.exists()

@@ -37,7 +37,7 @@ def test_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
         == 0
     )
     assert {p.name for p in run.iterdir()} == {
-        "config.yaml", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+        ".ranks", "config.yaml", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
     }  # fmt: skip
     lines = [json.loads(line) for line in (run / "manifest.jsonl").read_text().splitlines()]
     assert [line["target"] for line in lines] == [

@@ -10,7 +10,7 @@ import torch
 from lightning_fv.assessment import assess
 from lightning_fv.callbacks.background import Background
 from lightning_fv.encoding import encode_jpeg, write_picture
-from lightning_fv.files import write_atomic
+from lightning_fv.files import Unwritten, write_atomic
 from lightning_fv.functional import resize_images, to_uint8
 from lightning_fv.report import Record, write_manifest
 from lightning_fv.visualizer import FeatureVisualizer
@@ -21,6 +21,7 @@ class ArtifactWriter(pl.Callback):
 
     Each PNG carries its record, the recipe and the versions in a text chunk. The job's records go to ``done.jsonl`` in
     its folder, by default the trainer's log folder, when, and only when, all its pictures are written: the file marks the job as done.
+    What the disk does not take is noted in ``unwritten``; the pictures are then saved in a last checkpoint, if that can be.
 
     Args:
         folder: the run folder; by default the trainer's ``default_root_dir``.
@@ -30,6 +31,7 @@ class ArtifactWriter(pl.Callback):
 
     def __init__(self, folder: str | None = None, frame_side: int = 128, frame_pictures: int = 16) -> None:
         self.folder, self.frame_side, self.frame_pictures = folder, frame_side, frame_pictures
+        self.unwritten = Unwritten()
         self.records: list[Record] = []
         self._background: Background | None = None
         self._start, self._seconds = time.monotonic(), 0.0
@@ -43,8 +45,7 @@ class ArtifactWriter(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.monotonic()
         assert isinstance(pl_module, FeatureVisualizer)
-        (self._job(trainer, pl_module) / "frames").mkdir(parents=True, exist_ok=True)
-        self._background = Background("writing frames of the film")
+        self._background = Background("frames of the film", self.unwritten)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._frame(trainer, pl_module)
@@ -57,22 +58,38 @@ class ArtifactWriter(pl.Callback):
         complete = trainer.global_step >= trainer.max_steps
         seconds = self._seconds + time.monotonic() - self._start
         self.records = assess(pl_module, trainer.global_step, seconds, complete)
-        folder = self._run(trainer) / ("images" if complete else "partial")
-        folder.mkdir(exist_ok=True)
-        for record, picture in zip(self.records, pl_module.pictures(), strict=True):
-            if bool(torch.isfinite(picture).all()):
-                record.image = f"{folder.name}/{record.id}.png"
-                write_picture(folder / f"{record.id}.png", picture, record, pl_module.describe())
-                if complete:
-                    (folder.parent / "partial" / f"{record.id}.png").unlink(missing_ok=True)
-        if complete:
-            write_manifest(self._job(trainer, pl_module) / "done.jsonl", self.records)
+        try:
+            self._write(trainer, pl_module, complete)
+        except OSError as error:
+            self.unwritten.add("pictures", error)
+            checkpoints = getattr(trainer.checkpoint_callback, "dirpath", None)
+            if checkpoints and complete:
+                trainer.save_checkpoint(Path(checkpoints) / f"step={trainer.global_step}.ckpt")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._close()
+
+    def _write(self, trainer: pl.Trainer, visualizer: FeatureVisualizer, complete: bool) -> None:
+        folder = self._run(trainer) / ("images" if complete else "partial")
+        folder.mkdir(exist_ok=True)
+        failed: OSError | None = None
+        for record, picture in zip(self.records, visualizer.pictures(), strict=True):
+            if bool(torch.isfinite(picture).all()):
+                record.image = f"{folder.name}/{record.id}.png"
+                try:
+                    write_picture(folder / f"{record.id}.png", picture, record, visualizer.describe())
+                except OSError as error:  # the next may be smaller
+                    record.image, failed = None, error
+                    continue
+                if complete:
+                    (folder.parent / "partial" / f"{record.id}.png").unlink(missing_ok=True)
+        if failed is not None:
+            raise failed
+        if complete:
+            write_manifest(self._job(trainer, visualizer) / "done.jsonl", self.records)
 
     def _frame(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
@@ -87,7 +104,12 @@ class ArtifactWriter(pl.Callback):
         columns = max(1, round(len(shown) ** 0.5 + 0.49))
         pixels = to_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
         path = self._job(trainer, pl_module) / "frames" / f"{trainer.global_step:08d}.jpg"
-        self._background.submit(lambda: write_atomic(path, lambda file: file.write(encode_jpeg(pixels)), durable=False))
+
+        def write() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, lambda file: file.write(encode_jpeg(pixels)), durable=False)
+
+        self._background.submit(write)
 
     def _run(self, trainer: pl.Trainer) -> Path:
         return Path(self.folder or trainer.default_root_dir)

@@ -3,8 +3,9 @@
 import contextlib
 import queue
 import threading
-import warnings
 from collections.abc import Callable
+
+from lightning_fv.files import Unwritten
 
 
 class Background:
@@ -13,12 +14,13 @@ class Background:
     A job that fails disables the thread with one warning: a full disk under the logs must not end the render.
 
     Args:
-        name: what the warning calls it.
+        name: what is written, as the warning calls it.
+        unwritten: where to note that it cannot be.
         depth: jobs that may wait; more of them are dropped, unless they must be done.
     """
 
-    def __init__(self, name: str, depth: int = 8) -> None:
-        self.name = name
+    def __init__(self, name: str, unwritten: Unwritten, depth: int = 8) -> None:
+        self.name, self.unwritten = name, unwritten
         self.failed = False
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(depth)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -45,4 +47,4 @@ class Background:
                 job()
             except Exception as error:
                 self.failed = True
-                warnings.warn(f"{self.name} stops: {type(error).__name__}: {error}. The render goes on.", stacklevel=2)
+                self.unwritten.add(self.name, error)

@@ -1,6 +1,8 @@
 """Pictures in TensorBoard."""
 
+import contextlib
 import time
+from collections import Counter
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,8 +11,11 @@ from torch import Tensor
 
 from lightning_fv.callbacks.background import Background
 from lightning_fv.encoding import encode_jpeg, encode_png
+from lightning_fv.files import Unwritten
 from lightning_fv.functional import resize_images, to_uint8
 from lightning_fv.visualizer import FeatureVisualizer
+
+_WHAT = "pictures in TensorBoard"
 
 
 class ImageLogger(pl.Callback):
@@ -19,7 +24,8 @@ class ImageLogger(pl.Callback):
     Encoding happens on a thread of its own, into an event file of its own beside the scalars'. Previews are dropped when
     the thread lags, finals never. A picture that is not finite is not logged: it would look black.
 
-    TensorBoard shows 10 steps of a tag by default; ``--samples_per_plugin images=200`` shows all.
+    TensorBoard shows 10 steps of a tag by default; ``--samples_per_plugin images=200`` shows all. What the disk does not
+    take is noted in ``unwritten`` and ends the log, not the render.
 
     Args:
         pictures: pictures in the grid at most.
@@ -28,16 +34,22 @@ class ImageLogger(pl.Callback):
 
     def __init__(self, pictures: int = 16, side: int = 200) -> None:
         self.pictures, self.side = pictures, side
+        self.unwritten = Unwritten()
         self._background: Background | None = None
         self._writer: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.logger is None or trainer.log_dir is None or not trainer.is_global_zero:
+        folder = trainer.log_dir  # all ranks must ask: under ddp the answer is rank 0's, by a collective
+        if trainer.logger is None or folder is None or not trainer.is_global_zero:
             return
         from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
 
-        self._writer = EventFileWriter(trainer.log_dir, filename_suffix=".images")
-        self._background = Background("logging pictures to TensorBoard")
+        try:
+            self._writer = EventFileWriter(folder, filename_suffix=".images")
+        except OSError as error:
+            self.unwritten.add(_WHAT, error)
+            return
+        self._background = Background(_WHAT, self.unwritten)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
@@ -52,9 +64,12 @@ class ImageLogger(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         if self._background is not None:
+            tags = Counter(target.tag for target in pl_module.targets)
             for target, picture in zip(pl_module.targets, pl_module.pictures(), strict=True):
+                # Two classes may have one name, as ImageNet's two cranes: one would hide the other.
+                tag = target.tag if tags[target.tag] == 1 else f"{target.tag} ({target.unit})"
                 if bool(torch.isfinite(picture).all()):
-                    self._log(target.tag, picture, trainer.global_step, must=True)
+                    self._log(tag, picture, trainer.global_step, must=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
@@ -77,8 +92,10 @@ class ImageLogger(pl.Callback):
     def _close(self) -> None:
         if self._background is not None:
             background, writer = self._background, self._writer
-            background.submit(writer.close, must=True)
+            background.submit(writer.flush, must=True)  # tells, unlike close, what TensorBoard's thread met
             background.close()
+            with contextlib.suppress(OSError):
+                writer.close()
             self._background = self._writer = None
 
 

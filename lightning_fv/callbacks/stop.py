@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 
 class GracefulStop(pl.Callback):
@@ -29,9 +30,10 @@ class GracefulStop(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            signal.signal(signal.SIGINT, self._stop)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Here and not earlier: Lightning sets its own handlers before, which end with code 0 or 1 and no checkpoint.
+        # Here again: Lightning has set its own handler since, which ends with code 1 and no checkpoint.
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,6 +49,10 @@ class GracefulStop(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.world_size > 1:  # all ranks must stop after the same step
+            number = torch.tensor(self.received or 0, device=pl_module.device)
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+            self.received = int(number) or None
         if self.received is not None and not trainer.should_stop:
             trainer.should_stop = True
             checkpoint = trainer.checkpoint_callback

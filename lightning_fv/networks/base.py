@@ -28,7 +28,8 @@ class VisionNetwork:
         channel_axes: channel axis by layer name, where the rule of `lightning_fv.capture.channel_axis` cannot tell.
 
     Raises:
-        NetworkError: mean or std are not three numbers, a std is not positive, or parameters are not float32.
+        NetworkError: mean or std are not three numbers, a std is not positive, parameters are not float32, or a class
+            name is not text.
     """
 
     def __init__(
@@ -48,6 +49,9 @@ class VisionNetwork:
         other = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
         if other:
             raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
+        for category in categories:
+            if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
+                raise NetworkError(f"the class name {category!r} is not text that a file can hold; give another")
         self.module = module
         self.mean, self.std = tuple(mean), tuple(std)
         self.input_size = (int(input_size[0]), int(input_size[1]))

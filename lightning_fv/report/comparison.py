@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lightning_fv.files import write_atomic, write_text_atomic
+from lightning_fv.files import write_text_atomic
 from lightning_fv.report.manifest import Record
 from lightning_fv.report.page import page
+from lightning_fv.report.pictures import read_picture, save_atomic
 from lightning_fv.report.sheet import fit_text
 
 _GAP, _LINE, _FONT = 10, 16, 13
@@ -77,13 +78,13 @@ def _draw(folder: Path, rows: Mapping[str, Sequence[Record | None]], columns: Se
             if record is None:
                 continue
             if record.image is not None:
-                with Image.open(folder / record.image) as picture:
-                    scale = side / max(picture.size)
-                    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-                    shown = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
-                    sheet.paste(shown, (x + (side - size[0]) // 2, top + (side - size[1]) // 2))
+                picture = read_picture(folder / record.image)
+                scale = side / max(picture.size)
+                size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+                shown = picture.resize(size, Image.Resampling.BICUBIC)
+                sheet.paste(shown, (x + (side - size[0]) // 2, top + (side - size[1]) // 2))
             colour = "black" if record.status == "done" else "#c00000"
             for line, words in enumerate(texts[target][number]):
                 place = (x, top + side + 1 + line * _LINE)
                 draw.text(place, fit_text(draw, words, font, side), fill=colour, font=font)
-    write_atomic(path, lambda file: sheet.save(file, "PNG"))
+    save_atomic(path, sheet, "PNG")

@@ -160,7 +160,14 @@ def _recipe(run: Path, records: Sequence[Record]) -> str | None:
         with Image.open(file, formats=["PNG"]) as picture:
             chunk = json.loads(picture.info[CHUNK])
         told = {"recipe": chunk["recipe"], "versions": chunk["versions"]}
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError):  # Pillow's SyntaxError is a broken PNG
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        Image.DecompressionBombError,
+    ):  # Pillow's SyntaxError is a broken PNG
         return None
     return yaml.dump(told, Dumper=_Readable, sort_keys=False, allow_unicode=True)
 

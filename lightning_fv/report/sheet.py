@@ -1,13 +1,15 @@
 """The contact sheet and the film of the pictures growing."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lightning_fv.files import write_atomic
+from lightning_fv.errors import RunFolderError
 from lightning_fv.report.manifest import Record
+from lightning_fv.report.pictures import read_picture, save_atomic
 
 # A sheet of thousands of pictures must still open: thumbnails shrink so that it stays below this side.
 _LARGEST_SIDE = 8000
@@ -35,16 +37,17 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
         top = _GAP + number // columns * (side + _LABEL + _GAP)
         draw.rectangle((left, top, left + side - 1, top + side - 1), fill="#dddddd")
         if record.image is not None and (folder / record.image).is_file():
-            with Image.open(folder / record.image) as picture:
+            with contextlib.suppress(RunFolderError):  # a picture that somebody damaged leaves its cell grey
+                picture = read_picture(folder / record.image)
                 scale = side / max(picture.size)
                 size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-                shown = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+                shown = picture.resize(size, Image.Resampling.BICUBIC)
                 sheet.paste(shown, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
         colour = "black" if record.status == "done" else "#c00000"
         score = record.status if record.status != "done" else _score(record)
         draw.text((left, top + side + 1), fit_text(draw, record.target, font, side), fill=colour, font=font)
         draw.text((left, top + side + 16), fit_text(draw, score, font, side), fill=colour, font=font)
-    write_atomic(path, lambda file: sheet.save(file, "PNG"))
+    save_atomic(path, sheet, "PNG")
 
 
 def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) -> None:
@@ -63,20 +66,15 @@ def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) 
     for number in range(max(len(job) for job in jobs)):
         parts = []
         for job in jobs:
-            with Image.open(job[min(number, len(job) - 1)]) as part:
-                parts.append(part.convert("RGB"))
+            parts.append(read_picture(job[min(number, len(job) - 1)]))
         composed.append(_stack(parts))
     enlarge = max(1, 512 // max(composed[-1].size))  # frames of small pictures would be stamps
     composed = [f.resize((f.width * enlarge, f.height * enlarge), Image.Resampling.BICUBIC) for f in composed]
     size = max(f.width for f in composed), max(f.height for f in composed)
     composed = [frame if frame.size == size else frame.resize(size, Image.Resampling.BICUBIC) for frame in composed]
     durations = [milliseconds] * (len(composed) - 1) + [8 * milliseconds]
-    write_atomic(
-        path,
-        lambda file: composed[0].save(
-            file, "WEBP", save_all=True, append_images=composed[1:], duration=durations, loop=0, quality=85
-        ),
-    )
+    options = {"save_all": True, "append_images": composed[1:], "duration": durations, "loop": 0, "quality": 85}
+    save_atomic(path, composed[0], "WEBP", **options)
 
 
 def _stack(parts: Sequence[Image.Image]) -> Image.Image:

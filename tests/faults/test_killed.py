@@ -1,0 +1,121 @@
+"""kill -9 at any moment: every file that has a name is whole, and the resumed run makes the same bits."""
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lightning_fv.cli import main
+from lightning_fv.report import read_manifest
+from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, pictures, start
+
+pytestmark = pytest.mark.timeout(4 * PATIENCE)
+
+KILLS = 20
+
+
+def phase(run: Path) -> str:
+    """How far a run had come, told by its files."""
+    if not (run / "config.yaml").is_file():
+        return "before the folder"
+    if (run / "gallery.html").is_file():
+        return "after the last page"
+    done = len(list(run.glob("jobs/*/done.jsonl")))
+    if done == 2:
+        return "writing manifest, sheet, film and gallery"
+    begun = len(list(run.glob("jobs/*/checkpoints/*.ckpt"))) > 0
+    return f"job {done + 1}, {'with a checkpoint' if begun or done else 'before a checkpoint'}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(
+    5400
+)  # twenty starts of a process, of which each may take a minute on a machine that has other work
+def test_killed_at_random_moments_of_a_whole_life(tmp_path: Path) -> None:
+    chance = random.Random(27)
+    begin = time.monotonic()
+    whole = start("--out", str(tmp_path / "whole"), *GROWING)
+    told, _ = whole.communicate(timeout=PATIENCE)
+    assert whole.returncode == 0, told
+    life = time.monotonic() - begin
+    expected = pictures(tmp_path / "whole")
+    assert len(expected) == 3
+
+    phases: Counter[str] = Counter()
+    rounds = resumed = 0
+    while phases.total() < KILLS:
+        rounds += 1
+        folder = tmp_path / f"run_{rounds}"
+        while True:
+            goes_on = (folder / "config.yaml").is_file()
+            resumed += goes_on
+            process = start("--out", str(folder), *(["--resume", *QUICK] if goes_on else GROWING))
+            try:
+                # Once there were enough, the last round is let go to its end.
+                process.wait(PATIENCE if phases.total() >= KILLS else chance.uniform(0, life))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+            told, _ = process.communicate()
+            check_files(folder) if folder.is_dir() else None
+            if process.returncode != -signal.SIGKILL:
+                assert process.returncode == 0, told
+                break
+            phases[phase(folder)] += 1
+        assert pictures(folder) == expected
+        assert [record.status for record in read_manifest(folder / "manifest.jsonl")] == ["done"] * 3
+        assert len(list(folder.glob("jobs/*"))) == 2
+        assert not list((folder / "jobs").rglob("*.partial"))  # what kills left of checkpoints and frames is cleared
+    print(f"\n{phases.total()} kills in {rounds} runs of {life:.0f} s, {resumed} times resumed: {dict(phases)}")
+
+
+STATIONS = [
+    "config.yaml", "jobs/*/checkpoints/.*.partial", "jobs/*/frames/0000003*.jpg", "images/.*.partial", "images/*.png",
+    "jobs/*/done.jsonl", "jobs/*/frames/0000001*.jpg", "manifest.jsonl", "sheet.png", ".progress.webp*", "gallery.html",
+]  # fmt: skip
+"""Files in the order in which a run first writes them (the seventh: in its second job)."""
+
+
+@pytest.mark.slow
+def test_killed_at_each_station_of_a_life(tmp_path: Path) -> None:
+    """One run, killed as soon as it has written one file more: so the short moments at the end of a life have theirs."""
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert main(["--out", str(whole), *GROWING]) == 0
+    killed = []
+    for station in [*STATIONS, None]:
+        goes_on = (folder / "config.yaml").is_file()
+        there = set() if station is None else set(folder.glob(station))
+        process = start("--out", str(folder), *(["--resume", *QUICK] if goes_on else GROWING))
+        while process.poll() is None:
+            if station is not None and set(folder.glob(station)) - there:
+                process.kill()
+                killed.append(station)
+                break
+        told, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode in (0, -signal.SIGKILL), told
+        check_files(folder)
+    assert process.returncode == 0
+    assert len(killed) >= 8, killed  # a short moment may be missed: the run then goes on to its end, and is done
+    assert pictures(folder) == pictures(whole)
+
+
+def test_a_folder_that_a_kill_left_before_the_settings_were_whole_can_be_taken(tmp_path: Path) -> None:
+    """The settings take the folder: without them there is no run yet, and only hidden rests."""
+    (tmp_path / ".config.yaml.x1y2z3.partial").write_text("seed: ")
+    assert main(["--out", str(tmp_path), *QUICK, "--targets", "logits:3", "--trainer.max_steps", "1"]) == 0
+    assert check_files(tmp_path)[".png"] == 2  # the picture and the sheet
+
+
+def test_rests_of_a_killed_job_are_cleared_when_it_is_resumed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(["--out", str(run), *QUICK, "--targets", "logits:3", "--trainer.max_steps", "2"]) == 0
+    (job,) = (run / "jobs").iterdir()
+    (job / "done.jsonl").unlink()
+    (job / "checkpoints").mkdir(exist_ok=True)
+    rest = job / "checkpoints" / ".step=1.ckpt.abc.partial"
+    rest.write_bytes(b"half")
+    assert main(["--out", str(run), "--resume", *QUICK]) == 0
+    assert not rest.exists()

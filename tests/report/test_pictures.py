@@ -1,0 +1,63 @@
+"""Pictures that somebody put in the place of a run's: damaged, bombs, of another kind."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lightning_fv.cli import main
+from lightning_fv.errors import RunFolderError
+from lightning_fv.report import contact_sheet, read_manifest, read_picture, write_gallery
+
+QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+
+
+def bomb(side: int = 20_000) -> bytes:
+    """A PNG of a few bytes that says it is ``side`` pixels square."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_pillows_limit_is_in_force() -> None:
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert Image.MAX_IMAGE_PIXELS <= 2**27
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (bomb(), "exceeds limit"),
+        (b"", "cannot identify"),
+        (bomb(8), "unexpected end|truncated|incomplete"),
+        (b"GIF89a" + bytes(100), "cannot identify"),
+        (None, "No such file"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    if content is not None:
+        (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(RunFolderError, match=rf"the picture .*x\.png cannot be read: .*({told})"):
+        read_picture(tmp_path / "x.png")
+
+
+def test_a_run_with_a_bomb_among_its_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sheet and gallery of the rest are made; a comparison, which needs every picture, says which one it is."""
+    out = tmp_path / "out"
+    args = ["compare", "--out", str(out), *QUICK, "--networks", "demo", "demo/stylized"]
+    assert main([*args, "--targets", "logits:0-1", "--trainer.max_steps", "1", "--model.size", "16"]) == 0
+    run = out / "demo"
+    records = read_manifest(run / "manifest.jsonl")
+    (run / str(records[0].image)).write_bytes(bomb())
+    contact_sheet(run, records, run / "sheet.png")
+    with Image.open(run / "sheet.png") as sheet:
+        assert sheet.getpixel((40, 40)) == (0xDD, 0xDD, 0xDD)
+    assert str(records[0].image).rpartition("/")[2].partition(".")[0] in write_gallery([run]).read_text()
+    capsys.readouterr()
+    assert main([*args, "--resume"]) == 2
+    assert f"the picture {run / str(records[0].image)} cannot be read" in capsys.readouterr().err
