@@ -80,7 +80,7 @@ def test_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
         (["--trainer.max_steps", "0"], "trainer.max_steps"),
         (["--trainer.max_epochs", "3"], "trainer.max_steps alone"),
         (["--trainer.precision", "16-true"], "use 32-true or bf16-mixed"),
-        (["--trainer.devices", "2"], "one device"),
+        (["--trainer.strategy", "fsdp"], "give independent"),
         (["--batch-size", "0"], "at least 1"),
         (["--model.size", "0"], "less than one pixel"),
         (["--model.nope", "3"], "--model.nope"),

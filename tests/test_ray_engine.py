@@ -191,7 +191,7 @@ def test_same_pictures_as_in_one_process(
     assert len(pictures(run)) == 24
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert {path.name for path in run.iterdir()} == {
-        "config.yaml", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+        ".ranks", "config.yaml", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
     }  # fmt: skip
     # Where a run is computed may change: what is lost is made again in this process, what is done is left.
     lost = run / "images" / "logits-0003-monarch.png"
