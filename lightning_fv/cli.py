@@ -51,7 +51,10 @@ STRATEGIES = ("seed_transforms", "seed_penalty", "seed_upscaling")
 # What a run on several devices changes only if they share its pictures.
 _NEUTRAL_UNLESS_SHARED = {"devices", "num_nodes", "strategy"}
 # Settings that say where and how a run is computed, not what comes out.
-_NEUTRAL = {"out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray"}
+_NEUTRAL = {
+    "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
+    "model.chunk",
+}  # fmt: skip
 _NEUTRAL_TRAINER = {
     "accelerator", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
@@ -95,9 +98,18 @@ class FitCLI(LightningCLI):
             "--seed", type=int, default=0, help="all random draws are a function of it, the target and the step"
         )
         parser.add_argument(
-            "--batch_size", "--batch-size", type=int, default=16, help="pictures that are rendered together"
+            "--batch_size",
+            "--batch-size",
+            type=int | Literal["auto"],
+            default="auto",
+            help="pictures that are rendered together; auto: 16, on a GPU as many as its memory takes",
         )
-
+        parser.add_argument(
+            "--fail_fast",
+            "--fail-fast",
+            action="store_true",
+            help="stop after the first batch with a target that is not done; --resume goes on with the next",
+        )
         parser.add_argument(
             "--checkpoint_seconds",
             "--checkpoint-seconds",
@@ -222,7 +234,9 @@ class _Run:
         if self.resumed is not None:
             return self.resumed
         wanted = wanted or (Path(self.config.out) if self.config.out is not None else next_version_folder(LOGS))
-        return new_run_folder(wanted, self.cli.parser.dump(self.cli.config, skip_none=False))
+        settings = self.cli.config.clone()
+        settings.fail_fast = False  # whoever resumes goes on, unless he asks for it again
+        return new_run_folder(wanted, self.cli.parser.dump(settings, skip_none=False))
 
     def render(self, folder: Path) -> "tuple[list[Record], int | None]":
         """The records of all targets, and the signal that stopped the run."""
@@ -247,9 +261,9 @@ class _Run:
         from lightning_fv.rendering import render_jobs, unfinished
 
         if self.config.engine == "ray":
-            results = render_on_ray(self.setup, self.jobs, folder, self.config.ray)
+            results = render_on_ray(self.setup, self.jobs, folder, self.config.ray, self.config.fail_fast)
         else:
-            results = render_jobs(self.setup, self.jobs, folder, self.unwritten)
+            results = render_jobs(self.setup, self.jobs, folder, self.unwritten, self.config.fail_fast)
         found, received = {}, None
         for number, result in enumerate(results, 1):
             found[result.job.id] = result.records
@@ -297,7 +311,7 @@ class _Run:
         theirs = self.jobs if self.setup.shared else [job for r in below for job in self.jobs[r :: self.place.ranks]]
         if all(job.done(folder) is not None for job in theirs):  # or there are more ranks than jobs
             return 0
-        launch = meet(folder, self.place, self.jobs, lambda: _refuse_differences(self.cli, folder))
+        launch = meet(folder, self.place, self.jobs, lambda: _agree(self.cli, folder))
         command, shared = [*self.words, "--out", str(folder)], self.setup.shared
         with (
             hold_slot(folder, self.place.rank),
@@ -325,12 +339,17 @@ class _Run:
             given = [c for c in setup.options.get("callbacks") or [] if not isinstance(c, ProgressBar)]
             options = {**setup.options, "callbacks": given, "enable_progress_bar": False}
             setup = dataclasses.replace(setup, options=options)
-        results = iter(render_jobs(setup, self.share, folder, self.unwritten))
+        fail_fast = self.config.fail_fast
+        results = iter(render_jobs(setup, self.share, folder, self.unwritten, fail_fast))
         member.working = True
         try:
-            while member.received is None and (result := next(results, None)) is not None:
+            while member.received is None and not (fail_fast and member.any_failed()):
+                if (result := next(results, None)) is None:
+                    break
                 if result.signal is None:
-                    member.finished(0 if result.pictures is None else len(result.records))
+                    made = result.pictures is not None
+                    failed = made and any(record.status != "done" for record in result.records)
+                    member.finished(len(result.records) if made else 0, failed)
                 else:
                     member.received = member.received or result.signal
                     if not setup.shared or self.place.rank == 0:
@@ -374,7 +393,7 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
         warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
         cli = _parse(args)
     if resumed is not None:
-        _refuse_differences(cli, resumed)
+        _agree(cli, resumed)
     elif cli.config.out is not None and was_restarted() and (Path(cli.config.out) / "config.yaml").is_file():
         return _prepare([*words, "--resume", "--out", str(cli.config.out)], networks)
     if cli.config.seed_everything not in (False, None):
@@ -384,7 +403,7 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
         check(config.ray, config.trainer)
 
     from lightning_fv.networks import load_network  # from here on work begins
-    from lightning_fv.rendering import Setup, plan
+    from lightning_fv.rendering import Setup, batch_size_for, plan
     from lightning_fv.targets import parse_targets
 
     parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
@@ -396,7 +415,15 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
     network = networks[key] = networks.get(key) or load_network(config.network, **options)
     trainer = dict(config.trainer)
     setup = Setup(network, config.model, trainer, config.seed, config.checkpoint_seconds, environment, shared)
-    targets, jobs = plan(setup, config.targets, config.batch_size)
+    # Written to config.yaml as a number: jobs are cut by it, here, on all ranks and by whoever resumes elsewhere.
+    if place.rank > 0 and cli.config.batch_size == "auto":
+        from lightning_fv.fleet import await_rank_0
+
+        folder = Path(config.out)
+        await_rank_0(folder, place, (folder / "config.yaml").is_file)
+        _agree(cli, folder)
+    cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)
+    targets, jobs = plan(setup, config.targets, cli.config.batch_size)
     if shared and len(jobs) > 1:
         raise UsageError(
             f"ddp shares the pictures of one job, and {len(targets)} targets fill {len(jobs)} of them; "
@@ -498,7 +525,7 @@ def _compare(words: list[str]) -> int:
     if options.resume and not any(run.resumed for run in runs.values()):
         raise RunFolderError(f"nothing to resume in {options.out}: no run of this comparison was begun there")
     for own in by_network.values():  # all networks rate the pictures, also those that make none
-        _prepare([*shared, *own, "--targets", "logits:0"], networks)
+        _prepare([*shared, *own, "--targets", "logits:0", "--batch_size", "1"], networks)
 
     out = options.out or next_version_folder(LOGS, "comparison")
     start, everything = time.monotonic(), []
@@ -510,6 +537,9 @@ def _compare(words: list[str]) -> int:
             if received is not None:
                 print(f"stopped; go on with the same options and --resume --out {out}", file=sys.stderr)
                 return 128 + received
+            if run.config.fail_fast and any(record.status != "done" for record in records):
+                print(f"{name} has targets that are not done; go on by --resume --out {out}", file=sys.stderr)
+                return _exit_code(records, [run], out)
     rated = compare_runs({name: out / folders[name] for name in runs}, list(networks.values()), out)
     print(markdown(rated))
     print(f"{len(everything)} pictures in {time.monotonic() - start:.1f} s")
@@ -668,9 +698,12 @@ def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:
     return ["--config", str(config), *args], Path(out[-1])
 
 
-def _refuse_differences(cli: FitCLI, folder: Path) -> None:
-    saved = _flat(cli.parser.parse_args(["--config", str(folder / "config.yaml")]).as_dict())
-    asked = _flat(cli.config.as_dict())
+def _agree(cli: FitCLI, folder: Path) -> None:
+    """Take the batch size that a run has found, and refuse settings that are not the run's."""
+    settings = cli.parser.parse_args(["--config", str(folder / "config.yaml")])
+    if cli.config.batch_size == "auto":
+        cli.config.batch_size = settings.batch_size
+    saved, asked = _flat(settings.as_dict()), _flat(cli.config.as_dict())
     rows = [
         f"  {key}: {saved.get(key)} in the run, {asked.get(key)} now"
         for key in sorted(saved.keys() | asked.keys())

@@ -40,6 +40,10 @@ class TransformError(FeatureVisualizationError):
     """A transform that returns what cannot be optimised through."""
 
 
+class DeviceMemoryError(FeatureVisualizationError):
+    """A picture that is too large for the device's memory, alone."""
+
+
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
     """The up to ``count`` choices most like ``name``, best first; by lower case, so that `Pizza` finds `pizza`."""
     by_lower = {choice.lower(): choice for choice in choices}

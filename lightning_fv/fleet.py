@@ -132,6 +132,7 @@ class Beat:
         jobs: done of the rank's share, also in earlier launches.
         pictures: rendered in this launch.
         ended: whether it has come to its end.
+        failed: whether a target of its share is not done.
     """
 
     launch: str
@@ -141,6 +142,7 @@ class Beat:
     jobs: int = 0
     pictures: int = 0
     ended: bool = False
+    failed: bool = False
 
 
 def read_beat(folder: Path, rank: int) -> Beat | None:
@@ -156,6 +158,25 @@ def work_of(jobs: Sequence[Job]) -> str:
     return hashlib.blake2b(" ".join(job.id for job in jobs).encode(), digest_size=6).hexdigest()
 
 
+def await_rank_0(folder: Path, place: Place, come: Callable[[], bool]) -> None:
+    """Wait until ``come``.
+
+    Raises:
+        RunFolderError: it did not in time.
+    """
+    limit = seconds_of(MEETING)
+    end = time.monotonic() + limit
+    while not come():
+        if _is_orphaned():
+            raise RunFolderError(f"rank {place.rank} has lost the process that started it; go on with --resume")
+        if time.monotonic() > end:
+            raise RunFolderError(
+                f"rank {place.rank} has waited {limit:g} s for rank 0 in {folder}; start rank 0 with the same options, "
+                "in a folder that all ranks see"
+            )
+        time.sleep(BEAT_SECONDS / 5)
+
+
 def meet(folder: Path, place: Place, jobs: Sequence[Job], agree: Callable[[], None]) -> str:
     """Wait until rank 0 is seen to live in the folder; returns the name of its launch.
 
@@ -168,18 +189,11 @@ def meet(folder: Path, place: Place, jobs: Sequence[Job], agree: Callable[[], No
     Raises:
         RunFolderError: it did not come in time, has ended, or is about something else.
     """
-    limit = seconds_of(MEETING)
-    end, before = time.monotonic() + limit, read_beat(folder, 0)
-    while (now := read_beat(folder, 0)) is None or now == before:
-        if _is_orphaned():
-            raise RunFolderError(f"rank {place.rank} has lost the process that started it; go on with --resume")
-        if time.monotonic() > end:
-            raise RunFolderError(
-                f"rank {place.rank} has waited {limit:g} s for rank 0 in {folder}; start rank 0 with the same options, "
-                "in a folder that all ranks see"
-            )
-        time.sleep(BEAT_SECONDS / 5)
+    before = read_beat(folder, 0)
+    await_rank_0(folder, place, lambda: read_beat(folder, 0) not in (None, before))
     agree()
+    now = read_beat(folder, 0)
+    assert now is not None
     if now.ranks != place.ranks:
         raise RunFolderError(
             f"rank 0 in {folder} counts {now.ranks} ranks, rank {place.rank} counts {place.ranks}; "
@@ -232,6 +246,7 @@ class Member:
         """Whether a job is rendered: a signal that a fit did not note is then said again."""
         self._beat = Beat(launch or uuid.uuid4().hex, 0, place.ranks, work_of(jobs))
         self._jobs = self._pictures = 0
+        self._failed = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._live, name="heartbeat", daemon=True)
         self._handlers: dict[int, Any] = {}
@@ -263,9 +278,19 @@ class Member:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def finished(self, pictures: int) -> None:
-        """Count a job of the rank's share; ``pictures`` is 0 if it was done before."""
-        self._jobs, self._pictures = self._jobs + 1, self._pictures + pictures
+    def finished(self, pictures: int, failed: bool = False) -> None:
+        """Count a job of the rank's share.
+
+        Args:
+            pictures: 0 if it was done before.
+            failed: whether a target of it is not done.
+        """
+        self._jobs, self._pictures, self._failed = self._jobs + 1, self._pictures + pictures, self._failed or failed
+
+    def any_failed(self) -> bool:
+        """Whether any rank of this launch has rendered a target that is not done."""
+        beats = [read_beat(self.folder, rank) for rank in range(self.place.ranks)]
+        return self._failed or any(b.failed for b in beats if b is not None and b.launch == self._beat.launch)
 
     def stop_children(self) -> None:
         """Ask the ranks that this process started to stop in good order, and wait until they have."""
@@ -346,7 +371,12 @@ class Member:
     def _say(self, ended: bool = False) -> None:
         count = self._beat.number + 1
         self._beat = dataclasses.replace(
-            self._beat, number=count, jobs=self._jobs, pictures=self._pictures, ended=ended
+            self._beat,
+            number=count,
+            jobs=self._jobs,
+            pictures=self._pictures,
+            ended=ended,
+            failed=self._failed,
         )
         text = json.dumps(dataclasses.asdict(self._beat))
         with contextlib.suppress(OSError):  # a full disk must not end the render; others then take this rank for silent

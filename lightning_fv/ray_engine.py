@@ -178,7 +178,9 @@ class _Attempt:
     lost: int = 0
 
 
-def render_on_ray(setup: Setup, jobs: Sequence[Job], folder: Path, options: RayOptions) -> Iterator[JobResult]:
+def render_on_ray(
+    setup: Setup, jobs: Sequence[Job], folder: Path, options: RayOptions, fail_fast: bool = False
+) -> Iterator[JobResult]:
     """Render jobs on the cluster that `cluster` connects to, and yield results in the order in which they end.
 
     Jobs that are done in the folder are not rendered again. A job that fails has ``partial`` records with an ``error``,
@@ -189,6 +191,7 @@ def render_on_ray(setup: Setup, jobs: Sequence[Job], folder: Path, options: RayO
         jobs: from `plan`.
         folder: the run folder, which the workers need not see.
         options: what a job takes, and whether the folder is shared.
+        fail_fast: stop the others after the first job that has a target that is not done.
 
     Raises:
         UsageError: the network or a part of the recipe cannot be sent to another process.
@@ -213,10 +216,11 @@ def render_on_ray(setup: Setup, jobs: Sequence[Job], folder: Path, options: RayO
     flying: dict[Any, _Attempt] = {}
     line = _Line(len(jobs), waiting, setup.options.get("enable_progress_bar") in (None, True))
     room, looked, stuck_since = 0, 0.0, 0.0
+    stop = False
     with _Signals() as signals, line:
         try:
             write_text_atomic(folder / _TOKEN, parcel.token)
-            while (waiting or flying) and signals.received is None:
+            while (waiting or flying) and signals.received is None and not stop:
                 now = time.monotonic()
                 if now - looked > 2:
                     places = _places(share)
@@ -240,9 +244,11 @@ def render_on_ray(setup: Setup, jobs: Sequence[Job], folder: Path, options: RayO
                         with contextlib.suppress(OSError):
                             _store(folder, attempt.job, outcome)  # the checkpoint of a worker that was told to leave
                         continue
-                    yield _settle(setup, folder, attempt, outcome, line)
+                    result = _settle(setup, folder, attempt, outcome, line)
+                    stop = stop or (fail_fast and any(record.status != "done" for record in result.records))
+                    yield result
                 line.show()
-            if signals.received is not None:
+            if flying and (stop or signals.received is not None):
                 yield from _stop(setup, folder, flying, signals, line)
         finally:
             for ref in flying:

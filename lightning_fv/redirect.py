@@ -20,6 +20,10 @@ class RedirectedReLU(TorchFunctionMode):
     excite, gets the gradient that reaches the ReLU instead, where following it would not push inputs further below
     zero (Lucid's "redirected ReLU gradient"). Pictures whose gradient passes anywhere have the ordinary one.
 
+    Args:
+        rows: (B,) bool, which pictures of the batch it is for; all by default, and in a ReLU whose first axis is not the
+            batch (windows, tokens).
+
     >>> x = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     >>> with RedirectedReLU():
     ...     loss = -torch.relu(x).sum()
@@ -27,6 +31,10 @@ class RedirectedReLU(TorchFunctionMode):
     >>> x.grad
     tensor([[-1., -1.]])
     """
+
+    def __init__(self, rows: Tensor | None = None) -> None:
+        super().__init__()
+        self.rows = rows
 
     def __torch_function__(
         self,
@@ -40,7 +48,7 @@ class RedirectedReLU(TorchFunctionMode):
             return func(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
         top = 6.0 if func in _RELU6 else torch.inf
-        y = _Redirected.apply(x, top)
+        y = _Redirected.apply(x, top, self.rows)
         in_place = func in _IN_PLACE or kwargs.get("inplace", False) or (len(args) > 1 and args[1])
         # A caller may go on with the tensor it gave away.
         return x.copy_(y) if in_place else y
@@ -48,16 +56,19 @@ class RedirectedReLU(TorchFunctionMode):
 
 class _Redirected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, top: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, top: float, rows: Tensor | None) -> Tensor:
+        ctx.rows = rows if rows is not None and len(rows) == len(x) else None
         ctx.save_for_backward(x <= 0, x >= top)  # masks, so that x may be changed in place afterwards
         return x.clamp(0, top)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = grads
         below, above = ctx.saved_tensors
         ordinary = gradient.masked_fill(below | above, 0)
         # The gradient is that of a loss: where it is positive, descent lowers x.
         redirected = gradient.masked_fill((below & (gradient > 0)) | (above & (gradient < 0)), 0)
-        blocked = (ordinary == 0).flatten(1).all(1).view(-1, *[1] * (gradient.ndim - 1))
-        return torch.where(blocked, redirected, ordinary), None
+        blocked = (ordinary == 0).reshape(ordinary.shape[0], -1).all(1)  # an objective's own ReLU sees (B,)
+        if ctx.rows is not None:
+            blocked = blocked & ctx.rows
+        return torch.where(blocked.view(-1, *[1] * (gradient.ndim - 1)), redirected, ordinary), None, None

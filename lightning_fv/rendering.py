@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from torch import Tensor, nn
 
 from lightning_fv.assessment import assess
+from lightning_fv.batching import BATCH_SIZE, measured_batch_size
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, ProgressiveUpscale, RenderProgress
 from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
 from lightning_fv.encoding import encode_png, write_picture
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 STEPS = 128
 """Steps of a render unless asked otherwise: another network is no surer of pictures of more (recipes/default.yaml)."""
 
-BATCH_SIZE = 16
 CHECKPOINT_SECONDS = 5.0
 
 # Options of the Trainer that would end a render elsewhere than at max_steps, with the values that do not.
@@ -135,7 +135,8 @@ def render(
     visualizer: FeatureVisualizer | None = None,
     callbacks: Sequence[pl.Callback] = (),
     seed: int = 0,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | Literal["auto"] = "auto",
+    fail_fast: bool = False,
     out: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -158,7 +159,9 @@ def render(
         visualizer: a whole recipe instead of those four.
         callbacks: more of them, such as `PeriodicBlur` or `ProgressiveUpscale`.
         seed: with the target and the step, all that random draws depend on.
-        batch_size: pictures that are rendered together.
+        batch_size: pictures that are rendered together; ``auto``: as many as a GPU's memory takes, 16 on a CPU.
+        fail_fast: stop after the first batch with a target that is not ``done``; those not begun are ``partial``, with
+            pictures of NaN.
         out: a run folder to make, with logs, checkpoints and all that the command line leaves; none by default.
         mean, std: of a plain Module's input, per channel, for photos in [0, 1].
         categories: class names of a plain Module's logits.
@@ -185,16 +188,19 @@ def render(
         "log_every_n_steps": 10,
     }
     setup = Setup(_as_network(network, mean, std, categories), recipe, options, seed)
-    chosen, jobs = plan(setup, targets, batch_size)
+    chosen, jobs = plan(setup, targets, batch_size_for(setup, targets, batch_size))
     folder = None if out is None else new_run_folder(Path(out))
     pictures: list[Tensor] = []
     records: list[Record] = []
     stopped, unwritten = None, Unwritten()
-    for result in render_jobs(setup, jobs, folder, unwritten):
+    for result in render_jobs(setup, jobs, folder, unwritten, fail_fast):
         records += result.records
         stopped = result.signal
         if result.pictures is not None:
             pictures.append(result.pictures)
+    waiting = chosen[len(records) :]
+    pictures += [pictures[0].new_full((len(waiting), *pictures[0].shape[1:]), torch.nan)] if waiting else []
+    records += unfinished(setup, waiting)
     if folder is not None:
         finish_run(folder, records, jobs, unwritten)
     if stopped is not None:
@@ -296,11 +302,43 @@ def plan(setup: Setup, targets: TargetsLike, batch_size: int) -> tuple[list[Targ
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
+    layers = {layer for target in chosen for layer in target.objective.layers}
+    setup.visualizer.bind(setup.network, chosen[:1], setup.seed).rehearse(layers)
     return chosen, make_jobs(chosen, batch_size, setup.settings)
 
 
+def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["auto"]) -> int:
+    """The number of pictures in a job: as asked, or what the device takes; jobs, and so bits, hang on it.
+
+    Args:
+        setup: what the jobs have in common.
+        targets: as written.
+        asked: a number, or ``auto``.
+
+    Raises:
+        FeatureVisualizationError: as `plan`, before anything is measured.
+    """
+    if asked != "auto":
+        return asked
+    if setup.options.get("accelerator") not in (None, "auto", "gpu", "cuda") or not torch.cuda.is_available():
+        return BATCH_SIZE
+    chosen, _ = plan(setup, targets, 1)
+    start = setup.visualizer.size_for(setup.network)
+    sizes = [
+        callback.last_size(setup.options["max_steps"], start, setup.network.input_size)
+        for callback in setup.options.get("callbacks") or []
+        if isinstance(callback, ProgressiveUpscale)
+    ]
+    growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])
+    return measured_batch_size(setup.visualizer, setup.network, chosen, torch.device("cuda"), max(1.0, growth))
+
+
 def render_jobs(
-    setup: Setup, jobs: Sequence[Job], folder: Path | None, unwritten: Unwritten | None = None
+    setup: Setup,
+    jobs: Sequence[Job],
+    folder: Path | None,
+    unwritten: Unwritten | None = None,
+    fail_fast: bool = False,
 ) -> Iterator[JobResult]:
     """Render jobs one after another; jobs that are done in the folder are not rendered again.
 
@@ -311,6 +349,7 @@ def render_jobs(
         jobs: from `plan`.
         folder: the run folder, or None to leave nothing on disk.
         unwritten: where to note what the disk did not take; the render goes on.
+        fail_fast: end after the first job that is rendered here and has a target that is not done.
 
     Raises:
         CheckpointError: all checkpoints of a job are damaged; before any job is rendered.
@@ -334,7 +373,7 @@ def render_jobs(
                 with _quiet_lightning():
                     result = _render_job(setup, job, folder, unwritten)
                 yield result
-                if result.signal is not None:
+                if result.signal is not None or (fail_fast and any(r.status != "done" for r in result.records)):
                     return
     finally:
         if network.device != device:

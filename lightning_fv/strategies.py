@@ -116,7 +116,7 @@ class SharedStrategy(DDPStrategy):
     """``ddp`` for processes that run already: all ranks hold the same pictures, each draws other transforms."""
 
     def __init__(self) -> None:
-        # The frozen network is outside of the module: no buffer changes, none has to be sent around in every step.
+        # The frozen network is outside of the module, and the guard sees to its own: nothing is sent around in every step.
         known = inspect.signature(DistributedDataParallel).parameters  # torch 2.15 has renamed it
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         options: dict[str, Any] = {name: False}

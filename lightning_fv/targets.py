@@ -164,16 +164,24 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
 
 def _try(objective: Objective, network: VisionNetwork, size: tuple[int, int]) -> None:
     """Evaluate an objective of the user's own once, so that a wrong index is said before anything runs."""
-    grey = torch.full((1, 3, *size), 0.5, device=network.device)
-    with network.frozen(), torch.no_grad():
+    grey = torch.full((1, 3, *size), 0.5, device=network.device, requires_grad=True)
+    with network.frozen(), torch.enable_grad():
         activations = network.activations(grey, objective.layers)
         try:
             value = objective(activations, grey)
         except IndexError as error:
             shapes = ", ".join(f"{layer} {tuple(found.shape)}" for layer, found in activations.items())
             raise TargetError(f"{objective!r} reads what is not there ({error}); there is {shapes}") from None
-    if value.shape != (1,):
-        raise TargetError(f"{objective!r} gives {tuple(value.shape)} for one picture; it must give one number, (1,)")
+    if not isinstance(value, torch.Tensor) or value.shape != (1,):
+        gave = tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+        raise TargetError(
+            f"{objective!r} gives {gave} for one picture; it must give one number, a tensor of shape (1,)"
+        )
+    if not value.requires_grad:
+        raise TargetError(
+            f"{objective!r} does not depend on the picture: no gradient comes back from it; "
+            "leave out what detaches or rounds its value"
+        )
 
 
 def _resolve(spec: _Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> list[Target]:
@@ -221,10 +229,28 @@ def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> t
         raise CaptureError(f"layer {name!r} runs {info.calls} times; say which: {name}#0 to {name}#{info.calls - 1}")
     if info.shape is None and item is None:
         raise CaptureError(not_a_tensor(layer, info.items))
-    shape = network.shape_of(layer, size)
+    shape = check_size(network, layer, size)
     if shape[0] != 1:
         raise CaptureError(f"layer {layer!r} gives {shape} for one picture: its first axis is not the batch")
     return shape
+
+
+def check_size(network: VisionNetwork, layer: str, size: tuple[int, int]) -> tuple[int, ...]:
+    """Shape of what a layer gives for one picture of ``size`` (height, width), channels at axis 1.
+
+    Raises:
+        TargetError: the network cannot take pictures of that size.
+    """
+    try:
+        return network.shape_of(layer, size)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:  # whatever a layer says to a map that vanished
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TargetError(
+            f"{network.name} cannot take pictures of {size[0]}x{size[1]} px as far as {layer} ({reason}); "
+            f"set a larger --model.size, such as {max(network.input_size)}, or transforms that crop less"
+        ) from None
 
 
 def _units(spec: _Spec, count: int, names: Sequence[str]) -> list[int]:

@@ -1,9 +1,8 @@
 """Activation maximization as a LightningModule: the data's way from picture to loss, readable from top to bottom."""
 
-import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from lightning_fv.ascent import Ascent
 from lightning_fv.errors import CheckpointError, TransformError, UsageError
-from lightning_fv.functional import KeyedUniforms, keyed_generator, seed_of
+from lightning_fv.functional import KeyedUniforms, blur_reach, keyed_generator, seed_of
+from lightning_fv.guard import DEAD_STEPS, Guard
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import LOGITS, Objective, Penalty
+from lightning_fv.objectives import LOGITS, Penalty
 from lightning_fv.parameterizations import Fourier, Parameterization
-from lightning_fv.redirect import RedirectedReLU
-from lightning_fv.targets import Target, stack_objectives
+from lightning_fv.targets import Target, check_size
 from lightning_fv.transforms import KeyedTransform, RandomNoise, RandomWarp
 
 Size = int | float | tuple[int, int]
@@ -58,6 +58,8 @@ class FeatureVisualizer(pl.LightningModule):
         redirect_steps: first steps in which ReLUs let a gradient pass to pictures that would get none at all, so that a
             unit that noise does not excite wakes up (Lucid's 16).
         moments: what becomes of the optimizer's memory when the pictures grow: ``reset`` or ``resample``.
+        chunk: pictures of a batch that pass the network together, where memory is short; default: all, and fewer once the
+            device says that it is full. Changes a picture by rounding only.
 
     Example:
         >>> from lightning_fv import load_network, resolve_targets
@@ -79,15 +81,19 @@ class FeatureVisualizer(pl.LightningModule):
         stage_steps: int | None = None,
         moments: Literal["reset", "resample"] = "reset",
         redirect_steps: int = 16,
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
         if stage_steps is not None and stage_steps < 1:
             raise UsageError(f"stage_steps must be at least 1, got {stage_steps}")
+        if chunk is not None and chunk < 1:
+            raise UsageError(f"chunk, the pictures that pass the network together, must be at least 1, got {chunk}")
         self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
-        self.redirect_steps = redirect_steps
+        self.redirect_steps, self.chunk = redirect_steps, chunk
+        self.guard = Guard()
         self.network: VisionNetwork | None = None
         self.targets: list[Target] = []
         self.seed = 0
@@ -97,10 +103,10 @@ class FeatureVisualizer(pl.LightningModule):
         """Where the job's frames and records go; the trainer's log folder if None."""
         self.objective_values: Tensor | None = None
         """Each target's objective at the last step, (B,), before penalties."""
-        self._groups: list[tuple[list[int], Objective]] = []
-        self._layers: frozenset[str] = frozenset()
+        self._ascent: Ascent | None = None
         self._uniforms: dict[int, KeyedUniforms] = {}
         self._keys: list[str] = []
+        self._redirected_until = 0  # the step from which on no picture is young
 
     # -- what is rendered ------------------------------------------------------------------------------------------
 
@@ -115,8 +121,7 @@ class FeatureVisualizer(pl.LightningModule):
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
         bound.start_size = self.size_for(network)
-        bound._groups = stack_objectives(bound.targets)
-        bound._layers = frozenset(layer for _, objective in bound._groups for layer in objective.layers)
+        bound._ascent = Ascent(network, bound.targets, self.chunk)
         bound._key_transforms(rank=0)
         bound._initialize(bound.start_size)
         return bound
@@ -142,73 +147,134 @@ class FeatureVisualizer(pl.LightningModule):
     def _initialize(self, size: tuple[int, int]) -> None:
         generators = [keyed_generator(self.seed, target.key, "start") for target in self.targets]
         self.parameterization.initialize(size, generators)
+        self.guard.begin(self.parameterization.values)
+
+    def rehearse(self, layers: Collection[str]) -> None:
+        """Take the pictures through transforms and network once, so that what cannot go is said before anything runs.
+
+        Args:
+            layers: names of the layers that will be looked at.
+
+        Raises:
+            TransformError: a transform cannot take the pictures, or cannot be optimised through.
+            TargetError: the network cannot take what the transforms make of them.
+        """
+        assert self.network is not None
+        seen = self.transform(self.parameterization(), 0)
+        size = (seen.shape[-2], seen.shape[-1])
+        if size != self.size:  # that one was tried when the targets were resolved
+            for layer in layers:
+                check_size(self.network, layer, size)
 
     # -- one step --------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.global_step
+        if step > 0 and step % DEAD_STEPS == 0:
+            self._begin_lost_pictures_anew(step)
         # Batches that are accumulated into one step have draws of their own: that is what accumulating is for.
         batches = self.trainer.accumulate_grad_batches
+        loss = self.loss(step, step * batches + batch_idx % batches)
+        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # when Lightning writes
+            self.log("objective", self.mean_objective(), batch_size=len(self.targets))
+        return loss
+
+    def loss(self, step: int, draw: int) -> Tensor:
+        """What a step lowers: minus the sum of the pictures' objectives, plus their penalties.
+
+        Args:
+            step: optimizer steps done.
+            draw: number of the transforms' random draw.
+
+        Raises:
+            DeviceMemoryError: one picture alone is too much for the device's memory.
+        """
+        assert self._ascent is not None
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()
-            seen = self.transform(images, step * batches + batch_idx % batches)
-        with RedirectedReLU() if step < self.redirect_steps else contextlib.nullcontext():
-            values = self.objective(seen, images)
-        total = values
+            seen = self.transform(images, draw)
+        climb = self._ascent(seen, images, self._young(step))
+        self.guard.hear(climb.objectives, climb.by_seen, step)
+        self.objective_values = climb.objectives
+        loss = climb.loss_of(seen, images)
         for penalty in self.penalties:
-            total = total - penalty({}, images)
-        self.objective_values = values.detach()
-        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # when Lightning writes
-            self.log("objective", self.objective_values.mean(), batch_size=len(self.targets))
-        # The one minus of the package. A sum, so that a picture's gradient does not depend on its batch-mates.
-        return -total.sum()
+            loss = loss + penalty({}, images).sum()
+        return loss
+
+    def _young(self, step: int) -> Tensor | bool:
+        """Whose ReLUs are redirected in a step: all, none, or (B,) bool."""
+        if step < self.redirect_steps:
+            return True
+        return step - self.guard.begun < self.redirect_steps if step < self._redirected_until else False
+
+    def mean_objective(self) -> Tensor:
+        """Mean over those pictures whose objective was finite at the last step; a scalar, NaN if there is none."""
+        values = self.objective_values if self.objective_values is not None else torch.empty(0)
+        return torch.where(values.isfinite(), values, torch.nan).nanmean()
 
     def transform(self, images: Tensor, step: int) -> Tensor:
         """The pictures as the network shall see them in a step (a batch, where several make a step), (B, 3, H', W')."""
         for number, transform in enumerate(self.transforms):
             if isinstance(transform, KeyedTransform):
-                images = transform(images, self._uniforms[number].at(step, images.device))
+                result = transform(images, self._uniforms[number].at(step, images.device))
             else:
-                images = self._foreign(transform, images, seed_of(self.seed, self._keys, number, step))
+                result = self._foreign(transform, images, seed_of(self.seed, self._keys, number, step))
+            images = _checked(transform, images, result)
         return images
 
-    def _foreign(self, transform: nn.Module, images: Tensor, seed: int) -> Tensor:
+    def _foreign(self, transform: nn.Module, images: Tensor, seed: int) -> Any:
         """A transform that draws from torch's global generator: under a generator of its own, the same for a job's step."""
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed)
-            result = transform(images)
-        name = type(transform).__name__
-        if not isinstance(result, Tensor):
-            raise TransformError(
-                f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)"
-            )
-        if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
-            raise TransformError(
-                f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)"
-            )
-        if images.requires_grad and not result.requires_grad:
-            raise TransformError(f"no gradient passes the transform {name}; it detaches its input or rounds it")
-        return result
-
-    def objective(self, seen: Tensor, images: Tensor) -> Tensor:
-        """Each target's objective, (B,), for pictures as the network sees them and as they are."""
-        assert self.network is not None
-        activations = self.network.activations(seen, self._layers)
-        if len(self._groups) == 1:
-            return self._groups[0][1](activations, images)
-        values = images.new_zeros(len(self.targets))
-        for rows, objective in self._groups:
-            index = torch.tensor(rows, device=images.device)
-            picked = {layer: activations[layer][index] for layer in objective.layers}
-            values = values.index_put((index,), objective(picked, images[index]))
-        return values
+            return transform(images)
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(self.parameterization.parameters())
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.guard.before_step(self.parameterization.values)  # Lightning clips gradients after this
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.guard.after_step(self.parameterization.values)
+
+    def _begin_lost_pictures_anew(self, step: int) -> None:
+        """Other noise for pictures whose unit gives nothing, and an optimizer that remembers nothing of them.
+
+        Adam counts its steps for all rows together, so the first steps of a row begun late are longer, up to five times
+        after hundreds of steps; noise can bear that.
+        """
+        if self.trainer.world_size > 1:  # each rank has heard its own transforms; what follows must be the same on all
+            self.guard.heard = self.trainer.strategy.reduce(self.guard.heard, reduce_op="max")
+        rows = self.guard.lost(step)
+        if not rows:
+            return
+        values = self.parameterization.values
+        starts = []
+        for row in rows:
+            key = self.seed, self.targets[row].key, "start", int(self.guard.restarts[row]) + 1
+            starts.append(self.parameterization.noise(self.size, keyed_generator(*key)))
+        self.guard.restart(values, rows, starts, step)
+        self._redirected_until = step + self.redirect_steps
+        for optimizer in self.trainer.optimizers:
+            for moment in optimizer.state[values].values():
+                if isinstance(moment, Tensor) and moment.shape == values.shape:
+                    moment[rows] = 0
+
     def train_dataloader(self) -> Steps:
         return Steps(self.stage_steps or max(1, math.ceil(self.trainer.max_steps / STAGES)))
+
+    def on_fit_start(self) -> None:
+        assert self.network is not None
+        self.network.to(self.device)  # it stands outside the module tree, where Lightning would move it
+
+    def on_train_start(self) -> None:
+        if self.global_step == 0:
+            self.guard.begin(self.parameterization.values)  # may have been given a picture to start from
+        self._redirected_until = int(self.guard.begun.max()) + self.redirect_steps
 
     # -- around the steps ------------------------------------------------------------------------------------------
 
@@ -251,6 +317,11 @@ class FeatureVisualizer(pl.LightningModule):
                     for parameter, entry in zip(before, state, strict=True)
                 ]
             states.append(state)
+        last_good = copy.deepcopy(self.parameterization)
+        if self.guard.good.shape == last_good.values.shape:  # else the pictures were replaced by hand
+            last_good.values = nn.Parameter(self.guard.good)
+        last_good.resize(size)
+        self.guard.good = last_good.values.detach()
         self.parameterization.resize(size)
         after = list(self.parameterization.parameters())
         swap = {id(old): new for old, new in zip(before, after, strict=True)}
@@ -267,14 +338,20 @@ class FeatureVisualizer(pl.LightningModule):
             Each target's objective (B,); whether its unit is dead, (B,): it gives 0 and no gradient; the logits
             (B, classes) if any target is a class, else None.
         """
-        assert self.network is not None
-        images = self.pictures().requires_grad_()
-        values = self.objective(images, images)
-        (gradient,) = torch.autograd.grad(values.sum(), images)
+        assert self._ascent is not None
+        images = self.pictures()
+        climb = self._ascent(images, images)
+        silent = (climb.by_seen == 0).flatten(1).all(1)
+        if climb.by_images is not None:
+            silent &= (climb.by_images == 0).flatten(1).all(1)
         with torch.no_grad():
-            logits = self.network(images.detach()) if LOGITS in self._layers else None
-        dead = (gradient == 0).flatten(1).all(1) & (values == 0)
-        return values.detach(), dead, logits
+            asked = any(LOGITS in target.objective.layers for target in self.targets)
+            logits = self._ascent.logits(images) if asked else None
+        return climb.objectives, silent & (climb.objectives == 0), logits
+
+    def settle(self, rows: Tensor) -> None:
+        """Bring the pictures of ``rows``, (B,) bool, back to where their gradient was last finite."""
+        self.guard.go_back(self.parameterization.values, rows)
 
     def describe(self) -> dict[str, Any]:
         """All settings that change a picture, as plain values; goes into job ids and into each PNG."""
@@ -298,6 +375,7 @@ class FeatureVisualizer(pl.LightningModule):
             "targets": [target.key for target in self.targets],
             "seed": self.seed,
             "network": self.network.name,
+            "chunk": self._ascent.chunk if self._ascent is not None else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -310,8 +388,22 @@ class FeatureVisualizer(pl.LightningModule):
                 raise CheckpointError(
                     f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings"
                 )
+        if self._ascent is not None and self.chunk is None:
+            self._ascent.chunk = saved.get("chunk")  # how a batch is cut decides its rounding
         # The Parameter takes the shape found in the checkpoint, so that loading it stays strict.
         self._initialize((saved["size"][0], saved["size"][1]))
+
+
+def _checked(transform: nn.Module, images: Tensor, result: Any) -> Tensor:
+    """What a transform made of ``images``, if it can be optimised through; another size is fine."""
+    name = type(transform).__name__
+    if not isinstance(result, Tensor):
+        raise TransformError(f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)")
+    if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
+        raise TransformError(f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)")
+    if images.requires_grad and not result.requires_grad:
+        raise TransformError(f"no gradient passes the transform {name}; it detaches its input or rounds it")
+    return result
 
 
 def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
@@ -337,6 +429,24 @@ def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
     if max(height, width) > 16384:
         raise UsageError(f"the size {size} is more than 16384 px; give pixels (64) or a fraction (0.5)")
     return height, width
+
+
+def check_blur(name: str, sigma: float, size: tuple[int, int]) -> None:
+    """Refuse a blur that reaches across whole pictures, of which it would leave one colour.
+
+    Args:
+        name: who blurs.
+        sigma: standard deviation in pixels.
+        size: (height, width) of the pictures in pixels.
+
+    Raises:
+        UsageError: it reaches as far as the shorter side.
+    """
+    if sigma > 0 and blur_reach(sigma) >= min(size):
+        raise UsageError(
+            f"{name} blurs {blur_reach(sigma)} px to each side (3 sigma), but the pictures have {size[0]}x{size[1]} px; "
+            "set a smaller sigma or a larger size"
+        )
 
 
 def describe(part: object) -> dict[str, Any]:

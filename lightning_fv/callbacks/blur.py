@@ -5,7 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_fv.errors import UsageError
-from lightning_fv.visualizer import FeatureVisualizer
+from lightning_fv.visualizer import FeatureVisualizer, check_blur
 
 
 class PeriodicBlur(pl.Callback):
@@ -21,6 +21,10 @@ class PeriodicBlur(pl.Callback):
             raise UsageError(f"PeriodicBlur needs every >= 1 and sigma > 0, got every={every}, sigma={sigma}")
         self.every, self.sigma = every, sigma
         self._acted = -1
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        check_blur(type(self).__name__, self.sigma, pl_module.start_size)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

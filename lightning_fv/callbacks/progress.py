@@ -65,7 +65,6 @@ class RenderProgress(ProgressBar):
         assert self._bar is not None
         assert isinstance(pl_module, FeatureVisualizer)
         height, width = pl_module.size
-        values = pl_module.objective_values
-        score = "" if values is None else f"score {float(values.mean()):.3g}, "
+        score = "" if pl_module.objective_values is None else f"score {float(pl_module.mean_objective()):.3g}, "
         self._bar.set_postfix_str(f"{score}{height}x{width} px", refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)

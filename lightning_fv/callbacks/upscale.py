@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_fv.errors import UsageError
-from lightning_fv.visualizer import FeatureVisualizer, in_pixels
+from lightning_fv.visualizer import FeatureVisualizer, check_blur, in_pixels
 
 
 class ProgressiveUpscale(pl.Callback):
@@ -41,9 +41,20 @@ class ProgressiveUpscale(pl.Callback):
         growth = min(self.factor ** (step // self.every), top / max(start))
         return round(start[0] * growth), round(start[1] * growth)
 
+    def last_size(self, steps: int, start: tuple[int, int], reference: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) in pixels at the end of a render.
+
+        Args:
+            steps: of the render.
+            start: size at step 0.
+            reference: (height, width) that a fraction ``to`` is of: the network's training size.
+        """
+        return self.size_at(steps - 1, start, max(in_pixels(self.to, reference)))
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         top = self._top(pl_module)
+        check_blur(type(self).__name__, self.blur, pl_module.start_size)
         if top < max(pl_module.start_size):
             raise UsageError(
                 f"ProgressiveUpscale grows to {top} px, but the pictures start at {max(pl_module.start_size)} px; "

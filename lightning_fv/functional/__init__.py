@@ -1,7 +1,7 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.image import gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional.image import blur_reach, gaussian_blur, resize_images, to_uint8
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
 from lightning_fv.functional.spectrum import (
     blur_transfer,
@@ -13,6 +13,7 @@ from lightning_fv.functional.spectrum import (
 
 __all__ = [
     "KeyedUniforms",
+    "blur_reach",
     "blur_transfer",
     "correlate",
     "decorrelate",

@@ -26,11 +26,16 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     from kornia.filters import gaussian_blur2d  # here: Kornia takes a second to import
 
     def taps(side: int) -> int:  # odd, and reflection needs a kernel of less than two sides
-        return min(2 * max(1, round(3 * sigma)) + 1, 2 * side - 1)
+        return min(2 * blur_reach(sigma) + 1, 2 * side - 1)
 
     kernel = (taps(images.shape[-2]), taps(images.shape[-1]))
     blurred: Tensor = gaussian_blur2d(images, kernel, (sigma, sigma), border_type="reflect")
     return blurred
+
+
+def blur_reach(sigma: float) -> int:
+    """How far a blur of ``sigma`` pixels reaches to each side, in pixels: three of them."""
+    return max(1, round(3 * sigma))
 
 
 def to_uint8(images: Tensor) -> Tensor:

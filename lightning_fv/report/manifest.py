@@ -20,8 +20,8 @@ class Record:
         id: file-safe name, unique in the run.
         target: the target as one writes it.
         network: name of the network.
-        status: ``done``; ``dead``, the unit gave nothing and no gradient; ``diverged``, a value became NaN or infinite;
-            ``partial``, stopped before its last step.
+        status: ``done``; ``dead``, the unit gave nothing and no gradient; ``diverged``, a value became NaN or infinite
+            again and again, and the picture is the last that was finite; ``partial``, stopped before its last step.
         score: the unit's value on the plain picture, without transforms and penalties; None if it is not finite.
         image: path of the picture relative to the run folder; None if there is none.
         size: [height, width] of the picture in pixels.

@@ -10,13 +10,14 @@ from typing import Any
 import lightning.pytorch as pl
 
 VARIABLE = "LIGHTNING_FV_TEST_SIGNALS"
+SENDING = "--trainer.callbacks+=tests.faults.signals.SendSignals"
 
 
 class SendSignals(pl.Callback):
     """Sends its own process real signals, as the environment says; without that it does nothing.
 
-    ``SIGTERM@47``: after the 47th step; ``SIGINT,SIGINT@pictures``: when the first picture is written, 20 ms apart. The
-    variable and no argument says so, because another argument would be another run.
+    ``SIGTERM@47``: after the 47th step; ``SIGINT,SIGINT@images/*.png``: when there is one more file of such a name in the
+    run folder, 20 ms apart. The variable and no argument says so, because another argument would be another run.
     """
 
     def __init__(self) -> None:
@@ -28,12 +29,13 @@ class SendSignals(pl.Callback):
         if self._moment == str(trainer.global_step):
             self._send()
 
-    def on_train_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if self._moment == "pictures":
-            threading.Thread(target=self._watch, args=[Path(trainer.default_root_dir) / "images"], daemon=True).start()
+    def setup(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        if self._moment and not self._moment.isdigit():
+            threading.Thread(target=self._watch, args=[Path(trainer.default_root_dir)], daemon=True).start()
 
     def _watch(self, folder: Path) -> None:
-        while not list(folder.glob("*.png")):
+        there = set(folder.glob(self._moment))
+        while not set(folder.glob(self._moment)) - there:
             time.sleep(0.001)
         self._send()
 

@@ -10,11 +10,10 @@ import pytest
 from lightning_fv.cli import main
 from lightning_fv.report import read_manifest
 from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, pictures, run, start
-from tests.faults.signals import VARIABLE
+from tests.faults.signals import SENDING, VARIABLE
 
 pytestmark = pytest.mark.timeout(4 * PATIENCE)
 
-SENDING = "--trainer.callbacks+=tests.faults.signals.SendSignals"
 # Eight pictures that take their time to be written, and a job after them.
 LARGE = [
     *QUICK, "--targets", "layer1:0-8", "--batch_size", "8", "--trainer.max_steps", "1", "--model.size", "300",
@@ -50,7 +49,7 @@ def test_while_pictures_are_written(tmp_path: Path, name: str, code: int) -> Non
     """All of the job's pictures are; the next job is not begun."""
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *LARGE]) == 0
-    found, told = run("--out", str(folder), *LARGE, env=send(f"{name}@pictures"))
+    found, told = run("--out", str(folder), *LARGE, env=send(f"{name}@images/*.png"))
     assert found == code, told
     assert "8 of 9 targets done, 1 not begun" in told
     check_files(folder)
@@ -64,7 +63,7 @@ def test_twice_while_pictures_are_written(tmp_path: Path) -> None:
     """At once: not all of them are there, and what has a name is whole."""
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *LARGE]) == 0
-    code, told = run("--out", str(folder), *LARGE, env=send("SIGINT,SIGINT@pictures"))
+    code, told = run("--out", str(folder), *LARGE, env=send("SIGINT,SIGINT@images/*.png"))
     assert code == 130, told
     check_files(folder)
     assert not (folder / "manifest.jsonl").exists()
