@@ -8,6 +8,7 @@ import copy
 import functools
 import html
 import logging
+import shutil
 import signal
 import time
 import warnings
@@ -461,6 +462,9 @@ def _render_job(setup: Setup, job: Job, folder: Path | None, unwritten: Unwritte
     stop = next((c for c in callbacks if isinstance(c, GracefulStop)), None)
     records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
     received = stop.received if stop else None
+    if folder is not None and complete and _writes(setup) and job.marked(folder):
+        # A checkpoint is ten times as large as its pictures: those of thousands of jobs would fill the disk.
+        shutil.rmtree(job.folder(folder) / "checkpoints", ignore_errors=True)
     return JobResult(job, records, bound.pictures().cpu(), received or (None if complete else signal.SIGINT))
 
 
@@ -471,9 +475,8 @@ def _callbacks(setup: Setup, job: Job, folder: Path | None) -> list[pl.Callback]
     shipped: list[pl.Callback] = [GracefulStop()]
     if options.get("enable_progress_bar") in (None, True) and not any(isinstance(c, ProgressBar) for c in given):
         shipped.append(RenderProgress())
-    first = not setup.shared or setup.environment is None or setup.environment.place.rank == 0
     if folder is not None:
-        if first:
+        if _writes(setup):
             shipped.append(ArtifactWriter())
         if options.get("logger") is not False:
             shipped.append(ImageLogger())
@@ -489,6 +492,11 @@ def _callbacks(setup: Setup, job: Job, folder: Path | None) -> list[pl.Callback]
                 )
             )
     return given + [callback for callback in shipped if type(callback) not in {type(other) for other in given}]
+
+
+def _writes(setup: Setup) -> bool:
+    """Whether this process writes its jobs' pictures: of ranks that share them the first does."""
+    return not setup.shared or setup.environment is None or setup.environment.place.rank == 0
 
 
 def make_trainer(

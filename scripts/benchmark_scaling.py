@@ -23,13 +23,14 @@ CPU = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 def start(out: Path, *words: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "lightning_fv", "--out", str(out), *CPU, *words]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def wait(*runs: subprocess.Popen[bytes]) -> None:
+def wait(*runs: subprocess.Popen[bytes], good: tuple[int, ...] = (0,)) -> None:
     for run in runs:
-        if run.wait() != 0:
-            sys.exit(f"a run ended with code {run.returncode}")
+        _, told = run.communicate()
+        if run.returncode not in good:
+            sys.exit(f"a run ended with code {run.returncode}:\n{told.decode()}")
 
 
 def done_times(out: Path) -> dict[Path, float]:
@@ -97,7 +98,10 @@ def cost(folder: Path, jobs: int) -> None:
         out, count = folder / f"steps{steps}", jobs if steps == 1 else jobs // 4
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begin = time.time()
-        wait(start(out, *small[:3], f"layer4:0-{count - 1}", small[-1], str(steps)))
+        # A unit that is dead after so few steps is no fault here; a job that is not done is.
+        wait(start(out, *small[:3], f"layer4:0-{count - 1}", small[-1], str(steps)), good=(0, 1))
+        if len(done_times(out)) != count:
+            sys.exit(f"{count - len(done_times(out))} jobs are not done")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times = sorted(done_times(out).values())
         spans[steps] = [after - before for before, after in pairwise(times)]

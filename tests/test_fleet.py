@@ -17,11 +17,18 @@ from PIL import Image
 from lightning_fv.cli import main
 from lightning_fv.fleet import RANKS, hold_slot, read_beat
 from lightning_fv.report import read_manifest
+from tests.ray_cluster import on, two_nodes
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fit.py"
 CPU = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 QUICK = [*CPU, "--targets", "logits:all", "--batch_size", "4", "--trainer.max_steps", "6"]
 """Six jobs."""
+WHOLE = [
+    *CPU, "--targets", "logits:all", "--batch_size", "4", "--trainer.max_steps", "48", "--model.size", "32",
+    "--trainer.callbacks+=ProgressiveUpscale", "--trainer.callbacks.to=64", "--trainer.callbacks.every=8",
+    "--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=5",
+]  # fmt: skip
+"""Six jobs, with growth and blur."""
 LONG = [
     *CPU,
     "--targets",
@@ -201,38 +208,50 @@ def test_two_ranks_by_lightnings_own_launch(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_two_ranks_by_torchrun(tmp_path: Path, alone: str) -> None:
-    ((code, output),) = ended(start("--out", str(tmp_path / "run"), *QUICK, under=torchrun(2)))
-    assert code == 0, output
-    assert digest(tmp_path / "run") == alone
-    assert output.count("24 of 24 targets done") == 1
+@pytest.mark.timeout(3600)
+def test_one_digest_seven_ways(tmp_path: Path) -> None:
+    """24 targets, with growth and blur: whoever renders them, the pixels are the same."""
+    pytest.importorskip("ray")
+    words = [*WHOLE, "--checkpoint_seconds", "0.1"]
+    two, none_left = ["--trainer.devices", "2"], "24 of 24 targets done"
+    runs = {name: tmp_path / name for name in ("alone", "launcher", "torchrun", "NODE_RANK", "SLURM", "Ray", "killed")}
 
+    def out(name: str) -> list[str]:
+        return ["--out", str(runs[name])]
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_two_nodes_by_hand_with_two_devices_each(tmp_path: Path, alone: str) -> None:
-    words = ["--out", str(tmp_path / "run"), *QUICK, "--trainer.num_nodes", "2", "--trainer.devices", "2"]
-    results = ended(*[start(*words, NODE_RANK=str(node)) for node in (1, 0)])
-    assert [code for code, _ in results] == [0, 0], results
-    assert digest(tmp_path / "run") == alone
-    ranks = {int(file.stem) for file in (tmp_path / "run" / RANKS).glob("*.lock")}
-    assert ranks == {0, 1, 2, 3}
+    def whole(results: list[tuple[int, str]]) -> None:
+        assert [code for code, _ in results] == [0] * len(results), results
+        assert sum(told.count(none_left) for _, told in results) == 1
 
+    whole(ended(start(*out("alone"), *words)))
+    whole(ended(start(*out("launcher"), *words, *two)))
+    whole(ended(start(*out("torchrun"), *words, under=torchrun(2))))
+    by_hand = [*out("NODE_RANK"), *words, "--trainer.num_nodes", "2"]
+    whole(ended(*[start(*by_hand, NODE_RANK=str(node)) for node in (1, 0)]))
+    whole(ended(*[start(*out("SLURM"), *words, **slurm(node)) for node in (0, 1)]))
+    with two_nodes() as cluster:
+        whole(ended(start(*out("Ray"), *words, *on(cluster))))
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_two_nodes_by_slurm(tmp_path: Path, alone: str) -> None:
-    words = ["--out", str(tmp_path / "run"), *QUICK]
-    results = ended(*[start(*words, **slurm(node)) for node in (0, 1)])
-    assert [code for code, _ in results] == [0, 0], results
-    assert digest(tmp_path / "run") == alone
+    killed = runs["killed"]
+    process = start(*out("killed"), *words, *two)
+    wait_for(lambda: process_of(killed, 1) and (beat := read_beat(killed, 1)) is not None and beat.jobs >= 1, process)
+    os.kill(process_of(killed, 1), signal.SIGKILL)
+    ((code, told),) = ended(process)
+    assert code == 1, told
+    assert "rank 1 ended with signal 9 (SIGKILL)" in told
+    assert "of 6 jobs are not done" in told
+    whole(ended(start(*out("killed"), "--resume", "--trainer.devices", "1")))
+
+    assert len(list(runs["alone"].glob("images/*.png"))) == 24
+    digests = {name: digest(run) for name, run in runs.items()}
+    assert len(set(digests.values())) == 1, digests
+    print(*(f"{digest[:16]}  {name}" for name, digest in digests.items()), sep="\n")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_rank_that_is_killed_costs_nothing_that_was_done(tmp_path: Path, alone: str) -> None:
-    """Row 28: not a success, what is done is kept; one process goes on."""
+    """Not a success, what is done is kept; one process goes on."""
     run = tmp_path / "run"
     process = start("--out", str(run), *QUICK, "--trainer.devices", "2", "--checkpoint_seconds", "0.05")
     wait_for(lambda: process_of(run, 1) and (beat := read_beat(run, 1)) is not None and beat.jobs >= 1, process)
@@ -286,7 +305,7 @@ def test_torchrun_starts_the_ranks_again_and_they_go_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_more_ranks_than_jobs(tmp_path: Path) -> None:
-    """Row 29: idle ranks end clean, every target is done once."""
+    """Idle ranks end clean, every target is done once."""
     run = tmp_path / "run"
     words = [*CPU, "--targets", "logits:0-4", "--batch_size", "2", "--trainer.max_steps", "2"]
     ((code, output),) = ended(start("--out", str(run), *words, under=torchrun(4)))
@@ -317,6 +336,34 @@ def test_a_signal_to_the_first_stops_all_and_any_number_goes_on(tmp_path: Path, 
     wait_for(lambda: all(last_step(job) > step for job, step in last.items()), process)
     process.terminate()
     assert ended(process)[0][0] == 143
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_first_rank_says_how_many_pictures_a_job_has(tmp_path: Path, alone: str) -> None:
+    """It may have measured a GPU; others, of whatever kind, take its number from the run's settings."""
+    run = tmp_path / "run"
+    words = [*CPU, "--targets", "logits:all", "--trainer.max_steps", "6", "--trainer.num_nodes", "2"]
+    sizes = {0: "4", 1: "auto"}
+    nodes = [start("--out", str(run), *words, "--batch-size", sizes[node], NODE_RANK=str(node)) for node in (1, 0)]
+    results = ended(*nodes)
+    assert [code for code, _ in results] == [0, 0], results
+    assert digest(run) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_fail_fast_stops_all_ranks(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [*CPU, "--targets", "logits:0-15", "--batch-size", "1", "--trainer.max_steps", "100", "--fail-fast"]
+    ((code, output),) = ended(
+        start("--out", str(run), *words, "--model.optimizer.lr", "1e60", "--trainer.devices", "2")
+    )
+    assert code == 1, output
+    statuses = [record.status for record in read_manifest(run / "manifest.jsonl")]
+    assert 1 <= statuses.count("diverged") <= 4
+    assert statuses.count("partial") == 16 - statuses.count("diverged")
+    assert "jobs are not done" in output
 
 
 @pytest.mark.slow
@@ -375,7 +422,7 @@ def test_ranks_end_with_the_one_that_started_them(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_second_process_in_the_same_place_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Row 30: also by --resume, also as another rank; and no longer once the first is killed."""
+    """Also by --resume, also as another rank; and no longer once the first is killed."""
     run = tmp_path / "run"
     process = start("--out", str(run), *LONG)
     wait_for(lambda: checkpoints(run), process)

@@ -17,10 +17,10 @@ from PIL import Image
 
 from lightning_fv.cli import main
 from lightning_fv.report import read_manifest
+from tests.ray_cluster import STORE, added, on, two_nodes
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "fit.py"
-STORE = 100 * 2**20
 pytestmark = pytest.mark.timeout(900)  # a dozen processes that import torch, on two cores that others use, too
 CPU = ["--trainer.accelerator", "cpu"]
 JOBS = [*CPU, "--targets", "logits:all", "--batch_size", "4"]  # six jobs
@@ -80,33 +80,9 @@ def test_bad_usage_is_one_line_before_any_work(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of one CPU each."""
     pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    made = Cluster()
-    try:
-        for _ in range(2):
-            added(made)
+    with two_nodes() as made:
         yield made
-    finally:
-        made.shutdown()
-
-
-def added(cluster: Any) -> Any:
-    """A node more. Ray gives one 30 s to start, which a busy machine may exceed."""
-    for _ in range(4):
-        with contextlib.suppress(Exception):
-            return cluster.add_node(**node())
-    return cluster.add_node(**node())
-
-
-def node() -> dict[str, Any]:
-    return {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False, "include_log_monitor": False}
-
-
-def on(cluster: Any) -> list[str]:
-    return ["--engine", "ray", "--ray.address", cluster.address]
 
 
 def start(*args: str, cwd: Path = ROOT, **environment: str) -> subprocess.Popen[str]:
@@ -402,6 +378,16 @@ class Broken(pl.Callback):
                 os.kill(os.getpid(), signal.SIGKILL)
             warnings.warn("a warning of one's own")
 """
+
+
+@pytest.mark.slow
+def test_fail_fast_stops_the_others(tmp_path: Path, cluster: Any) -> None:
+    run = tmp_path / "run"
+    words = [*CPU, "--targets", "logits:0-15", "--batch-size", "1", "--trainer.max_steps", "100", "--fail-fast"]
+    code, told = finish(start("--out", str(run), *words, "--model.optimizer.lr", "1e60", *on(cluster)))
+    assert code == 1, told
+    assert 1 <= statuses(run).count("diverged") <= 4
+    assert statuses(run).count("partial") == 16 - statuses(run).count("diverged")
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ import torch
 
 import lightning_fv
 from lightning_fv.cli import main
-from lightning_fv.redirect import RedirectedReLU
 from lightning_fv.report import read_manifest
 from tests.test_fleet import (  # noqa: F401
     CPU,
@@ -35,13 +34,18 @@ from pathlib import Path
 import lightning.pytorch as pl, torch
 
 class Saver(pl.Callback):
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        if str(trainer.global_rank) in os.environ.get("DEAF", ""):
+            pl_module.guard.heard.fill_(-1)
+
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.global_step == 0:
             (parameter,) = pl_module.parameterization.parameters()
             self.gradient = parameter.grad.clone()
 
     def on_train_end(self, trainer, pl_module):
-        told = {"gradient": self.gradient, "pictures": pl_module.pictures(), "world": trainer.world_size}
+        told = {"gradient": self.gradient, "pictures": pl_module.pictures(), "world": trainer.world_size,
+                "restarts": pl_module.guard.restarts.tolist()}
         torch.save(told, Path(os.environ["SAVER"], f"{trainer.global_rank}.pt"))
 """
 
@@ -71,9 +75,8 @@ def test_shared_pictures_have_the_averaged_gradient_and_are_the_same_everywhere(
         bound = lightning_fv.FeatureVisualizer().bind(network, targets)
         if rank > 0:
             bound._key_transforms(rank)
-        with network.frozen(), RedirectedReLU():
-            images = bound.parameterization()
-            (-bound.objective(bound.transform(images, 0), images).sum()).backward()
+        with network.frozen():
+            bound.loss(step=0, draw=0).backward()
         (parameter,) = bound.parameterization.parameters()
         assert parameter.grad is not None
         gradients.append(parameter.grad)
@@ -87,6 +90,25 @@ def test_shared_pictures_have_the_averaged_gradient_and_are_the_same_everywhere(
     ((code, output),) = ended(start("--out", str(by_torchrun), *words, under=torchrun(2)))
     assert code == 0, output
     assert digest(by_torchrun) == digest(by_self)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("deaf", "restarts"), [("1", [0, 0]), ("0, 1", [2, 2])])
+def test_a_picture_is_begun_anew_on_all_ranks_or_on_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaf: str, restarts: list[int]
+) -> None:
+    """A unit may be silent under one rank's transforms alone: that is not dead."""
+    (tmp_path / "saver.py").write_text(SAVER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setenv("SAVER", str(tmp_path))
+    monkeypatch.setenv("DEAF", deaf)
+    words = [*SHARED, "--trainer.max_steps", "40", "--trainer.callbacks+=saver.Saver", "--trainer.devices", "2"]
+    ((code, output),) = ended(start("--out", str(tmp_path / "run"), *words))
+    assert code == 0, output
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert first["restarts"] == second["restarts"] == restarts
+    assert torch.equal(first["pictures"], second["pictures"])
 
 
 @pytest.mark.slow
@@ -112,7 +134,7 @@ def test_a_shared_render_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_shared_render_ends_when_a_rank_is_killed(tmp_path: Path) -> None:
-    """Row 28: within a minute, and not as a success."""
+    """Within a minute, and not as a success."""
     run = tmp_path / "run"
     words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "100000", "--checkpoint_seconds", "0.3"]
     process = start("--out", str(run), *words)

@@ -1,4 +1,4 @@
-"""Faults of disks, files, signals, names, folders and clocks, each made for real: no mocks.
+"""Faults of pictures, memory, disks, files, signals, ranks, names, folders and clocks, each made for real: no mocks.
 
 What goes wrong, what is asked, and the test that does it (`slow` marks those that take long; of each kind a quick one is in
 the default run):
@@ -25,5 +25,21 @@ the default run):
 | decompression bombs, damaged pictures | Pillow's limit in force; one line | report/test_pictures |
 | folder read-only, a file, not to be made | before the network is loaded, exit 2 | test_folders: file_in_the_place, read_only, default_folder, python_looks |
 | clock jumps | steps and numbers decide, no file is written over | test_folders: clock (slow), next_folder, past (with faketime) |
+| a second process in the same place of a run folder | refused by a lock that ends with its process, exit 2 | test_fleet: second_process (slow), the_lock_goes |
+| a rank killed, hanging or silent | the others finish, the missing jobs are named, exit 1, `--resume` makes the rest | test_fleet: rank_that (slow); under ddp all end within a minute: test_strategies (slow) |
+| more ranks than jobs, uneven jobs | idle ranks end clean, each target once | test_fleet: more_ranks (slow) |
+| a dead unit | a redirected gradient, other noise three times, then `dead`, exit 1 | test_guard: dead_unit; test_redirect |
+| NaN or infinite objective or gradient | never seen by the optimizer; the last finite state, half steps, then `diverged`, exit 1; batch-mates keep their bits | test_guard; test_optimization: divergence |
+| one bad target, where that is wanted to stop all | `--fail-fast` | test_optimization: fail_fast; test_fleet, test_ray_engine: fail_fast (slow) |
+| learning rate too large | a warning at 90 % saturated pixels, a number in the manifest | test_optimization: too_large |
+| bfloat16 | for the network alone | test_optimization: bfloat16 |
+| a picture of NaN as a file | refused | test_optimization: not_finite |
+| pictures too small for network, transform or blur | said before anything runs | test_optimization: too_small |
+| out of memory | the batch passes the network in halves; one picture too large is said with sizes | test_ascent, on a network that says so; not on a GPU |
+| transforms of another size, not a tensor, detached | another size is fine; the others are said before step 0 | test_optimization: transforms_of_ones_own; test_visualizer |
+| objectives that are not one number per picture, or do not look at it | said before step 0 | test_optimization: cannot_be_climbed |
+| an objective that raises | no hook is left | test_optimization: no_hook |
+| a thousand targets in one process | memory and open files flat | test_optimization: memory (slow) |
+| the same seed twice; alone and among eight | the same bits; close | test_optimization: alone |
 | weights changed by a run | the checksum of parameters and buffers is the same | test_rendering: weights_are_bit_equal |
 """

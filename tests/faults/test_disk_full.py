@@ -39,7 +39,17 @@ def test_full_in_the_middle_of_a_run(disk: Disk, undisturbed: dict[str, bytes]) 
     """Checkpoints, scalars, pictures in TensorBoard, frames, pictures, manifest and pages: each is told once."""
     folder, seen = disk.path / "run", disk.seen / "run"
     process = start("--out", str(folder), *GROWING, enter=disk.enter)
-    wait_for(lambda: list(seen.glob("images/*.png")) and len(list(seen.glob("jobs/*/checkpoints/*.ckpt"))) > 3, process)
+
+    def waiting() -> list[Path]:
+        return [job for job in seen.glob("jobs/*") if not (job / "done.jsonl").exists()]
+
+    wait_for(
+        lambda: (
+            len(list(seen.glob("jobs/*/done.jsonl"))) == 1
+            and [len(list(job.glob("checkpoints/*.ckpt"))) for job in waiting()] == [2]
+        ),
+        process,
+    )
     ballast = disk.fill()
     told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, told
@@ -53,7 +63,7 @@ def test_full_in_the_middle_of_a_run(disk: Disk, undisturbed: dict[str, bytes]) 
     assert not list(seen.rglob("*.partial"))
     first = pictures(seen)
     assert len(first) == 2  # those of the first job
-    assert all(latest_checkpoint(job / "checkpoints") is not None for job in (seen / "jobs").iterdir())
+    assert [latest_checkpoint(job / "checkpoints") is not None for job in waiting()] == [True]
     ballast.unlink()
     code, told = run("--out", str(folder), "--resume", *QUICK, enter=disk.enter)
     assert code == 0, told

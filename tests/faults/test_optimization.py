@@ -1,22 +1,4 @@
-"""Faults that a run meets by itself or by what it is given, each really done.
-
-Rows of the project's table of faults, and where each is tested if not here:
-
-| row | fault | test |
-|---|---|---|
-| 11 | a dead unit | test_guard.py: other noise, then given up; test_redirect.py: woken by a redirected gradient |
-| 12 | NaN or infinite objective or gradient | test_guard.py; the command's status and exit code here |
-| 13 | learning rate too large | here |
-| 14 | bfloat16 with Fourier | here |
-| 15 | a picture of NaN as PNG | here; TensorBoard: callbacks/image_logger.py logs finite pictures only |
-| 16 | too small for the network, or for a blur | here |
-| 18 | out of memory | test_ascent.py, on a network that says so; not on a GPU |
-| 40 | a transform's other size, other type, detached | here, and test_visualizer.py |
-| 41 | an objective that is not one number per picture, or does not look at it | here |
-| 42 | hooks after an exception in an objective | here |
-| 43 | a thousand targets in one process | here (slow) |
-| 44 | the same seed twice, alone and among others | here, and test_visualizer.py |
-"""
+"""Faults that a render meets by itself or by what it is given."""
 
 import gc
 import os
@@ -50,7 +32,7 @@ def tiny() -> VisionNetwork:
 def test_divergence_is_told_by_the_command_and_fail_fast_stops_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rows 11 and 12: every step of this size overflows."""
+    """Every step of this size overflows."""
     run, quick = tmp_path / "run", ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     broken = [
         "--model.optimizer.lr",
@@ -80,7 +62,6 @@ def test_fail_fast_in_python() -> None:
 
 
 def test_steps_that_are_too_large_are_said_in_one_line() -> None:
-    """Row 13."""
     recipe = FeatureVisualizer(Pixel(), optimizer=lambda p: torch.optim.Adam(p, lr=100.0))
     with pytest.warns(
         UserWarning, match=r"more than 90% .* in 2 of 2 pictures \(logits:0, logits:1\).*learning rate"
@@ -91,7 +72,6 @@ def test_steps_that_are_too_large_are_said_in_one_line() -> None:
 
 
 def test_bfloat16_is_for_the_network_alone() -> None:
-    """Row 14."""
 
     def go(precision: str) -> Any:
         options = {"max_steps": 12, "accelerator": "cpu", "enable_progress_bar": False, "precision": precision}
@@ -112,7 +92,6 @@ def test_bfloat16_is_for_the_network_alone() -> None:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_picture_that_is_not_finite_is_no_file(tmp_path: Path, value: float) -> None:
-    """Row 15."""
     picture = torch.full((3, 4, 5), 0.5)
     picture[1, 2, 3] = value
     record = Record("x", "logits:0", "tiny", "done", 1.0, None, [4, 5], 1, 0, 0.1)
@@ -122,7 +101,7 @@ def test_a_picture_that_is_not_finite_is_no_file(tmp_path: Path, value: float) -
 
 
 def test_too_small_is_said_before_anything_runs(tmp_path: Path) -> None:
-    """Row 16: for the network, for the network after the transforms, for a blur."""
+    """For the network, for the network after the transforms, for a blur."""
     alexnet = VisionNetwork(torchvision.models.alexnet(), mean=(0.5,) * 3, std=(0.2,) * 3, name="alexnet")
     out = tmp_path / "run"
     with pytest.raises(
@@ -156,7 +135,6 @@ class Keyed(KeyedTransform):
 
 
 def test_transforms_of_ones_own(tmp_path: Path) -> None:
-    """Row 40."""
     rendering = render(tiny(), "logits:0-1", transforms=[Keyed("larger")], steps=2, progress=False)
     assert rendering.images.shape == (2, 3, 24, 20)
     for how, told in (("list", "Keyed gave a list"), ("detached", "no gradient passes the transform Keyed")):
@@ -203,14 +181,12 @@ class Own(Objective):
     ],
 )
 def test_objectives_that_cannot_be_climbed(tmp_path: Path, how: str, told: str) -> None:
-    """Row 41."""
     with pytest.raises(TargetError, match=told):
         render(tiny(), [Own(how)], steps=1, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
 def test_no_hook_is_left_by_an_objective_that_raises() -> None:
-    """Row 42."""
     network = tiny()
     own = network.module.conv1.register_forward_hook(lambda *_: None)  # type: ignore[union-attr]
     objective = Own("raises")
@@ -232,8 +208,6 @@ def resident() -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
 def test_memory_is_flat_over_a_thousand_targets(tmp_path: Path) -> None:
-    """Row 43."""
-
     class Wide(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -257,7 +231,6 @@ def test_memory_is_flat_over_a_thousand_targets(tmp_path: Path) -> None:
 
 
 def test_alone_and_among_eight_and_twice() -> None:
-    """Row 44."""
     network, eight = tiny(), "logits:0-4+conv1:0-2"
     among = render(network, eight, steps=10, progress=False)
     assert torch.equal(among.images, render(network, eight, steps=10, progress=False).images)

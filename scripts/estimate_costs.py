@@ -1,0 +1,107 @@
+"""What all classes and all channels of a network's convolutions would cost, from steps measured on this machine.
+
+    OMP_NUM_THREADS=1 python scripts/estimate_costs.py [--network torchvision/resnet50] [--passes-per-second 938]
+
+Measures a whole step (transforms, network up to the layer, way back, optimizer) of one picture at each convolution and at
+the logits, with random weights, which cost what trained ones do; disk and memory by real runs of the command. Channels of
+early layers are cheaper, since the network stops behind them. The time on other devices is that of this one, times how
+many passes of the whole network, forward and back, each of them does in a second (--passes-per-second); that one figure is
+not measured here, unless this machine has a GPU.
+"""
+
+import argparse
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, resolve_targets
+from lightning_fv.rendering import STEPS
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def step_seconds(network: VisionNetwork, target: str, batch: int, repeats: int) -> float:
+    """Median seconds of a step, per picture."""
+    targets = resolve_targets(target, network) * batch
+    bound = FeatureVisualizer(redirect_steps=0).bind(network, targets).to(DEVICE)
+    optimizer = bound.configure_optimizers()
+    values = bound.parameterization.values
+    times = []
+    with network.frozen():
+        for step in range(repeats + 1):
+            start = time.perf_counter()
+            optimizer.zero_grad()
+            bound.loss(step, step).backward()  # type: ignore[no-untyped-call]
+            bound.guard.before_step(values)
+            optimizer.step()
+            bound.guard.after_step(values)
+            if DEVICE.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:]) / batch
+
+
+def on_disk(network: str, batch: int, checkpoints: bool) -> tuple[float, float]:
+    """Bytes that a finished run leaves for each picture, and the process's peak memory in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = [sys.executable, "-m", "lightning_fv", "--network", network, "--no_weights", "--out", str(run)]
+        command += ["--targets", f"logits:0-{batch - 1}", "--batch-size", str(batch), "--trainer.max_steps", "16"]
+        command += ["--trainer.enable_progress_bar", "false", "--checkpoint_seconds", "1" if checkpoints else "1000"]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        size = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return size / batch, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="torchvision/resnet50")
+    parser.add_argument("--batch", type=int, default=4, help="pictures in a measured step")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--passes-per-second", type=float, help="of another device, whole network, forward and back")
+    options = parser.parse_args()
+
+    network = load_network(options.network, weights=None)
+    network.to(DEVICE)
+    whole = step_seconds(network, "logits:0", options.batch, 2 * options.repeats + 1)
+    print(f"a step at the logits: {whole * 1000:.0f} ms per picture, {torch.get_num_threads()} thread(s), {DEVICE}")
+    stages: dict[str, list[tuple[int, float]]] = {}
+    for name, module in network.module.named_modules():
+        if isinstance(module, nn.Conv2d):
+            seconds = step_seconds(network, f"{name}:0", options.batch, options.repeats)
+            stages.setdefault(re.split(r"[.]", name)[0], []).append((module.out_channels, seconds))
+    every = [entry for entries in stages.values() for entry in entries]
+    for stage, entries in stages.items():
+        count = sum(channels for channels, _ in entries)
+        part = sum(channels * seconds for channels, seconds in entries) / count / whole
+        print(f"  {stage:8} {len(entries):3} convolutions, {count:6} channels, {part:.2f} of a step at the logits")
+    channels = sum(count for count, _ in every)
+    work = {
+        "classes": (len(network.categories) or 1000, 1.0),
+        "channels": (channels, sum(count * seconds for count, seconds in every) / channels / whole),
+    }
+    size, memory = on_disk(options.network, options.batch, checkpoints=False)
+    kept, _ = on_disk(options.network, options.batch, checkpoints=True)
+    print(f"on disk: {size / 1e3:.0f} kB per picture, {kept / 1e3:.0f} kB with checkpoints; peak memory of a process with a "
+          f"batch of {options.batch}: {memory / 1e9:.2f} GB")  # fmt: skip
+    rates = {"this device": 1 / whole}
+    if options.passes_per_second:
+        rates[f"{options.passes_per_second:g} passes/s"] = options.passes_per_second
+    for what, (count, part) in work.items():
+        print(f"{count} {what}, {STEPS} steps each: {part:.2f} of a pass on average, {count * kept / 1e9:.1f} GB")
+        for device, rate in rates.items():
+            hours = [count * STEPS * part / rate / 3600 / devices for devices in (1, 8, 64)]
+            print(f"  {device:18} hours on 1, 8, 64: " + ", ".join(f"{h:.2f}" for h in hours))
+
+
+if __name__ == "__main__":
+    main()
