@@ -748,6 +748,9 @@ def _report(folder: Path, records: Sequence[Any], seconds: float) -> None:
     counts["not begun"] = waiting
     others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
     print(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
+    for status in ("dead", "diverged"):
+        if names := [record.target for record in records if record.status == status]:
+            print(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
     print(f"pictures       {folder / 'images'}")
     print(f"contact sheet  {folder / 'sheet.png'}")
     print(f"gallery        {folder / 'gallery.html'}")

@@ -1,8 +1,12 @@
 """A real Ray cluster on this machine: its nodes are processes of their own."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
+
+import lightning.pytorch as pl
+import torch
 
 STORE = 100 * 2**20
 
@@ -31,6 +35,14 @@ def added(cluster: Any) -> Any:
 
 def node() -> dict[str, Any]:
     return {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False, "include_log_monitor": False}
+
+
+class TellThreads(pl.Callback):
+    """Appends the number of torch's threads to the file that a variable names."""
+
+    def on_fit_end(self, *args: Any) -> None:
+        with open(os.environ["TELL_THREADS"], "a") as file:
+            file.write(f"{torch.get_num_threads()} ")
 
 
 def on(cluster: Any) -> list[str]:

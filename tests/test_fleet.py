@@ -272,7 +272,7 @@ def test_a_rank_that_is_killed_costs_nothing_that_was_done(tmp_path: Path, alone
 @pytest.mark.timeout(1800)
 def test_a_rank_that_is_killed_in_the_middle_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
-    words = [*CPU, "--targets", "logits:0-7", "--batch_size", "4", "--trainer.max_steps", "120"]
+    words = [*CPU, "--targets", "logits:0-7", "--batch_size", "4", "--trainer.max_steps", "600"]
     process = start("--out", str(run), *words, "--trainer.devices", "2", "--checkpoint_seconds", "0.2")
     wait_for(lambda: process_of(run, 1) and len(checkpoints(run)) == 2, process)
     os.kill(process_of(run, 1), signal.SIGKILL)
@@ -292,7 +292,7 @@ def test_a_rank_that_is_killed_in_the_middle_goes_on_from_its_checkpoint(tmp_pat
 @pytest.mark.timeout(1800)
 def test_torchrun_starts_the_ranks_again_and_they_go_on(tmp_path: Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
-    words = [*CPU, "--targets", "logits:0-7", "--batch_size", "4", "--trainer.max_steps", "120"]
+    words = [*CPU, "--targets", "logits:0-7", "--batch_size", "4", "--trainer.max_steps", "600"]
     process = start("--out", str(run), *words, "--checkpoint_seconds", "0.2", under=torchrun(2, "--max-restarts", "1"))
     wait_for(lambda: process_of(run, 1) and len(checkpoints(run)) == 2, process)
     os.kill(process_of(run, 1), signal.SIGKILL)

@@ -188,11 +188,15 @@ def test_same_pictures_as_in_one_process(
 
 
 @pytest.mark.slow
-def test_a_ray_of_our_own_and_as_many_threads_as_the_driver(tmp_path: Path, alone: Any) -> None:
+def test_a_ray_of_our_own_and_as_many_threads_as_the_driver(tmp_path: Path) -> None:
     """Bits depend on the number of threads, and Ray would give a task of one CPU one thread."""
     pytest.importorskip("ray")
     args = [*CPU, "--targets", "logits:0-7", "--trainer.max_steps", "6", "--model.size", "96"]
-    environment = {"OMP_NUM_THREADS": "2", "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(STORE)}
+    args += ["--trainer.callbacks+=tests.ray_cluster.TellThreads"]
+    environment = {
+        "OMP_NUM_THREADS": "2", "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(STORE), "PYTHONPATH": str(ROOT),
+        "TELL_THREADS": str(tmp_path / "threads"),
+    }  # fmt: skip
     here, there = tmp_path / "here", tmp_path / "there"
     assert finish(start("--out", str(here), *args, **environment))[0] == 0
     code, told = finish(
@@ -200,7 +204,7 @@ def test_a_ray_of_our_own_and_as_many_threads_as_the_driver(tmp_path: Path, alon
     )
     assert code == 0, told
     assert pictures(there) == pictures(here)
-    assert pictures(there) != alone(*args)  # of one thread; else this test shows nothing
+    assert (tmp_path / "threads").read_text() == "2 2 "
     crowded = start(
         "--out", str(tmp_path / "no"), *args, "--engine", "ray", "--ray.cpus_per_job", "4096", **environment
     )

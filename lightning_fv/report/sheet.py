@@ -14,6 +14,7 @@ from lightning_fv.report.pictures import read_picture, save_atomic
 # A sheet of thousands of pictures must still open: thumbnails shrink so that it stays below this side.
 _LARGEST_SIDE = 8000
 _GAP, _LABEL, _FONT = 8, 34, 13
+_RED = "#c00000"
 
 
 def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int = 160) -> None:
@@ -43,7 +44,10 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
                 size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
                 shown = picture.resize(size, Image.Resampling.BICUBIC)
                 sheet.paste(shown, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
-        colour = "black" if record.status == "done" else "#c00000"
+        colour = "black"
+        if record.status != "done":
+            colour = _RED
+            draw.rectangle((left - 3, top - 3, left + side + 2, top + side + 2), outline=_RED, width=3)
         score = record.status if record.status != "done" else _score(record)
         draw.text((left, top + side + 1), fit_text(draw, record.target, font, side), fill=colour, font=font)
         draw.text((left, top + side + 16), fit_text(draw, score, font, side), fill=colour, font=font)

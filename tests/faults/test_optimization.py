@@ -50,7 +50,9 @@ def test_divergence_is_told_by_the_command_and_fail_fast_stops_there(
     assert [(record.status, record.steps) for record in records] == [("diverged", 12), ("partial", 0), ("partial", 0)]
     assert (run / str(records[0].image)).is_file()  # the last that was finite
     assert main(["--out", str(run), *quick, "--resume"]) == 1  # goes on to the end: what was asked once holds once
-    assert "0 of 3 targets done, 3 diverged in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "0 of 3 targets done, 3 diverged in" in told
+    assert "\ndiverged       logits:goldfish, logits:jellyfish, logits:ladybug\n" in told
 
 
 def test_fail_fast_in_python() -> None:
