@@ -1,6 +1,7 @@
 """The way through the network and back, in as many parts as the memory needs."""
 
 import contextlib
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,8 +81,9 @@ class Ascent:
                     for start in range(0, count, chunk)
                 ]
                 return parts[0] if len(parts) == 1 else _joined(parts, images)
-            except torch.OutOfMemoryError:
-                pass
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
             # Out here, since the exception held on to the tensors of the pass that failed.
             self._halve(chunk, seen)
 
@@ -136,6 +138,11 @@ class Ascent:
             f"batch's {len(seen)} pass the network at a time (a smaller --batch-size, or --model.chunk, avoids the try)",
             stacklevel=2,
         )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device's memory is full; cuDNN and cuBLAS say so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or bool(re.search(r"CU\w+_STATUS_ALLOC_FAILED", str(error)))
 
 
 def _joined(parts: Sequence[Climb], images: Tensor) -> Climb:

@@ -40,7 +40,12 @@ def batch_that_fits(
 
 
 def measured_batch_size(
-    recipe: FeatureVisualizer, network: VisionNetwork, targets: Sequence[Target], device: torch.device, growth: float
+    recipe: FeatureVisualizer,
+    network: VisionNetwork,
+    targets: Sequence[Target],
+    device: torch.device,
+    growth: float,
+    ranks: int = 1,
 ) -> int:
     """The batch size for a CUDA device, from the peak memory of one real pass of one picture and of four.
 
@@ -52,6 +57,7 @@ def measured_batch_size(
         targets: all of the run; the one whose layer runs last is measured.
         device: a CUDA device.
         growth: area of the largest pictures of the run over that of the first.
+        ranks: that share the targets: none is to be without a job for the sake of larger ones.
     """
     order = {info.name: number for number, info in enumerate(network.layers())}
 
@@ -72,4 +78,4 @@ def measured_batch_size(
     network.to(home)
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
-    return batch_that_fits(free, measured[0], measured[1], growth, min(LARGEST_BATCH, len(targets)))
+    return batch_that_fits(free, measured[0], measured[1], growth, -(-len(targets) // ranks))

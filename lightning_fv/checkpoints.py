@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_fv.errors import CheckpointError
@@ -59,6 +61,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 self._removable.discard(old)
                 with contextlib.suppress(OSError):  # one too many does no harm
                     old.unlink()
+
+
+class StepCheckpoint(ModelCheckpoint):
+    """Saves now and then, but not in the middle of a step of several batches, whose gradients no checkpoint holds."""
+
+    _step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step != self._step:
+            self._step = trainer.global_step
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -347,13 +347,12 @@ class _Run:
                 if (result := next(results, None)) is None:
                     break
                 if result.signal is None:
-                    made = result.pictures is not None
-                    failed = made and any(record.status != "done" for record in result.records)
-                    member.finished(len(result.records) if made else 0, failed)
+                    member.finished(0 if result.pictures is None else len(result.records), result.spoilt)
                 else:
                     member.received = member.received or result.signal
-                    if not setup.shared or self.place.rank == 0:
-                        write_manifest(result.job.folder(folder) / PARTIAL, result.records)
+                if (result.failed or result.signal is not None) and (not setup.shared or self.place.rank == 0):
+                    result.job.folder(folder).mkdir(exist_ok=True)
+                    write_manifest(result.job.folder(folder) / PARTIAL, result.records)
         except SIGTERMException:  # it came before the first step, when only Lightning was there to note it
             member.received = signal.SIGTERM
         except RuntimeError as error:
@@ -532,12 +531,14 @@ def _compare(words: list[str]) -> int:
     with _connected(runs.values()):
         for number, (name, run) in enumerate(runs.items(), 1):
             print(f"column {number} of {len(runs)}: {name}", file=sys.stderr)
-            records, received = run.render(run.folder(out / folders[name]))
+            folder = run.folder(out / folders[name])
+            before = {record.id for job in run.jobs for record in job.done(folder) or []}
+            records, received = run.render(folder)
             everything += records
             if received is not None:
                 print(f"stopped; go on with the same options and --resume --out {out}", file=sys.stderr)
                 return 128 + received
-            if run.config.fail_fast and any(record.status != "done" for record in records):
+            if run.config.fail_fast and any(r.status != "done" and r.id not in before for r in records):
                 print(f"{name} has targets that are not done; go on by --resume --out {out}", file=sys.stderr)
                 return _exit_code(records, [run], out)
     rated = compare_runs({name: out / folders[name] for name in runs}, list(networks.values()), out)

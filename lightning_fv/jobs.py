@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,10 @@ class Job:
         whole = [record.id for record in records] == [target.id for target in self.targets]
         there = all(record.image is None or (run / record.image).is_file() for record in records)
         return records if whole and there else None
+
+    def clear_checkpoints(self, run: Path) -> None:
+        """Remove what a done job needs no more: a checkpoint is ten times as large as the pictures in it."""
+        shutil.rmtree(self.folder(run) / "checkpoints", ignore_errors=True)
 
 
 def make_jobs(targets: Sequence[Target], batch_size: int, settings: Mapping[str, Any]) -> list[Job]:

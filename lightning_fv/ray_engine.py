@@ -202,6 +202,7 @@ def render_on_ray(
     for job in jobs:
         done = job.done(folder)
         if done is not None:
+            job.clear_checkpoints(folder)
             yield JobResult(job, done)
         else:
             waiting.append(_Attempt(job))
@@ -296,6 +297,7 @@ def _settle(setup: Setup, folder: Path, attempt: _Attempt, outcome: "_Outcome", 
     for warning in outcome.warnings:
         line.say_once(f"warning: {warning}")
     if reason is None:
+        job.clear_checkpoints(folder)  # of an earlier worker that was lost
         line.count(job)
         return JobResult(job, outcome.records)
     where = f"; its traceback: {job.folder(folder) / _ERROR}" if outcome.traceback else ""
@@ -571,6 +573,7 @@ def _work(parcel: _Parcel) -> _Outcome:
         except Exception as error:  # of a user's class, the machine, the disk: the other jobs must not end of it
             outcome = _Outcome(error=f"{type(error).__name__}: {_first_line(error)}", traceback=traceback.format_exc())
     told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    told = [text for text in told if not text.startswith(f"job {parcel.job.id} ")]  # the driver says that one itself
     return replace(outcome, warnings=list(dict.fromkeys(told)))
 
 
@@ -604,6 +607,8 @@ def _render(parcel: _Parcel) -> _Outcome:
 
 
 def _outcome(result: JobResult, files: dict[str, bytes]) -> _Outcome:
+    if result.failed:
+        return _Outcome(error=str(result.records[0].scores["error"]))
     # A signal is the driver's, or the end of the node: the driver knows which.
     lost = None if result.signal is None else f"it was stopped by {signal.Signals(result.signal).name}"
     return _Outcome(records=result.records, files=files, lost=lost)

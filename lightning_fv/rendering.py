@@ -8,7 +8,6 @@ import copy
 import functools
 import html
 import logging
-import shutil
 import signal
 import time
 import warnings
@@ -23,16 +22,17 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from torch import Tensor, nn
 
+from lightning_fv.ascent import out_of_memory
 from lightning_fv.assessment import assess
 from lightning_fv.batching import BATCH_SIZE, measured_batch_size
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, ProgressiveUpscale, RenderProgress
-from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from lightning_fv.checkpoints import AtomicCheckpointIO, StepCheckpoint, latest_checkpoint
 from lightning_fv.encoding import encode_png, write_picture
-from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.errors import DeviceMemoryError, RunFolderError, UsageError
 from lightning_fv.files import Unwritten, remove_partials, write_new_text
 from lightning_fv.folders import check_new_folder, is_vacant
 from lightning_fv.functional import to_uint8
-from lightning_fv.jobs import Job, make_jobs
+from lightning_fv.jobs import DONE, Job, make_jobs
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.placement import Place
 from lightning_fv.report import Record, contact_sheet, film, write_gallery, write_manifest
@@ -61,14 +61,21 @@ class JobResult:
     Attributes:
         job: the job.
         records: one per target.
-        pictures: (B, 3, H, W) on the CPU; None if the job was done before.
+        pictures: (B, 3, H, W) on the CPU; None if the job was done before, or failed.
         signal: the number of the signal that stopped it, or None.
+        failed: whether it came to no end for want of memory; the records have the ``error``.
     """
 
     job: Job
     records: list[Record]
     pictures: Tensor | None = None
     signal: int | None = None
+    failed: bool = False
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a target was rendered now, or was to be, and is not done."""
+        return self.failed or (self.pictures is not None and any(record.status != "done" for record in self.records))
 
 
 @dataclass
@@ -169,7 +176,8 @@ def render(
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
         progress: whether to show a progress bar.
 
-    What the disk does not take is said in a warning; the pictures are returned all the same.
+    What the disk does not take is said in a warning; the pictures are returned all the same. Batches that the device's memory
+    does not hold, even picture by picture, are said in a warning, too: their pictures are NaN, unless there are no others.
 
     Raises:
         FeatureVisualizationError: a subclass that says what is wrong: network, target, option or folder.
@@ -191,23 +199,26 @@ def render(
     setup = Setup(_as_network(network, mean, std, categories), recipe, options, seed)
     chosen, jobs = plan(setup, targets, batch_size_for(setup, targets, batch_size))
     folder = None if out is None else new_run_folder(Path(out))
-    pictures: list[Tensor] = []
+    pictures: list[Tensor | None] = []
     records: list[Record] = []
     stopped, unwritten = None, Unwritten()
     for result in render_jobs(setup, jobs, folder, unwritten, fail_fast):
         records += result.records
         stopped = result.signal
-        if result.pictures is not None:
-            pictures.append(result.pictures)
-    waiting = chosen[len(records) :]
-    pictures += [pictures[0].new_full((len(waiting), *pictures[0].shape[1:]), torch.nan)] if waiting else []
-    records += unfinished(setup, waiting)
+        pictures += [None] * len(result.records) if result.pictures is None else list(result.pictures)
+    records += unfinished(setup, chosen[len(records) :])
     if folder is not None:
         finish_run(folder, records, jobs, unwritten)
     if stopped is not None:
         raise KeyboardInterrupt(f"stopped by signal {stopped}")
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in records])
-    return Rendering(torch.cat(pictures), scores, chosen, records, setup.settings)
+    pictures += [None] * (len(records) - len(pictures))
+    made = [picture for picture in pictures if picture is not None]
+    if not made:
+        raise DeviceMemoryError(str(records[0].scores["error"]))
+    blank = torch.full_like(made[0], torch.nan)
+    images = torch.stack([blank if picture is None else picture for picture in pictures])
+    return Rendering(images, scores, chosen, records, setup.settings)
 
 
 def _as_network(
@@ -321,7 +332,9 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     """
     if asked != "auto":
         return asked
-    if setup.options.get("accelerator") not in (None, "auto", "gpu", "cuda") or not torch.cuda.is_available():
+    strategy = _check_trainer(_placed(setup)).strategy
+    device = strategy.root_device
+    if device.type != "cuda":
         return BATCH_SIZE
     chosen, _ = plan(setup, targets, 1)
     start = setup.visualizer.size_for(setup.network)
@@ -331,7 +344,8 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
         if isinstance(callback, ProgressiveUpscale)
     ]
     growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])
-    return measured_batch_size(setup.visualizer, setup.network, chosen, torch.device("cuda"), max(1.0, growth))
+    ranks = setup.environment.place.ranks if setup.environment is not None and not setup.shared else 1
+    return measured_batch_size(setup.visualizer, setup.network, chosen, device, max(1.0, growth), ranks)
 
 
 def render_jobs(
@@ -369,16 +383,37 @@ def render_jobs(
             for job in jobs:
                 done = job.done(folder) if folder is not None else None
                 if done is not None:
+                    assert folder is not None
+                    if _writes(setup):
+                        job.clear_checkpoints(folder)  # a kill may have come before that
                     yield JobResult(job, done)
                     continue
-                with _quiet_lightning():
-                    result = _render_job(setup, job, folder, unwritten)
+                try:
+                    with _quiet_lightning():
+                        result = _render_job(setup, job, folder, unwritten)
+                except (DeviceMemoryError, RuntimeError) as error:
+                    if setup.shared or not (isinstance(error, DeviceMemoryError) or out_of_memory(error)):
+                        raise
+                    result = _failed(setup, job, error)
                 yield result
-                if result.signal is not None or (fail_fast and any(r.status != "done" for r in result.records)):
+                if result.signal is not None or (fail_fast and result.spoilt):
                     return
     finally:
         if network.device != device:
             network.to(device)
+
+
+def _failed(setup: Setup, job: Job, error: Exception) -> JobResult:
+    """A job that the device's memory does not hold, which others may need less of; said in a warning."""
+    told = str(error).splitlines()[0]
+    names = job.targets[0].text + (f" and {len(job.targets) - 1} more" if len(job.targets) > 1 else "")
+    warnings.warn(f"job {job.id} ({names}) failed: {told}", stacklevel=2)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    records = unfinished(setup, job.targets)
+    for record in records:
+        record.scores["error"] = told
+    return JobResult(job, records, failed=True)
 
 
 def count_devices(options: dict[str, Any]) -> int:
@@ -444,6 +479,8 @@ def _render_job(setup: Setup, job: Job, folder: Path | None, unwritten: Unwritte
     trainer = make_trainer(setup, callbacks, job, folder, unwritten)
     start, last = time.monotonic(), None
     if folder is not None:
+        if _writes(setup):  # it may have been done, and have lost a picture since
+            (job.folder(folder) / DONE).unlink(missing_ok=True)
         remove_partials(job.folder(folder))
         last = latest_checkpoint(job.folder(folder) / "checkpoints")
     with quiet_writers():
@@ -462,9 +499,8 @@ def _render_job(setup: Setup, job: Job, folder: Path | None, unwritten: Unwritte
     stop = next((c for c in callbacks if isinstance(c, GracefulStop)), None)
     records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
     received = stop.received if stop else None
-    if folder is not None and complete and _writes(setup) and job.marked(folder):
-        # A checkpoint is ten times as large as its pictures: those of thousands of jobs would fill the disk.
-        shutil.rmtree(job.folder(folder) / "checkpoints", ignore_errors=True)
+    if folder is not None and _writes(setup) and job.done(folder) is not None:
+        job.clear_checkpoints(folder)
     return JobResult(job, records, bound.pictures().cpu(), received or (None if complete else signal.SIGINT))
 
 
@@ -482,7 +518,7 @@ def _callbacks(setup: Setup, job: Job, folder: Path | None) -> list[pl.Callback]
             shipped.append(ImageLogger())
         if options.get("enable_checkpointing") in (None, True):
             shipped.append(
-                ModelCheckpoint(
+                StepCheckpoint(
                     job.folder(folder) / "checkpoints",
                     filename="{step}",
                     monitor="step",
@@ -491,7 +527,8 @@ def _callbacks(setup: Setup, job: Job, folder: Path | None) -> list[pl.Callback]
                     train_time_interval=timedelta(seconds=setup.checkpoint_seconds),
                 )
             )
-    return given + [callback for callback in shipped if type(callback) not in {type(other) for other in given}]
+    own = {ModelCheckpoint if isinstance(other, ModelCheckpoint) else type(other) for other in given}
+    return given + [c for c in shipped if (ModelCheckpoint if isinstance(c, StepCheckpoint) else type(c)) not in own]
 
 
 def _writes(setup: Setup) -> bool:
@@ -524,12 +561,20 @@ def _placed(setup: Setup) -> dict[str, Any]:
     options = {**setup.options, "num_nodes": 1, "plugins": _as_list(setup.options.get("plugins"))}
     if setup.environment is None:
         alone = setup.options.get("strategy")
-        return {**options, "devices": 1, "strategy": "auto" if alone is None or isinstance(alone, str) else alone}
+        strategy = "auto" if alone is None or isinstance(alone, str) else alone
+        return {**options, "devices": _first_device(options.get("devices")), "strategy": strategy}
     options["strategy"] = SharedStrategy() if setup.shared else "independent"
     options["plugins"].append(setup.environment)
     if setup.environment.place.launcher in ("torchrun", "SLURM") and isinstance(options.get("devices"), int):
         options["devices"] = "auto"  # they say how many ranks there are; each takes the device of its number
     return options
+
+
+def _first_device(devices: Any) -> Any:
+    """One device of those asked for: the first that is named by its number, else any."""
+    if isinstance(devices, str) and "," in devices:
+        devices = [int(number) for number in devices.split(",") if number.strip()]
+    return [devices[0]] if isinstance(devices, list | tuple) and devices else 1
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -175,7 +175,10 @@ class FeatureVisualizer(pl.LightningModule):
         # Batches that are accumulated into one step have draws of their own: that is what accumulating is for.
         batches = self.trainer.accumulate_grad_batches
         loss = self.loss(step, step * batches + batch_idx % batches)
-        if (step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # when Lightning writes
+        if self.trainer.world_size > 1:  # each rank hears its own transforms; the guard's state is the same on all
+            self.guard.heard = self.trainer.strategy.reduce(self.guard.heard, reduce_op="max")
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (step + 1) % every == 0:  # when Lightning writes
             self.log("objective", self.mean_objective(), batch_size=len(self.targets))
         return loss
 
@@ -247,8 +250,6 @@ class FeatureVisualizer(pl.LightningModule):
         Adam counts its steps for all rows together, so the first steps of a row begun late are longer, up to five times
         after hundreds of steps; noise can bear that.
         """
-        if self.trainer.world_size > 1:  # each rank has heard its own transforms; what follows must be the same on all
-            self.guard.heard = self.trainer.strategy.reduce(self.guard.heard, reduce_op="max")
         rows = self.guard.lost(step)
         if not rows:
             return

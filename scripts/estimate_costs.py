@@ -10,6 +10,7 @@ not measured here, unless this machine has a GPU.
 """
 
 import argparse
+import io
 import re
 import resource
 import statistics
@@ -25,6 +26,8 @@ from torch import nn
 from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, resolve_targets
 from lightning_fv.rendering import STEPS
 
+JOB, START, PER_JOB = 16, 10.0, 0.05
+"""Pictures in a job, seconds that a process takes to start, and a job beyond its steps (scripts/benchmark_scaling.py)."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -49,13 +52,24 @@ def step_seconds(network: VisionNetwork, target: str, batch: int, repeats: int) 
     return statistics.median(times[1:]) / batch
 
 
-def on_disk(network: str, batch: int, checkpoints: bool) -> tuple[float, float]:
+def checkpoint_bytes(network: VisionNetwork, batch: int) -> float:
+    """What a checkpoint takes for each picture: values, two moments, and the last good values."""
+    bound = FeatureVisualizer().bind(network, resolve_targets("logits:0", network) * batch).to(DEVICE)
+    optimizer = bound.configure_optimizers()
+    bound.loss(0, 0).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    file = io.BytesIO()
+    torch.save([bound.state_dict(), optimizer.state_dict()], file)
+    return file.tell() / batch
+
+
+def on_disk(network: str, batch: int) -> tuple[float, float]:
     """Bytes that a finished run leaves for each picture, and the process's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [sys.executable, "-m", "lightning_fv", "--network", network, "--no_weights", "--out", str(run)]
         command += ["--targets", f"logits:0-{batch - 1}", "--batch-size", str(batch), "--trainer.max_steps", "16"]
-        command += ["--trainer.enable_progress_bar", "false", "--checkpoint_seconds", "1" if checkpoints else "1000"]
+        command += ["--trainer.enable_progress_bar", "false"]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         size = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
@@ -89,18 +103,22 @@ def main() -> None:
         "classes": (len(network.categories) or 1000, 1.0),
         "channels": (channels, sum(count * seconds for count, seconds in every) / channels / whole),
     }
-    size, memory = on_disk(options.network, options.batch, checkpoints=False)
-    kept, _ = on_disk(options.network, options.batch, checkpoints=True)
-    print(f"on disk: {size / 1e3:.0f} kB per picture, {kept / 1e3:.0f} kB with checkpoints; peak memory of a process with a "
-          f"batch of {options.batch}: {memory / 1e9:.2f} GB")  # fmt: skip
+    size, memory = on_disk(options.network, options.batch)
+    held = checkpoint_bytes(network, options.batch)
+    print(f"on disk: {size / 1e3:.0f} kB per picture, and two checkpoints of {held / 1e6:.1f} MB per picture of a job at work; "
+          f"peak memory of a process with a batch of {options.batch}: {memory / 1e9:.2f} GB")  # fmt: skip
     rates = {"this device": 1 / whole}
     if options.passes_per_second:
         rates[f"{options.passes_per_second:g} passes/s"] = options.passes_per_second
     for what, (count, part) in work.items():
-        print(f"{count} {what}, {STEPS} steps each: {part:.2f} of a pass on average, {count * kept / 1e9:.1f} GB")
+        print(f"{count} {what}, {STEPS} steps each: {part:.2f} of a pass on average, {count * size / 1e9:.1f} GB")
         for device, rate in rates.items():
-            hours = [count * STEPS * part / rate / 3600 / devices for devices in (1, 8, 64)]
-            print(f"  {device:18} hours on 1, 8, 64: " + ", ".join(f"{h:.2f}" for h in hours))
+            cells = []
+            for devices in (1, 8, 64):
+                largest = -(-count // (devices * JOB)) * JOB if count > devices * JOB else -(-count // devices)
+                seconds = START + min(largest, count) * STEPS * part / rate + largest / JOB * PER_JOB
+                cells.append(f"{seconds / 3600:.2f} h" if seconds > 3600 else f"{seconds / 60:.1f} min")
+            print(f"  {device:18} on 1, 8, 64: {', '.join(cells)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.cli import main
 from lightning_fv.errors import DeviceMemoryError, UsageError
 from lightning_fv.objectives import L1, Channel, Logit
+from lightning_fv.rendering import Setup, new_run_folder, plan, render_jobs
 from tests.helpers import TinyNet, noise
 
 TARGETS: list[Any] = [
@@ -121,3 +122,32 @@ def test_the_chunk_is_in_the_checkpoint_and_may_be_asked_for_on_resume(tmp_path:
     run, quick = tmp_path / "run", ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     assert main(["--out", str(run), *quick, "--targets", "logits:0", "--trainer.max_steps", "1"]) == 0
     assert main(["--out", str(run), *quick, "--resume", "--model.chunk", "4"]) == 0
+
+
+class Filling(nn.Module):
+    """A layer that no device's memory holds; cuDNN says it in words."""
+
+    def __init__(self, error: type[RuntimeError] = torch.OutOfMemoryError) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_a_batch_that_does_not_fit_does_not_stop_the_others(tmp_path: Path, error: type[RuntimeError]) -> None:
+    """Deeper targets need more: here the network's second half does not fit, and its first does."""
+    whole = network(TinyNet())
+    setup = Setup(whole, FeatureVisualizer(), {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False})
+    _, jobs = plan(setup, "logits:0+conv1:3", 1)
+    whole.module.conv2 = Filling(error)
+    run = new_run_folder(tmp_path / "run")
+    with pytest.warns(UserWarning, match=rf"job {jobs[0].id} \(logits:0\) failed: out of memory .* does not fit"):
+        first, second = render_jobs(setup, jobs, run)
+    assert (first.failed, first.pictures, second.failed) == (True, None, False)
+    assert "does not fit" in str(first.records[0].scores["error"])
+    assert [first.records[0].status, second.records[0].status] == ["partial", "done"]
+    assert [job.done(run) is not None for job in jobs] == [False, True]
+    with pytest.warns(UserWarning, match="failed"):
+        assert [result.failed for result in render_jobs(setup, jobs[::-1], None, fail_fast=True)] == [False, True]

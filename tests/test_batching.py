@@ -34,3 +34,5 @@ def test_a_run_writes_down_the_number(tmp_path: Path) -> None:
     assert main(["--out", str(run), *quick, "--targets", "logits:0-16", "--trainer.max_steps", "1"]) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["batch_size"] == BATCH_SIZE
     assert len(list((run / "jobs").iterdir())) == 2
+    assert main(["--out", str(run), "--resume", "--batch-size", "auto", *quick]) == 0
+    assert main(["--out", str(run), "--resume", "--batch-size", "8", *quick]) == 2

@@ -190,3 +190,16 @@ def test_a_hostile_name_is_text_on_the_page(tmp_path: Path) -> None:
     page.feed((tmp_path / "index.html").read_text())
     assert "script" not in page.tags
     assert "b" not in page.tags
+
+
+def test_fail_fast_stops_at_what_is_rendered_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By --resume one comes past each bad column, and to the comparison in the end."""
+    out = ["--out", str(tmp_path / "out"), "--fail-fast"]
+    broken = [*BATCH[:2], "--trainer.max_steps", "100", "--model.optimizer.lr", "1e60", *QUICK]
+    networks = ["--networks", "demo", "demo/antialiased"]
+    for number, name in ((1, "demo"), (2, "demo/antialiased")):
+        assert main(["compare", *networks, *out, *broken, *(["--resume"] if number > 1 else [])]) == 1
+        assert f"{name} has targets that are not done; go on by --resume" in capsys.readouterr().err
+        assert len(list((tmp_path / "out").glob("*/manifest.jsonl"))) == number
+    assert main(["compare", *networks, *out, *broken, "--resume"]) == 1
+    assert (tmp_path / "out" / "comparison.jsonl").is_file()

@@ -34,9 +34,9 @@ from pathlib import Path
 import lightning.pytorch as pl, torch
 
 class Saver(pl.Callback):
-    def on_train_batch_end(self, trainer, pl_module, *args):
+    def on_fit_start(self, trainer, pl_module):
         if str(trainer.global_rank) in os.environ.get("DEAF", ""):
-            pl_module.guard.heard.fill_(-1)
+            pl_module.guard.hear = lambda *args: None
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.global_step == 0:
@@ -128,6 +128,28 @@ def test_a_shared_render_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     assert code == 0, output
     ((code, output),) = ended(start("--out", str(whole), *words))
     assert code == 0, output
+    assert digest(run) == digest(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_shared_render_without_room_for_pictures_is_in_a_checkpoint(tmp_path: Path) -> None:
+    """The first rank writes, and meets the disk, alone: nothing there may wait for the others."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "30"]
+    process = start("--out", str(run), *words)
+    wait_for((run / "jobs").is_dir, process)
+    (run / "images").touch()
+    ((code, output),) = ended(process)
+    assert code == 1, output
+    assert "not written: pictures" in output
+    assert "one is gone" not in output
+    assert [file.name for file in run.glob("jobs/*/checkpoints/*.ckpt")] == ["step=30.ckpt"]
+    (run / "images").unlink()
+    ((code, output),) = ended(start("--out", str(run), "--resume"))
+    assert code == 0, output
+    assert not list(run.glob("jobs/*/checkpoints"))
+    ((code, output),) = ended(start("--out", str(whole), *words))
     assert digest(run) == digest(whole)
 
 

@@ -64,7 +64,9 @@ class ArtifactWriter(pl.Callback):
             self.unwritten.add("pictures", error)
             checkpoints = getattr(trainer.checkpoint_callback, "dirpath", None)
             if checkpoints and complete:
-                trainer.save_checkpoint(Path(checkpoints) / f"step={trainer.global_step}.ckpt")
+                # Not trainer.save_checkpoint: under ddp that waits for all ranks, and this one is here alone.
+                saved = trainer._checkpoint_connector.dump_checkpoint(False)
+                trainer.strategy.save_checkpoint(saved, Path(checkpoints) / f"step={trainer.global_step}.ckpt")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()

@@ -39,8 +39,9 @@ class ImageLogger(pl.Callback):
         self._writer: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        folder = trainer.log_dir  # all ranks must ask: under ddp the answer is rank 0's, by a collective
-        if trainer.logger is None or folder is None or not trainer.is_global_zero:
+        # Not trainer.log_dir: under ddp that is a collective, and the first rank may come here alone.
+        folder = getattr(trainer.logger, "log_dir", None) or getattr(trainer.logger, "save_dir", None)
+        if folder is None or not trainer.is_global_zero:
             return
         from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
 

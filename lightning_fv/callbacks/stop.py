@@ -23,6 +23,7 @@ class GracefulStop(pl.Callback):
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._step = 0
         self._before: dict[int, Any] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
         self._wakeup_before = -1
@@ -33,6 +34,7 @@ class GracefulStop(pl.Callback):
             signal.signal(signal.SIGINT, self._stop)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = trainer.global_step
         # Here again: Lightning has set its own handler since, which ends with code 1 and no checkpoint.
         if threading.current_thread() is not threading.main_thread():
             return
@@ -49,6 +51,9 @@ class GracefulStop(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.global_step == self._step:
+            return  # in the middle of a step of several batches, whose gradients no checkpoint holds
+        self._step = trainer.global_step
         if trainer.world_size > 1:  # all ranks must stop after the same step
             number = torch.tensor(self.received or 0, device=pl_module.device)
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
