@@ -48,15 +48,13 @@ DEFAULT_TARGETS = [
 ]
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
 STRATEGIES = ("seed_transforms", "seed_penalty", "seed_upscaling")
-# What a run on several devices changes only if they share its pictures.
-_NEUTRAL_UNLESS_SHARED = {"devices", "num_nodes", "strategy"}
 # Settings that say where and how a run is computed, not what comes out.
 _NEUTRAL = {
     "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
     "model.chunk",
 }  # fmt: skip
 _NEUTRAL_TRAINER = {
-    "accelerator", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
+    "accelerator", "devices", "num_nodes", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
     "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
     "deterministic", "inference_mode", "model_registry",
 }  # fmt: skip
@@ -276,7 +274,7 @@ class _Run:
     def _render_together(self, folder: Path) -> "tuple[list[Record], int | None]":
         """Rank 0: render its share, wait for the others, and gather what is there."""
         from lightning_fv.fleet import Member
-        from lightning_fv.rendering import unfinished
+        from lightning_fv.rendering import begun
 
         command = [*self.words, "--out", str(folder)]
         shared, port = self.setup.shared, self.setup.environment.port if self.setup.environment else None
@@ -290,7 +288,7 @@ class _Run:
             found = job.done(folder)
             if found is None:
                 missing.append(job)
-                found = job.partial(folder) or unfinished(self.setup, job.targets)
+                found = job.partial(folder) or begun(self.setup, job, folder)
             records += found
         self.failed = bool(wrong) and member.received is None
         for clause in wrong:
@@ -390,7 +388,12 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
     with warnings.catch_warnings():
         # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
         warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-        cli = _parse(args)
+        try:
+            cli = _parse(args)
+        except UsageError:
+            if resumed is not None:
+                _check_readable(resumed)
+            raise
     if resumed is not None:
         _agree(cli, resumed)
     elif cli.config.out is not None and was_restarted() and (Path(cli.config.out) / "config.yaml").is_file():
@@ -407,6 +410,10 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
 
     parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
     place, environment, shared = _find_place(config)
+    if config.engine == "ray" and place.ranks > 1:
+        raise UsageError(
+            f"--engine ray starts the jobs itself, and {place.launcher} starts {place.ranks} ranks; start it once"
+        )
     if resumed is None and place.rank == 0:
         check_parent(LOGS) if config.out is None else check_new_folder(Path(config.out))
     options = network_options(config)
@@ -580,9 +587,14 @@ def _condense(message: str) -> str:
     unknown = re.search(r"Expected a dot import path string: (\S+)", message)
     if unknown:
         return f"{name}no class {unknown[1]!r}; give a class path, such as lightning_fv.parameterizations.Pixel"
-    reasons = [" ".join(reason.split()) for reason in re.split(r"\n\s*- ", message)[1:]]
+    found = re.split(r"\n\s*- ", message.partition("\n  Given value type")[0])[1:]
+    reasons = [" ".join(reason.split()) for reason in found]
     telling = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
+    kinds = [re.fullmatch(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.+)\])", reason) for reason in telling]
+    given = re.search(r"Given value: (.*)", message)
     text = f"{name}{telling[0]}" if telling else " ".join(message.split())
+    if telling and all(kinds) and given:
+        text = f"{name}expected {' or '.join(kind[1] or kind[2] for kind in kinds if kind)}, got {given[1]}"
     return f"{text.removesuffix(' (see --help)')} (see --help)"
 
 
@@ -696,7 +708,28 @@ def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:
     refuse_links(config.parent)
     if not os.access(config.parent, os.W_OK | os.X_OK):
         raise RunFolderError(f"{config.parent} may not be written; make it so, or copy it to where it may")
-    return ["--config", str(config), *args], Path(out[-1])
+    return ["--config", str(config), *_other_place(args), *args], Path(out[-1])
+
+
+def _other_place(args: Sequence[str]) -> list[str]:
+    """What undoes a run's own way to its devices, where the command line names another."""
+    names = {arg.partition("=")[0] for arg in args}
+    if re.search(r"--engine[= ]ray\b", " ".join(args)):
+        return ["--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
+    if names & {"--trainer.devices", "--trainer.num_nodes", "--trainer.strategy"}:
+        return ["--engine", "process"]
+    return []
+
+
+def _check_readable(folder: Path) -> None:
+    """Say so if a run's own settings are what cannot be parsed."""
+    file = folder / "config.yaml"
+    try:
+        _parse(["--config", str(file)])
+    except UsageError as error:
+        raise RunFolderError(
+            f"{file} does not fit this version of lightning_fv ({error}); resume with the version that began the run"
+        ) from None
 
 
 def _agree(cli: FitCLI, folder: Path) -> None:
@@ -723,7 +756,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         if name in _NEUTRAL or (prefix == "trainer." and key in _NEUTRAL_TRAINER):
             continue
-        if prefix == "trainer." and key in _NEUTRAL_UNLESS_SHARED and value.get("strategy") != "ddp":
+        if name == "trainer.strategy" and entry != "ddp":  # how many ddp's ranks are is in the ids of its jobs
             continue
         if isinstance(entry, Mapping):
             flat |= _flat(entry, f"{name}.")

@@ -240,7 +240,8 @@ class Member:
         self.folder, self.place, self.jobs, self.shared = folder, place, jobs, shared
         self.received: int | None = None
         """The number of the signal that came first, while no fit was there to note it."""
-        self.children: list[subprocess.Popen[bytes]] = []
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
+        """The ranks that this process started, by number."""
         self._command, self._port = command, port
         self.working = False
         """Whether a job is rendered: a signal that a fit did not note is then said again."""
@@ -261,13 +262,15 @@ class Member:
         self._say()
         self._thread.start()
         for local_rank in range(1, self.place.starts + 1):
-            self.children.append(start_rank(self.place, local_rank, self._command, self._port))
+            rank = self.place.rank + local_rank
+            if self.shared or not self._has_done(rank):  # done, or without a job
+                self.children[rank] = start_rank(self.place, local_rank, self._command, self._port)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None:
             if self.shared:  # they may hang in a collective, deaf to signals that ask
-                for child in self.children:
+                for child in self.children.values():
                     child.kill()
             self.stop_children()
         self._stopped.set()
@@ -295,11 +298,11 @@ class Member:
     def stop_children(self) -> None:
         """Ask the ranks that this process started to stop in good order, and wait until they have."""
         self._terminate_children()
-        for child in self.children:
+        for child in self.children.values():
             child.wait()
 
     def _terminate_children(self) -> None:
-        for child in self.children:
+        for child in self.children.values():
             if child.poll() is None:
                 child.terminate()  # not SIGINT: from a terminal they have had that already, and two mean at once
 
@@ -311,7 +314,7 @@ class Member:
         """
         if self.received is not None:
             self.stop_children()
-        children = {self.place.rank + number: child for number, child in enumerate(self.children, 1)}
+        children = self.children
         waiting = set(children)
         if self.place.rank == 0 and not self.shared:  # ranks that share a job end together
             waiting |= set(range(1, self.place.ranks))
@@ -385,11 +388,11 @@ class Member:
     def _check_all_live(self) -> None:
         """End at once if a rank has died: all others wait for it in a collective, which may never return."""
         good = (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # signals stop all after the same step
-        codes = [code for child in self.children if (code := child.poll()) not in good]
+        codes = [code for child in self.children.values() if (code := child.poll()) not in good]
         if codes:
             told = f"a rank ended with {_told(codes[0])}, and ddp needs all; go on with --resume --out {self.folder}"
             print(f"\nlightning-fv: {told}", file=sys.stderr, flush=True)
-            for child in self.children:
+            for child in self.children.values():
                 child.kill()
             os._exit(1)
 
@@ -414,7 +417,9 @@ def start_rank(place: Place, local_rank: int, command: Sequence[str], port: int 
     if port is not None:
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     # The same modules, also those that lie beside a script of the user's own: `-m` would look in the working folder first.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from lightning_fv.cli import console; console()"
+    # A terminal's Ctrl-C is for all: until a rank notes signals itself, the one that started it asks it to stop.
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    code += f"import sys; sys.path[:] = {sys.path!r}; from lightning_fv.cli import console; console()"
     return subprocess.Popen([sys.executable, "-c", code, *command], env=environment, stdin=subprocess.DEVNULL)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ FORMAT = 1
 DONE = "done.jsonl"
 """A job's records; there when, and only when, all its pictures are written."""
 
+
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG
 
 PARTIAL = "partial.jsonl"
 """Records of a job that was stopped, where several ranks share a run."""
@@ -51,19 +54,29 @@ class Job:
         return records if [record.id for record in records] == [target.id for target in self.targets] else None
 
     def done(self, run: Path) -> list[Record] | None:
-        """The job's records if it is done, else None: all of them can be read, and the pictures are there."""
+        """The job's records if it is done, else None: all of them can be read, and the pictures are there to their ends."""
         file = self.folder(run) / DONE
         try:
             records = read_manifest(file) if file.is_file() else []
         except (ValueError, TypeError):  # not JSON, or of another format
             return None
         whole = [record.id for record in records] == [target.id for target in self.targets]
-        there = all(record.image is None or (run / record.image).is_file() for record in records)
+        there = all(record.image is None or _is_whole(run / record.image) for record in records)
         return records if whole and there else None
 
     def clear_checkpoints(self, run: Path) -> None:
         """Remove what a done job needs no more: a checkpoint is ten times as large as the pictures in it."""
         shutil.rmtree(self.folder(run) / "checkpoints", ignore_errors=True)
+
+
+def _is_whole(picture: Path) -> bool:
+    """Whether a PNG is there and was not cut, as by a copy that did not come to its end."""
+    try:
+        with picture.open("rb") as file:
+            file.seek(-len(_PNG_END), os.SEEK_END)
+            return file.read() == _PNG_END
+    except OSError:  # not there, or shorter than that
+        return False
 
 
 def make_jobs(targets: Sequence[Target], batch_size: int, settings: Mapping[str, Any]) -> list[Job]:

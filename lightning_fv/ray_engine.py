@@ -25,11 +25,10 @@ from typing import Any
 
 import torch
 
-from lightning_fv.checkpoints import latest_checkpoint
 from lightning_fv.errors import FeatureVisualizationError, UsageError
 from lightning_fv.files import write_atomic, write_text_atomic
 from lightning_fv.jobs import DONE, Job
-from lightning_fv.rendering import JobResult, Setup, render_jobs, unfinished
+from lightning_fv.rendering import JobResult, Setup, begun, render_jobs
 from lightning_fv.report import Record
 from lightning_fv.version import __version__
 
@@ -279,10 +278,10 @@ def _stop(
             else:  # stopped in mid-job, or cancelled in the queue
                 with contextlib.suppress(OSError):
                     _store(folder, attempt.job, outcome)
-                result = JobResult(attempt.job, outcome.records or _unfinished(setup, folder, attempt.job))
+                result = JobResult(attempt.job, outcome.records or begun(setup, attempt.job, folder))
             yield replace(result, signal=signals.received)
     for attempt in flying.values():
-        yield JobResult(attempt.job, _unfinished(setup, folder, attempt.job), signal=signals.received)
+        yield JobResult(attempt.job, begun(setup, attempt.job, folder), signal=signals.received)
 
 
 def _settle(setup: Setup, folder: Path, attempt: _Attempt, outcome: "_Outcome", line: "_Line") -> JobResult:
@@ -302,19 +301,10 @@ def _settle(setup: Setup, folder: Path, attempt: _Attempt, outcome: "_Outcome", 
         return JobResult(job, outcome.records)
     where = f"; its traceback: {job.folder(folder) / _ERROR}" if outcome.traceback else ""
     line.say(f"job {job.id} ({_named(job)}) failed: {reason}{where}")
-    records = _unfinished(setup, folder, job)
+    records = begun(setup, job, folder)
     for record in records:
         record.scores["error"] = f"job {job.id}: {reason}"
     return JobResult(job, records)
-
-
-def _unfinished(setup: Setup, folder: Path, job: Job) -> list[Record]:
-    """Records of a job of which no more is known than its last checkpoint."""
-    with contextlib.suppress(FeatureVisualizationError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a damaged one is told of by the resumed run
-        last = latest_checkpoint(job.folder(folder) / "checkpoints")
-        return unfinished(setup, job.targets, int(last.stem.partition("=")[2].partition("-")[0]) if last else 0)
-    return unfinished(setup, job.targets)
 
 
 def _collect(ref: Any) -> "_Outcome":

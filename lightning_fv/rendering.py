@@ -28,7 +28,7 @@ from lightning_fv.batching import BATCH_SIZE, measured_batch_size
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, ProgressiveUpscale, RenderProgress
 from lightning_fv.checkpoints import AtomicCheckpointIO, StepCheckpoint, latest_checkpoint
 from lightning_fv.encoding import encode_png, write_picture
-from lightning_fv.errors import DeviceMemoryError, RunFolderError, UsageError
+from lightning_fv.errors import CheckpointError, DeviceMemoryError, RunFolderError, UsageError
 from lightning_fv.files import Unwritten, remove_partials, write_new_text
 from lightning_fv.folders import check_new_folder, is_vacant
 from lightning_fv.functional import to_uint8
@@ -641,6 +641,16 @@ def unfinished(setup: Setup, targets: Sequence[Target], steps: int = 0) -> list[
     size = setup.visualizer.size_for(setup.network)
     name, seed = setup.network.name, setup.seed
     return [Record(t.id, t.text, name, "partial", None, None, list(size), steps, seed, 0.0) for t in targets]
+
+
+def begun(setup: Setup, job: Job, folder: Path) -> list[Record]:
+    """Records of a job of which no more is known than its last checkpoint, if there is one."""
+    steps = 0
+    with contextlib.suppress(CheckpointError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged one is told of by the resumed run
+        last = latest_checkpoint(job.folder(folder) / "checkpoints")
+        steps = int(last.stem.partition("=")[2].partition("-")[0]) if last else 0
+    return unfinished(setup, job.targets, steps)
 
 
 def finish_run(

@@ -82,6 +82,7 @@ def test_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
         (["--trainer.precision", "16-true"], "use 32-true or bf16-mixed"),
         (["--trainer.strategy", "fsdp"], "give independent"),
         (["--batch-size", "0"], "at least 1"),
+        (["--batch-size", "2.5"], "batch_size: expected int or 'auto', got 2.5"),
         (["--model.size", "0"], "less than one pixel"),
         (["--model.nope", "3"], "--model.nope"),
         (["--model.parameterization", "Pixl"], "no class 'Pixl'"),
@@ -165,6 +166,18 @@ def test_resume_with_other_settings_shows_the_differences(tmp_path: Path, capsys
     told = capsys.readouterr().err
     assert "seed: 0 in the run, 5 now" in told
     assert "model.optimizer.init_args.lr: 0.1 in the run, 0.2 now" in told
+
+
+def test_resume_of_what_another_version_has_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert fit(run, "--targets", "logits:1", "--trainer.max_steps", "2") == 0
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("redirect_steps:", "redirected_steps:"))
+    capsys.readouterr()
+    assert main(["--out", str(run), "--resume", *QUICK]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{config} does not fit this version of lightning_fv" in line
+    assert "redirected_steps" in line
 
 
 def test_print_config_can_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

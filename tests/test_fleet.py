@@ -203,8 +203,8 @@ def test_two_ranks_by_lightnings_own_launch(
     assert len(read_manifest(run / "manifest.jsonl")) == 24
     assert (run / "sheet.png").is_file()
     # Resumed by one process, and by more ranks: nothing is left to do.
-    for devices in ("1", "3"):
-        assert main(["--out", str(run), "--resume", "--trainer.devices", devices]) == 0
+    for other in (["--trainer.devices", "1"], ["--trainer.devices", "3"], ["--engine", "ray"]):
+        assert main(["--out", str(run), "--resume", *other]) == 0
 
 
 @pytest.mark.slow
@@ -282,6 +282,8 @@ def test_a_rank_that_is_killed_in_the_middle_goes_on_from_its_checkpoint(tmp_pat
     assert job.name in output
     statuses = [record.status for record in read_manifest(run / "manifest.jsonl")]
     assert statuses == ["done"] * 4 + ["partial"] * 4
+    steps = [record.steps for record in read_manifest(run / "manifest.jsonl")]
+    assert 0 < min(steps) < 600  # as far as the checkpoint of the one that was killed
     ((code, output),) = ended(start("--out", str(run), "--resume", "--trainer.devices", "1"))
     assert code == 0, output
     assert main(["--out", str(whole), *words]) == 0
@@ -312,6 +314,10 @@ def test_more_ranks_than_jobs(tmp_path: Path) -> None:
     assert code == 0, output
     assert [record.status for record in read_manifest(run / "manifest.jsonl")] == ["done"] * 5
     assert len(list(run.glob("jobs/*"))) == 3
+    # Ranks of our own that would have no job are not even started.
+    ((code, output),) = ended(start("--out", str(tmp_path / "own"), *words, "--trainer.devices", "40"))
+    assert code == 0, output
+    assert {file.stem for file in (tmp_path / "own" / RANKS).glob("*.lock")} == {"0", "1", "2"}
 
 
 @pytest.mark.slow
@@ -509,6 +515,7 @@ def test_ranks_with_other_settings_are_refused(tmp_path: Path) -> None:
         (["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.callbacks+=ProgressiveUpscale"], {},
          "ProgressiveUpscale cannot grow"),
         (["--trainer.strategy", "ddp", "--trainer.num_nodes", "2", "--out", "x"], {"NODE_RANK": "0"}, "MASTER_ADDR"),
+        (["--engine", "ray", "--out", "x"], slurm(0), "start it once"),
         (["--trainer.devices", "2", "--batch_size", "4"], {"LIGHTNING_FV_SILENCE": "soon"}, "LIGHTNING_FV_SILENCE"),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ import torch
 
 from lightning_fv import FeatureVisualizer, RandomWarp, VisionNetwork, resolve_targets
 from lightning_fv.callbacks import PeriodicBlur
+from lightning_fv.encoding import write_picture
 from lightning_fv.jobs import DONE, make_jobs
 from lightning_fv.objectives import L1
 from lightning_fv.parameterizations import Fourier, Pixel
@@ -66,7 +67,13 @@ def test_a_job_without_its_mark_is_not_done(tmp_path: Path) -> None:
     write_manifest(job.folder(tmp_path) / DONE, [record])
     assert job.done(tmp_path) is None  # the picture is not there
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "x.png").write_text("")
+    write_picture(tmp_path / "images" / "x.png", torch.full((3, 3, 4), 0.5), record, {})
+    assert job.done(tmp_path) == [record]
+    whole = (tmp_path / "images" / "x.png").read_bytes()
+    for content in (whole[:-1], whole[:3], b""):  # it was cut
+        (tmp_path / "images" / "x.png").write_bytes(content)
+        assert job.done(tmp_path) is None
+    (tmp_path / "images" / "x.png").write_bytes(whole)
     assert job.done(tmp_path) == [record]
     (job.folder(tmp_path) / DONE).write_text("{bad")
     assert job.done(tmp_path) is None

@@ -183,8 +183,9 @@ def test_same_pictures_as_in_one_process(
     lost.unlink()
     assert main(["--out", str(run), "--resume", "--engine", "process", "--trainer.enable_progress_bar", "false"]) == 0
     assert pictures(run) == alone(*args)
-    assert main(["--out", str(run), "--resume"]) == 0
-    assert "the run is finished" in capfd.readouterr().out
+    for other in ([], ["--trainer.devices", "2"]):  # as the run was, and as ranks
+        assert main(["--out", str(run), "--resume", *other]) == 0
+        assert "the run is finished" in capfd.readouterr().out
 
 
 @pytest.mark.slow
