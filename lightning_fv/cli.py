@@ -788,4 +788,6 @@ def _report(folder: Path, records: Sequence[Any], seconds: float) -> None:
     print(f"pictures       {folder / 'images'}")
     print(f"contact sheet  {folder / 'sheet.png'}")
     print(f"gallery        {folder / 'gallery.html'}")
+    if any(record.status == "partial" for record in records):
+        print(f"go on          lightning-fv --resume --out {folder}")
     print(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")

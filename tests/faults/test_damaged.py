@@ -10,7 +10,7 @@ from tests.faults.runs import QUICK, pictures
 
 ARGS = [
     *QUICK, "--targets", "layer3:3+layer3:5", "--batch_size", "1", "--model.size", "24", "--trainer.max_steps", "20",
-    "--model.stage_steps", "5", "--checkpoint_seconds", "0.01",
+    "--model.stage_steps", "5", "--checkpoint_seconds", "0.000001",
 ]  # fmt: skip
 
 
