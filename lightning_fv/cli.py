@@ -276,6 +276,9 @@ class _Run:
         from lightning_fv.fleet import Member
         from lightning_fv.rendering import begun
 
+        for job in self.jobs:  # of all ranks, which are known to be ready by their marks
+            if job.done(folder) is None:
+                job.unmark(folder)
         command = [*self.words, "--out", str(folder)]
         shared, port = self.setup.shared, self.setup.environment.port if self.setup.environment else None
         show = not shared and self.config.trainer.enable_progress_bar in (None, True)

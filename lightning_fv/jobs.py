@@ -64,6 +64,10 @@ class Job:
         there = all(record.image is None or _is_whole(run / record.image) for record in records)
         return records if whole and there else None
 
+    def unmark(self, run: Path) -> None:
+        """Take back the mark of a job that is to be begun again: it may have been done, and have lost a picture since."""
+        (self.folder(run) / DONE).unlink(missing_ok=True)
+
     def clear_checkpoints(self, run: Path) -> None:
         """Remove what a done job needs no more: a checkpoint is ten times as large as the pictures in it."""
         shutil.rmtree(self.folder(run) / "checkpoints", ignore_errors=True)

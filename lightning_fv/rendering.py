@@ -32,7 +32,7 @@ from lightning_fv.errors import CheckpointError, DeviceMemoryError, RunFolderErr
 from lightning_fv.files import Unwritten, remove_partials, write_new_text
 from lightning_fv.folders import check_new_folder, is_vacant
 from lightning_fv.functional import to_uint8
-from lightning_fv.jobs import DONE, Job, make_jobs
+from lightning_fv.jobs import Job, make_jobs
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.placement import Place
 from lightning_fv.report import Record, contact_sheet, film, write_gallery, write_manifest
@@ -370,18 +370,19 @@ def render_jobs(
         CheckpointError: all checkpoints of a job are damaged; before any job is rendered.
     """
     unwritten = unwritten if unwritten is not None else Unwritten()
+    finished = {job.id: job.done(folder) if folder is not None else None for job in jobs}
     if folder is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about checkpoints passed over: said when the job begins
             for job in jobs:
-                if job.done(folder) is None:
+                if finished[job.id] is None:
                     latest_checkpoint(job.folder(folder) / "checkpoints")
     network = setup.network
     device = network.device
     try:
         with network.frozen():
             for job in jobs:
-                done = job.done(folder) if folder is not None else None
+                done = finished[job.id]
                 if done is not None:
                     assert folder is not None
                     if _writes(setup):
@@ -479,8 +480,8 @@ def _render_job(setup: Setup, job: Job, folder: Path | None, unwritten: Unwritte
     trainer = make_trainer(setup, callbacks, job, folder, unwritten)
     start, last = time.monotonic(), None
     if folder is not None:
-        if _writes(setup):  # it may have been done, and have lost a picture since
-            (job.folder(folder) / DONE).unlink(missing_ok=True)
+        if _writes(setup):
+            job.unmark(folder)
         remove_partials(job.folder(folder))
         last = latest_checkpoint(job.folder(folder) / "checkpoints")
     with quiet_writers():

@@ -346,6 +346,19 @@ def test_a_signal_to_the_first_stops_all_and_any_number_goes_on(tmp_path: Path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_a_picture_that_was_lost_is_made_again_by_the_rank_whose_it_was(tmp_path: Path, alone: str) -> None:
+    """The mark of its job still stands, and must not be taken for the rank's having nothing to do."""
+    run = tmp_path / "run"
+    assert main(["--out", str(run), *QUICK]) == 0
+    lost = run / "images" / "logits-0004-king-penguin.png"
+    lost.write_bytes(lost.read_bytes()[:100])
+    ((code, output),) = ended(start("--out", str(run), "--resume", "--trainer.devices", "2"))
+    assert code == 0, output
+    assert digest(run) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_first_rank_says_how_many_pictures_a_job_has(tmp_path: Path, alone: str) -> None:
     """It may have measured a GPU; others, of whatever kind, take its number from the run's settings."""
     run = tmp_path / "run"

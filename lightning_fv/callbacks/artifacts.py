@@ -12,6 +12,7 @@ from lightning_fv.callbacks.background import Background
 from lightning_fv.encoding import encode_jpeg, write_picture
 from lightning_fv.files import Unwritten, write_atomic
 from lightning_fv.functional import resize_images, to_uint8
+from lightning_fv.jobs import DONE
 from lightning_fv.report import Record, write_manifest
 from lightning_fv.visualizer import FeatureVisualizer
 
@@ -91,7 +92,7 @@ class ArtifactWriter(pl.Callback):
         if failed is not None:
             raise failed
         if complete:
-            write_manifest(self._job(trainer, visualizer) / "done.jsonl", self.records)
+            write_manifest(self._job(trainer, visualizer) / DONE, self.records)
 
     def _frame(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
