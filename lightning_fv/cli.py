@@ -249,8 +249,12 @@ class _Run:
             )
             self.place, self.setup = Place(), dataclasses.replace(self.setup, environment=None)
         with hold_slot(folder, self.place.rank):
-            together = self.place.ranks > 1 and any(job.done(folder) is None for job in self.jobs)
-            records, received = self._render_together(folder) if together else self._render_alone(folder)
+            left = [job for job in self.jobs if job.done(folder) is None]
+            for job in left:  # also other ranks', which are known to be ready by their marks
+                job.unmark(folder)
+            records, received = (
+                self._render_together(folder) if left and self.place.ranks > 1 else self._render_alone(folder)
+            )
             finish_run(folder, records, self.jobs, self.unwritten)
         return records, received
 
@@ -276,9 +280,6 @@ class _Run:
         from lightning_fv.fleet import Member
         from lightning_fv.rendering import begun
 
-        for job in self.jobs:  # of all ranks, which are known to be ready by their marks
-            if job.done(folder) is None:
-                job.unmark(folder)
         command = [*self.words, "--out", str(folder)]
         shared, port = self.setup.shared, self.setup.environment.port if self.setup.environment else None
         show = not shared and self.config.trainer.enable_progress_bar in (None, True)
@@ -542,7 +543,7 @@ def _compare(words: list[str]) -> int:
         for number, (name, run) in enumerate(runs.items(), 1):
             print(f"column {number} of {len(runs)}: {name}", file=sys.stderr)
             folder = run.folder(out / folders[name])
-            before = {record.id for job in run.jobs for record in job.done(folder) or []}
+            before = {r.id for job in run.jobs for r in job.done(folder) or []} if run.config.fail_fast else set()
             records, received = run.render(folder)
             everything += records
             if received is not None:

@@ -1,5 +1,6 @@
 """The command line, in process where that is the same and as a real process where it is not."""
 
+import functools
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from PIL import Image
 from lightning_fv.cli import main
 from lightning_fv.encoding import CHUNK
 from lightning_fv.report import read_manifest
+from tests import helpers
+from tests.helpers import pictures
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fit.py"
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
@@ -201,27 +204,13 @@ def test_help_loads_no_network() -> None:
     assert "--targets" in done.stdout
 
 
-def wait_for(condition: "object", process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
+wait_for = functools.partial(helpers.wait_for, seconds=120)
 
 GROWING = [
     "--targets", "logits:pizza+layer3:5", "--model.size", "24", "--model.stage_steps", "10", "--trainer.max_steps", "400",
     "--trainer.callbacks+=ProgressiveUpscale", "--trainer.callbacks.to=56", "--trainer.callbacks.every=40",
     "--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=30",
 ]  # fmt: skip
-
-
-def pictures(run: Path) -> dict[str, bytes]:
-    shown = {}
-    for file in sorted((run / "images").glob("*.png")):
-        with Image.open(file) as picture:
-            shown[file.name] = picture.tobytes()
-    return shown
 
 
 @pytest.mark.parametrize("parameterization", ["Fourier", "Pixel"])

@@ -1,5 +1,6 @@
 """Several ranks in one run folder, as real processes: the same pictures whoever starts them and whatever befalls them."""
 
+import functools
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from PIL import Image
 from lightning_fv.cli import main
 from lightning_fv.fleet import RANKS, hold_slot, read_beat
 from lightning_fv.report import read_manifest
+from tests import helpers
 from tests.ray_cluster import on, two_nodes
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "fit.py"
@@ -86,13 +88,7 @@ def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
     return results
 
 
-def wait_for(condition: Callable[[], object], *processes: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        for process in processes:
-            assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
+wait_for = functools.partial(helpers.wait_for, seconds=SECONDS)
 
 
 def torchrun(ranks: int, *options: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Ray, on a cluster of two nodes on this machine: what is killed, removed and added are real processes."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from lightning_fv.cli import main
 from lightning_fv.report import read_manifest
+from tests import helpers
+from tests.helpers import pictures
 from tests.ray_cluster import STORE, added, on, two_nodes
 
 ROOT = Path(__file__).parents[1]
@@ -105,20 +107,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 600) -> tuple[int, s
     return process.returncode, told
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def pictures(run: Path) -> dict[str, bytes]:
-    shown = {}
-    for file in sorted((run / "images").glob("*.png")):
-        with Image.open(file) as picture:
-            shown[file.name] = picture.tobytes()
-    return shown
+wait_for = functools.partial(helpers.wait_for, seconds=300)
 
 
 def statuses(run: Path) -> list[str]:

@@ -79,11 +79,12 @@ class ArtifactWriter(pl.Callback):
         folder = self._run(trainer) / ("images" if complete else "partial")
         folder.mkdir(exist_ok=True)
         failed: OSError | None = None
+        recipe = visualizer.describe()
         for record, picture in zip(self.records, visualizer.pictures(), strict=True):
             if bool(torch.isfinite(picture).all()):
                 record.image = f"{folder.name}/{record.id}.png"
                 try:
-                    write_picture(folder / f"{record.id}.png", picture, record, visualizer.describe())
+                    write_picture(folder / f"{record.id}.png", picture, record, recipe)
                 except OSError as error:  # the next may be smaller
                     record.image, failed = None, error
                     continue

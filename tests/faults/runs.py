@@ -1,10 +1,10 @@
 """Runs as processes of their own, and whether what they leave is whole."""
 
+import functools
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from lightning_fv.report import read_manifest
+from tests import helpers
 
 PATIENCE = 900.0
 """Seconds that a process may take: on a machine that has other work its start alone may take minutes."""
@@ -49,21 +50,7 @@ def run(
     return process.returncode, told
 
 
-def wait_for(condition: Callable[[], object], process: "subprocess.Popen[str]", seconds: float = PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def pictures(run: Path) -> dict[str, bytes]:
-    """The pixels of the finished pictures, by file name."""
-    shown = {}
-    for file in sorted((run / "images").glob("*.png")):
-        with Image.open(file) as picture:
-            shown[file.name] = picture.tobytes()
-    return shown
+wait_for = functools.partial(helpers.wait_for, seconds=PATIENCE)
 
 
 def check_files(run: Path) -> dict[str, int]:

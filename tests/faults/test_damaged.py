@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lightning_fv.cli import main
-from tests.faults.runs import QUICK, pictures
+from tests.faults.runs import QUICK
+from tests.helpers import pictures
 
 ARGS = [
     *QUICK, "--targets", "layer3:3+layer3:5", "--batch_size", "1", "--model.size", "24", "--trainer.max_steps", "20",

@@ -14,7 +14,8 @@ from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
 from lightning_fv.cli import main
 from lightning_fv.report import read_manifest
 from tests.faults.disks import Disk, small_disk
-from tests.faults.runs import GROWING, PATIENCE, QUICK, ROOT, check_files, lines_with, pictures, run, start, wait_for
+from tests.faults.runs import GROWING, PATIENCE, QUICK, ROOT, check_files, lines_with, run, start, wait_for
+from tests.helpers import pictures
 
 pytestmark = pytest.mark.timeout(4 * PATIENCE)
 

@@ -14,7 +14,8 @@ from lightning_fv.cli import main
 from lightning_fv.errors import RunFolderError
 from lightning_fv.report import read_manifest
 from tests.faults.disks import small_disk
-from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, pictures, run, start, wait_for
+from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, run, start, wait_for
+from tests.helpers import pictures
 
 pytestmark = pytest.mark.timeout(4 * PATIENCE)
 

@@ -9,8 +9,9 @@ import pytest
 
 from lightning_fv.cli import main
 from lightning_fv.report import read_manifest
-from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, pictures, run, start
+from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, run, start
 from tests.faults.signals import SENDING, VARIABLE
+from tests.helpers import pictures
 
 pytestmark = pytest.mark.timeout(4 * PATIENCE)
 
