@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 from lightning_fv.version import __version__
 
 if TYPE_CHECKING:
+    from lightning_fv.engines.rendering import Rendering, render
     from lightning_fv.networks import VisionNetwork, load_network
-    from lightning_fv.rendering import Rendering, render
+    from lightning_fv.optimization.visualizer import FeatureVisualizer
     from lightning_fv.targets import Target, resolve_targets
     from lightning_fv.transforms import RandomNoise, RandomWarp, study_warp
-    from lightning_fv.visualizer import FeatureVisualizer
 
 _HOMES = {
-    "FeatureVisualizer": "visualizer",
+    "FeatureVisualizer": "optimization.visualizer",
     "RandomNoise": "transforms",
     "RandomWarp": "transforms",
-    "Rendering": "rendering",
+    "Rendering": "engines.rendering",
     "Target": "targets",
     "VisionNetwork": "networks",
     "load_network": "networks",
-    "render": "rendering",
+    "render": "engines.rendering",
     "resolve_targets": "targets",
     "study_warp": "transforms",
 }

@@ -2,6 +2,6 @@
 
 import sys
 
-from lightning_fv.cli import main
+from lightning_fv.commands.main import main
 
 sys.exit(main())

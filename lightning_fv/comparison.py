@@ -14,7 +14,8 @@ from lightning_fv.files import write_text_atomic
 from lightning_fv.functional import resize_images
 from lightning_fv.metrics import natural_high_frequency
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.report import Record, read_manifest, read_picture, side_by_side
+from lightning_fv.report import read_picture, side_by_side
+from lightning_fv.runs.record import Record, read_manifest
 
 RATIO = "high_frequency_ratio"
 

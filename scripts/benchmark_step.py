@@ -21,9 +21,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from lightning_fv.engines.rendering import STEPS, Setup, plan, render_jobs
 from lightning_fv.networks import VisionNetwork, load_network
-from lightning_fv.rendering import STEPS, Setup, plan, render_jobs
-from lightning_fv.visualizer import STAGES, FeatureVisualizer
+from lightning_fv.optimization.visualizer import STAGES, FeatureVisualizer
 
 
 class Free(nn.Module):

@@ -2,7 +2,7 @@
 
 import sys
 
-from lightning_fv.cli import main
+from lightning_fv.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

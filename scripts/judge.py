@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from lightning_fv.functional import resize_images
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.weights import read_safetensors
-from lightning_fv.report import read_manifest, read_picture
+from lightning_fv.report import read_picture
+from lightning_fv.runs.record import read_manifest
 
 WEIGHTS = Path(__file__).parents[1] / "tests" / "assets" / "judge.safetensors"
 

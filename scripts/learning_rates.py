@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from lightning_fv.cli import main as lightning_fv
+from lightning_fv.commands.main import main as lightning_fv
 from lightning_fv.comparison import compare_runs, summaries
 from lightning_fv.networks import load_network
 

@@ -31,8 +31,8 @@ from textures import randomize_texture
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_fv.checkpoints import AtomicCheckpointIO
 from lightning_fv.networks.demo import DemoNet
+from lightning_fv.runs.checkpoints import AtomicCheckpointIO
 
 # Chosen for being unlike each other at 64 px: 24 of the 200 classes of Tiny ImageNet.
 CLASSES = {

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_fv.cli import main
+from lightning_fv.commands.main import main
 from lightning_fv.comparison import compare_runs, markdown, summaries
 from lightning_fv.functional import resize_images
 from lightning_fv.metrics import natural_high_frequency
 from lightning_fv.networks import load_network
 from lightning_fv.networks.antialiased import antialiased_resnet50
 from lightning_fv.networks.torchvision import build_torchvision
-from lightning_fv.report import Record, read_manifest
+from lightning_fv.runs.record import Record, read_manifest
 
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_fv.cli import RECIPES, main, recipe_names
+from lightning_fv.commands.main import RECIPES, main, recipe_names
+from lightning_fv.optimization.visualizer import FeatureVisualizer, describe
 from lightning_fv.parameterizations import Fourier
-from lightning_fv.report import read_manifest
+from lightning_fv.runs.record import read_manifest
 from lightning_fv.transforms import RandomNoise, RandomWarp
-from lightning_fv.visualizer import FeatureVisualizer, describe
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -7,14 +7,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lightning_fv.assessment import assess
 from lightning_fv.callbacks.background import Background
-from lightning_fv.encoding import encode_jpeg, write_picture
 from lightning_fv.files import Unwritten, write_atomic
 from lightning_fv.functional import resize_images, to_uint8
-from lightning_fv.jobs import DONE
-from lightning_fv.report import Record, write_manifest
-from lightning_fv.visualizer import FeatureVisualizer
+from lightning_fv.optimization.score import assess
+from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.runs.job import DONE
+from lightning_fv.runs.picture import encode_jpeg, write_picture
+from lightning_fv.runs.record import Record, write_manifest
 
 
 class ArtifactWriter(pl.Callback):

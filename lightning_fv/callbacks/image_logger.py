@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lightning_fv.callbacks.background import Background
-from lightning_fv.encoding import encode_jpeg, encode_png
 from lightning_fv.files import Unwritten
 from lightning_fv.functional import resize_images, to_uint8
-from lightning_fv.visualizer import FeatureVisualizer
+from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.runs.picture import encode_jpeg, encode_png
 
 _WHAT = "pictures in TensorBoard"
 

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from lightning_fv.visualizer import FeatureVisualizer
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 
 
 class RenderProgress(ProgressBar):

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_fv.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.errors import CaptureError, NetworkError
 from lightning_fv.functional import resize_images
+from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 
 
 class VisionNetwork:
@@ -25,7 +25,7 @@ class VisionNetwork:
         categories: class names in the order of the logits, or nothing.
         name: what to call it in logs and results.
         fixed_size: whether it takes ``input_size`` only (most ViTs); pictures of another size are resized at its door.
-        channel_axes: channel axis by layer name, where the rule of `lightning_fv.capture.channel_axis` cannot tell.
+        channel_axes: channel axis by layer name, where the rule of `lightning_fv.networks.capture.channel_axis` cannot tell.
 
     Raises:
         NetworkError: mean or std are not three numbers, a std is not positive, parameters are not float32, or a class
@@ -84,7 +84,7 @@ class VisionNetwork:
         return torch.addcmul(self._shift, images.contiguous(memory_format=torch.channels_last), self._scale)
 
     def capture(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """What the named layers give for pictures in [0, 1]; see `lightning_fv.capture.capture`."""
+        """What the named layers give for pictures in [0, 1]; see `lightning_fv.networks.capture.capture`."""
         return capture(self.module, self.preprocess(images), layers)
 
     def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:

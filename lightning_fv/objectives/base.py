@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from lightning_fv.capture import LOGITS as LOGITS
+from lightning_fv.networks.capture import LOGITS as LOGITS
 
 Activations: TypeAlias = Mapping[str, Tensor]
 """Layer name -> what the layer gave for the batch, first axis B."""

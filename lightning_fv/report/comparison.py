@@ -7,10 +7,10 @@ from urllib.parse import quote
 from PIL import Image, ImageDraw, ImageFont
 
 from lightning_fv.files import write_text_atomic
-from lightning_fv.report.manifest import Record
 from lightning_fv.report.page import page
 from lightning_fv.report.pictures import read_picture, save_atomic
 from lightning_fv.report.sheet import fit_text
+from lightning_fv.runs.record import Record
 
 _GAP, _LINE, _FONT = 10, 16, 13
 

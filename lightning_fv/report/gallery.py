@@ -13,8 +13,8 @@ from PIL import Image
 
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.files import write_text_atomic
-from lightning_fv.report.manifest import Record, read_manifest
 from lightning_fv.report.page import page as fill
+from lightning_fv.runs.record import Record, read_manifest
 
 CHUNK = "lightning_fv"
 """Keyword of the PNG text chunk that `encoding`, a storey above, writes."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from lightning_fv.errors import RunFolderError
-from lightning_fv.report.manifest import Record
 from lightning_fv.report.pictures import read_picture, save_atomic
+from lightning_fv.runs.record import Record
 
 # A sheet of thousands of pictures must still open: thumbnails shrink so that it stays below this side.
 _LARGEST_SIDE = 8000

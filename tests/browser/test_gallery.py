@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torchvision.utils import make_grid
 
-from lightning_fv.encoding import encode_jpeg, write_picture
 from lightning_fv.functional import to_uint8
-from lightning_fv.report import Record, write_gallery, write_manifest
+from lightning_fv.report import write_gallery
+from lightning_fv.runs.picture import encode_jpeg, write_picture
+from lightning_fv.runs.record import Record, write_manifest
 from tests.browser.devtools import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightning_fv import FeatureVisualizer, load_network, resolve_targets
 from lightning_fv.callbacks import ArtifactWriter
-from lightning_fv.report import read_manifest
+from lightning_fv.runs.record import read_manifest
 
 
 def fit(folder: Path, steps: int, callbacks: list[pl.Callback]) -> FeatureVisualizer:

@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-from lightning_fv.report import read_manifest
+from lightning_fv.runs.record import read_manifest
 from tests import helpers
 
 PATIENCE = 900.0

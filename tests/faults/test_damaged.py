@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_fv.cli import main
+from lightning_fv.commands.main import main
 from tests.faults.runs import QUICK
 from tests.helpers import pictures
 
@@ -20,7 +20,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the checkpoints that a run clears away when their job is done: `interrupted` needs them."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_fv.jobs.Job.clear_checkpoints", lambda *args: None)
+        patch.setattr("lightning_fv.runs.job.Job.clear_checkpoints", lambda *args: None)
         assert main(["--out", str(folder), *ARGS]) == 0
     return folder
 

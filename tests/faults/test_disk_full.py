@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import lightning_fv
-from lightning_fv.checkpoints import AtomicCheckpointIO, latest_checkpoint
-from lightning_fv.cli import main
-from lightning_fv.report import read_manifest
+from lightning_fv.commands.main import main
+from lightning_fv.runs.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from lightning_fv.runs.record import read_manifest
 from tests.faults.disks import Disk, small_disk
 from tests.faults.runs import GROWING, PATIENCE, QUICK, ROOT, check_files, lines_with, run, start, wait_for
 from tests.helpers import pictures

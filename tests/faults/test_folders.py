@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import lightning_fv
-from lightning_fv.cli import main
+from lightning_fv.commands.main import main
 from lightning_fv.errors import RunFolderError
-from lightning_fv.report import read_manifest
+from lightning_fv.runs.record import read_manifest
 from tests.faults.disks import small_disk
 from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, run, start, wait_for
 from tests.helpers import pictures
@@ -66,7 +66,7 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
         (disk.seen / "begun").mkdir()
         (disk.seen / "begun" / "config.yaml").write_text("seed: 0\n")
         disk.do('mount -o remount,ro "$DISK"')
-        code = "import sys; from lightning_fv.cli import main; sys.exit(min(main(a.split('|')) for a in sys.argv[1:]))"
+        code = "import sys; from lightning_fv.commands.main import main; sys.exit(min(main(a.split('|')) for a in sys.argv[1:]))"
         wanted = [
             ["--out", str(disk.path), *UNKNOWN],
             ["--out", str(disk.path / "deep" / "run"), *UNKNOWN],

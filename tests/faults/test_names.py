@@ -10,11 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 import lightning_fv
-from lightning_fv.cli import main
-from lightning_fv.encoding import CHUNK
+from lightning_fv.commands.main import main
 from lightning_fv.errors import NetworkError
 from lightning_fv.objectives import Channel
-from lightning_fv.report import Record, read_manifest
+from lightning_fv.runs.picture import CHUNK
+from lightning_fv.runs.record import Record, read_manifest
 from tests.faults.runs import QUICK, check_files
 
 NAMES = [

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from lightning_fv import FeatureVisualizer, RandomWarp, VisionNetwork, load_network, render
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
-from lightning_fv.cli import main
-from lightning_fv.encoding import write_picture
+from lightning_fv.commands.main import main
+from lightning_fv.engines.rendering import Setup, plan, render_jobs
 from lightning_fv.errors import TargetError, TransformError, UsageError
 from lightning_fv.objectives import LOGITS, Objective
 from lightning_fv.objectives.base import Activations
 from lightning_fv.parameterizations import Fourier, Pixel
-from lightning_fv.rendering import Setup, plan, render_jobs
-from lightning_fv.report import Record, read_manifest
+from lightning_fv.runs.picture import write_picture
+from lightning_fv.runs.record import Record, read_manifest
 from lightning_fv.transforms import KeyedTransform
 from tests.helpers import TinyNet
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_fv.cli import main
-from lightning_fv.report import read_manifest
+from lightning_fv.commands.main import main
+from lightning_fv.runs.record import read_manifest
 from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, run, start
 from tests.faults.signals import SENDING, VARIABLE
 from tests.helpers import pictures

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from lightning_fv import VisionNetwork, render
-from lightning_fv.capture import LayerInfo, parse_layer
+from lightning_fv.networks.capture import LayerInfo, parse_layer
 from lightning_fv.objectives import Channel, Logit
-from lightning_fv.visualizer import FeatureVisualizer
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 
 
 def hidden_layer(network: VisionNetwork) -> LayerInfo:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_fv import VisionNetwork, render
-from lightning_fv.capture import channel_axis
 from lightning_fv.errors import CaptureError, NetworkError
+from lightning_fv.networks.capture import channel_axis
 from lightning_fv.targets import resolve_targets
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_fv import load_network
-from lightning_fv.cli import main
+from lightning_fv.commands.main import main
 from lightning_fv.errors import CheckpointError, NetworkError
 from lightning_fv.networks.torchvision import build_torchvision
 

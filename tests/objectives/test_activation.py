@@ -6,7 +6,7 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 
-from lightning_fv.capture import capture
+from lightning_fv.networks.capture import capture
 from lightning_fv.objectives import LOGITS, Channel, Layer, Logit, Neuron, Objective, Probability
 from tests.helpers import TinyNet, noise
 

@@ -17,11 +17,12 @@ import yaml
 from PIL import Image
 
 from lightning_fv.callbacks import ArtifactWriter
-from lightning_fv.encoding import CHUNK, write_picture
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
-from lightning_fv.report import Record, write_gallery, write_manifest
+from lightning_fv.report import write_gallery
 from lightning_fv.report.gallery import CHUNK as CHUNK_READ
 from lightning_fv.report.gallery import FRAME_PICTURES
+from lightning_fv.runs.picture import CHUNK, write_picture
+from lightning_fv.runs.record import Record, write_manifest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gallery.py"

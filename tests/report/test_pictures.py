@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lightning_fv.cli import main
+from lightning_fv.commands.main import main
 from lightning_fv.errors import RunFolderError
-from lightning_fv.report import contact_sheet, read_manifest, read_picture, write_gallery
+from lightning_fv.report import contact_sheet, read_picture, write_gallery
+from lightning_fv.runs.record import read_manifest
 
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from lightning_fv.report import Record, Status, contact_sheet, film
+from lightning_fv.report import contact_sheet, film
+from lightning_fv.runs.record import Record, Status
 
 # What stands around the pictures of a sheet, in pixels.
 GAP, LABEL = 8, 34

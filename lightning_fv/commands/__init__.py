@@ -1,0 +1,1 @@
+"""What one types: one file per command."""

@@ -1,0 +1,1 @@
+"""Who computes the jobs of a run: this process, several workers, ddp or Ray."""

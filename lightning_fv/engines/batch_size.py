@@ -1,0 +1,81 @@
+"""How many pictures a GPU takes at a time."""
+
+from collections.abc import Sequence
+
+import torch
+
+from lightning_fv.networks import VisionNetwork
+from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.targets import Target
+
+BATCH_SIZE = 16
+"""Pictures that are rendered together, where no GPU says otherwise: more gain nothing on a CPU."""
+
+LARGEST_BATCH = 256
+"""More fill no GPU better, and a job is what an interruption costs at most."""
+
+# What the allocator loses between tensors, cuDNN's workspaces, and Adam's two moments.
+_MARGIN = 0.75
+
+
+def batch_that_fits(
+    memory: int, first: tuple[int, int], second: tuple[int, int], growth: float = 1.0, most: int = LARGEST_BATCH
+) -> int:
+    """The largest batch whose memory, linear in the number of pictures and their area, stays within a margin.
+
+    Args:
+        memory: bytes that there are.
+        first, second: two measured batches: (number of pictures, peak bytes), the smaller first.
+        growth: area of the largest pictures of the run over that of the measured ones.
+        most: pictures at most, such as the number of targets.
+
+    Returns:
+        A multiple of 8, unless it is below 8 or ``most``; at least 1.
+    """
+    per_picture = max(1.0, (second[1] - first[1]) / (second[0] - first[0]))
+    constant = max(0.0, first[1] - first[0] * per_picture)
+    fits = int((memory * _MARGIN - constant) / (per_picture * growth))
+    fits = min(fits, LARGEST_BATCH)
+    return max(1, min(fits - fits % 8 if fits >= 8 else fits, most))
+
+
+def measured_batch_size(
+    recipe: FeatureVisualizer,
+    network: VisionNetwork,
+    targets: Sequence[Target],
+    device: torch.device,
+    growth: float,
+    ranks: int = 1,
+) -> int:
+    """The batch size for a CUDA device, from the peak memory of one real pass of one picture and of four.
+
+    This has not been run on a GPU yet; only its arithmetic, `batch_that_fits`, is tested.
+
+    Args:
+        recipe: what will render.
+        network: what to look at.
+        targets: all of the run; the one whose layer runs last is measured.
+        device: a CUDA device.
+        growth: area of the largest pictures of the run over that of the first.
+        ranks: that share the targets: none is to be without a job for the sake of larger ones.
+    """
+    order = {info.name: number for number, info in enumerate(network.layers())}
+
+    def depth(target: Target) -> int:
+        return max((order.get(layer.split("#")[0].split("[")[0], 0) for layer in target.objective.layers), default=0)
+
+    deepest = max(targets, key=depth)
+    measured, home = [], network.device
+    network.to(device)
+    with network.frozen():
+        for count in (1, 4):
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+            bound = recipe.bind(network, [deepest] * count).to(device)
+            bound.loss(step=0, draw=0).backward()  # type: ignore[no-untyped-call]
+            measured.append((count, torch.cuda.max_memory_allocated(device)))
+            del bound
+    network.to(home)
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return batch_that_fits(free, measured[0], measured[1], growth, -(-len(targets) // ranks))

@@ -1,0 +1,1 @@
+"""Activation maximization: the way from picture to loss, and what keeps one bad picture from spoiling others."""

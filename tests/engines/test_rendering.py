@@ -1,0 +1,208 @@
+"""The Python door."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+import lightning_fv
+from lightning_fv.callbacks import ProgressiveUpscale
+from lightning_fv.engines.rendering import JobResult, Setup, _first_device, new_run_folder, plan, render_jobs
+from lightning_fv.errors import NetworkError, RunFolderError, TargetError, UsageError
+from lightning_fv.files import Unwritten
+from lightning_fv.objectives import Channel, Logit
+from lightning_fv.runs.record import read_manifest
+
+
+def test_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rendering = lightning_fv.render("demo", "logits:pizza+layer4:7", steps=16, progress=False)
+    assert rendering.images.shape == (2, 3, 64, 64)
+    assert rendering.scores.shape == (2,)
+    assert [target.text for target in rendering.targets] == ["logits:pizza", "layer4:7"]
+    assert list(tmp_path.iterdir()) == []  # nothing on disk that was not asked for
+    folder = rendering.save("pictures")
+    assert {p.name for p in folder.iterdir()} >= {"images", "sheet.png", "manifest.jsonl"}
+    records = read_manifest(folder / "manifest.jsonl")
+    assert [record.score for record in records] == rendering.scores.tolist()
+    assert all((folder / str(record.image)).is_file() for record in records)
+    with pytest.raises(RunFolderError, match="not empty"):
+        rendering.save("pictures")
+    html = rendering._repr_html_()
+    assert html.count("<img") == 2
+    assert "logits:pizza" in html
+
+
+def test_scores_are_those_of_the_plain_pictures() -> None:
+    network = lightning_fv.load_network("demo")
+    rendering = lightning_fv.render(network, "logits:0-23", steps=8, progress=False)
+    logits = network(rendering.images)
+    torch.testing.assert_close(rendering.scores, logits.diagonal(), rtol=1e-4, atol=1e-4)
+
+
+def test_objectives_of_ones_own() -> None:
+    network = lightning_fv.load_network("demo")
+    apart = render_pair = lightning_fv.render(network, [Logit(11) - Logit(12)], steps=40, progress=False)
+    (logits,) = network(render_pair.images)
+    assert float(apart.scores[0]) == pytest.approx(float(logits[11] - logits[12]), rel=1e-4)
+    assert apart.targets[0].text == "Logit(11) - Logit(12)"
+    assert apart.scores[0] > 5
+
+
+def test_a_run_folder_as_the_command_line_makes_it(tmp_path: Path) -> None:
+    lightning_fv.render("demo", "logits:0-2", steps=4, out=tmp_path / "run", batch_size=2, progress=False)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+    }  # fmt: skip
+    assert len(list((tmp_path / "run" / "jobs").iterdir())) == 2
+    with pytest.raises(RunFolderError, match="not empty"):
+        lightning_fv.render("demo", "logits:0", steps=1, out=tmp_path / "run", progress=False)
+
+
+def test_options_in_conflict() -> None:
+    with pytest.raises(UsageError, match="not both"):
+        lightning_fv.render("demo", "logits:0", visualizer=lightning_fv.FeatureVisualizer(), size=20)
+    with pytest.raises(UsageError, match="brings its own"):
+        lightning_fv.render("demo", "logits:0", mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def test_weights_are_bit_equal_after_a_run() -> None:
+    network = lightning_fv.load_network("demo")
+    before = network.digest()
+    lightning_fv.render(network, "logits:0-3+layer2:1", steps=4, progress=False)
+    assert network.digest() == before
+    assert not any(module._forward_hooks for module in network.module.modules())
+
+
+def test_signal_handlers_are_as_before() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    lightning_fv.render("demo", "logits:0", steps=2, progress=False)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_growth_that_cannot_end_is_said() -> None:
+    with pytest.warns(UserWarning, match="gets to 35 px in 5 steps, not to 60"):
+        lightning_fv.render("demo", "logits:0", steps=5, size=32, progress=False,
+                            callbacks=[ProgressiveUpscale(to=60, every=4)])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ([Logit(99)], "reads what is not there"),
+        (None, "targets are text"),
+        ([Channel("layer4", 256)], "reads what is not"),
+    ],
+)
+def test_objectives_that_read_what_is_not_there(targets: object, told: str) -> None:
+    with pytest.raises(TargetError, match=told):
+        lightning_fv.render("demo", targets, steps=1, progress=False)  # type: ignore[arg-type]
+    with pytest.raises(TargetError, match="from 0, not -1"):
+        Channel("layer4", -1)
+
+
+def test_networks_that_cannot_be_looked_at() -> None:
+    with pytest.raises(UsageError, match="not a int"):
+        lightning_fv.render(3, "logits:0", progress=False)  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match=r"call \.float\(\)"):
+        lightning_fv.VisionNetwork(torch.nn.Linear(3, 3).double(), mean=(0.5,) * 3, std=(0.2,) * 3)
+
+
+def test_accumulated_batches_have_draws_of_their_own() -> None:
+    network = lightning_fv.load_network("demo")
+    bound = lightning_fv.FeatureVisualizer().bind(network, lightning_fv.resolve_targets("logits:0", network))
+    seen: list[torch.Tensor] = []
+    inner = bound.transform
+
+    def watch(images: torch.Tensor, step: int) -> torch.Tensor:
+        seen.append(inner(images, step).detach())
+        return inner(images, step)
+
+    bound.transform = watch  # type: ignore[method-assign]
+    trainer = pl.Trainer(max_steps=1, max_epochs=-1, accumulate_grad_batches=2, accelerator="cpu", logger=False,
+                         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    bound.stage_steps = 4
+    trainer.fit(bound)
+    assert len(seen) == 2
+    assert not torch.equal(seen[0], seen[1])
+
+
+class Signal(pl.Callback):
+    """Sends its own process a SIGTERM in a batch; describes itself as nothing, so that the job stays the same."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch, self._seen = batch, 0
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self._seen += 1
+        if self._seen == self._batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("batch", [14, 16])
+def test_a_stop_among_accumulated_batches_waits_for_the_step(tmp_path: Path, batch: int) -> None:
+    """The gradients of the step's first batches are in no checkpoint."""
+    network = lightning_fv.load_network("demo")
+    options = {"max_steps": 8, "accelerator": "cpu", "enable_progress_bar": False, "accumulate_grad_batches": 3}
+    recipe = lightning_fv.FeatureVisualizer(size=32, stage_steps=12)
+
+    def go(folder: Path, *callbacks: pl.Callback) -> JobResult:
+        _, jobs = plan(Setup(network, recipe, options), "logits:0", 1)
+        setup = Setup(network, recipe, {**options, "callbacks": list(callbacks)}, checkpoint_seconds=1e-6)
+        (result,) = render_jobs(setup, jobs, folder)
+        return result
+
+    whole = go(new_run_folder(tmp_path / "whole"))
+    folder = new_run_folder(tmp_path / "stopped")
+    assert go(folder, Signal(batch)).signal == signal.SIGTERM
+    resumed = go(folder)
+    assert resumed.signal is None
+    assert whole.pictures is not None
+    assert resumed.pictures is not None
+    assert torch.equal(whole.pictures, resumed.pictures)
+
+
+def test_a_done_job_that_lost_a_picture_is_begun_anew_and_keeps_what_cannot_be_written(tmp_path: Path) -> None:
+    setup = Setup(
+        lightning_fv.load_network("demo"),
+        lightning_fv.FeatureVisualizer(size=32),
+        {"max_steps": 4, "accelerator": "cpu", "enable_progress_bar": False},
+    )
+    _, (job,) = plan(setup, "logits:0-1", 2)
+    run = new_run_folder(tmp_path / "run")
+    list(render_jobs(setup, [job], run))
+    assert job.done(run) is not None
+    assert not (job.folder(run) / "checkpoints").exists()
+    shutil.rmtree(run / "images")
+    (run / "images").touch()  # there is no room for pictures
+    unwritten = Unwritten()
+    with pytest.warns(UserWarning, match="pictures: cannot be written"):
+        list(render_jobs(setup, [job], run, unwritten))
+    assert "pictures" in unwritten.reasons
+    assert not job.marked(run)
+    assert [file.name for file in (job.folder(run) / "checkpoints").iterdir()] == ["step=4.ckpt"]
+    (run / "images").unlink()
+    list(render_jobs(setup, [job], run))
+    assert job.done(run) is not None
+    assert not (job.folder(run) / "checkpoints").exists()
+
+
+def test_one_of_the_devices_that_are_named() -> None:
+    assert [_first_device(asked) for asked in (None, 1, "auto", -1, "2", [3], [2, 3], "3,", "2,3")] == [
+        1, 1, 1, 1, 1, [3], [2], [3], [2],
+    ]  # fmt: skip
+
+
+def test_scalars_may_be_left_out() -> None:
+    """As Lightning has it: every 0 steps is never."""
+    trainer = pl.Trainer(max_steps=2, max_epochs=-1, log_every_n_steps=0, accelerator="cpu", logger=False,
+                         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    network = lightning_fv.load_network("demo")
+    trainer.fit(lightning_fv.FeatureVisualizer().bind(network, lightning_fv.resolve_targets("logits:0", network)))
+    assert trainer.global_step == 2

@@ -1,0 +1,153 @@
+"""A batch in parts: the same gradient, and what happens when the memory is short."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_fv import FeatureVisualizer, VisionNetwork, render, resolve_targets
+from lightning_fv.callbacks import ProgressiveUpscale
+from lightning_fv.commands.main import main
+from lightning_fv.engines.rendering import Setup, new_run_folder, plan, render_jobs
+from lightning_fv.errors import DeviceMemoryError, UsageError
+from lightning_fv.objectives import L1, Channel, Logit
+from lightning_fv.optimization.objective_gradient import Ascent
+from tests.helpers import TinyNet, noise
+
+TARGETS: list[Any] = [
+    "logits:0-2",
+    "conv1:3",
+    Channel("conv1", 2) - 0.5 * L1(),
+    "conv2",
+    Logit(3) - Logit(4),
+    -1.0 * L1(),
+]
+
+
+class _Full(torch.autograd.Function):
+    """Fills the memory on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+class Small(TinyNet):
+    """TinyNet on a device whose memory holds so many values of pictures: full on the way there, or on the way back."""
+
+    def __init__(self, most: int, back: bool = False) -> None:
+        super().__init__()
+        self.most, self.back = most, back
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() > self.most and not self.back:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        logits = super().forward(x)
+        return _Full.apply(logits) if x.numel() > self.most and torch.is_grad_enabled() else logits  # type: ignore[return-value]
+
+
+def network(module: nn.Module) -> VisionNetwork:
+    return VisionNetwork(module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(24, 20))
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, 100])
+@pytest.mark.parametrize("redirected", [False, True, torch.arange(8) % 2 == 0], ids=["off", "on", "some"])
+def test_parts_have_the_gradient_of_the_whole(chunk: int, redirected: bool | Tensor) -> None:
+    tiny = network(TinyNet())
+    targets = resolve_targets(TARGETS, tiny)
+    seen, images = noise(8, 3, 24, 20).sigmoid(), noise(8, 3, 26, 22, seed=1).sigmoid()
+    with tiny.frozen():
+        whole, parts = (Ascent(tiny, targets, size)(seen, images, redirected) for size in (None, chunk))
+    for name in ("objectives", "loss", "by_seen", "by_images"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_the_chunk_of_a_visualizer_changes_nothing_but_rounding() -> None:
+    tiny = network(TinyNet())
+    whole, parts = (
+        render(tiny, TARGETS, visualizer=FeatureVisualizer(chunk=chunk), steps=8, progress=False) for chunk in (None, 3)
+    )
+    torch.testing.assert_close(parts.images, whole.images, rtol=0, atol=1e-3)
+    torch.testing.assert_close(parts.scores, whole.scores, rtol=0.02, atol=1e-4)
+    assert parts.recipe == whole.recipe  # and so the job's id
+    with pytest.raises(UsageError, match="chunk"):
+        FeatureVisualizer(chunk=0)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_memory_that_is_full_halves_what_passes_together(back: bool) -> None:
+    module = Small(3 * 3 * 24 * 20, back)
+    with pytest.warns(UserWarning, match="out of memory on cpu with") as warned:
+        short = render(network(module), "logits:0-4+conv1:0-2", steps=6, progress=False)
+    told = [str(warning.message) for warning in warned if "out of memory" in str(warning.message)]
+    assert len(told) == 2  # 8, 4, 2: never again
+    assert "from here on 2 of the batch's 8 pass the network at a time" in told[1]
+    assert {record.status for record in short.records} == {"done"}
+    plain = render(network(TinyNet()), "logits:0-4+conv1:0-2", steps=6, progress=False)
+    torch.testing.assert_close(short.images, plain.images, rtol=0, atol=1e-3)
+
+
+def test_one_picture_that_does_not_fit_is_one_line() -> None:
+    module = Small(3 * 30 * 30)
+    with (
+        pytest.warns(UserWarning, match="out of memory"),
+        pytest.raises(
+            DeviceMemoryError, match=r"of a batch of 2, one picture of 34x34 px alone .*--model.size"
+        ) as raised,
+    ):
+        render(network(module), "logits:0-1", size=20, steps=20, progress=False, transforms=[],
+               callbacks=[ProgressiveUpscale(to=40, factor=1.3, every=4)])  # fmt: skip
+    assert "\n" not in str(raised.value)
+
+
+def test_the_chunk_is_in_the_checkpoint_and_may_be_asked_for_on_resume(tmp_path: Path) -> None:
+    tiny = network(TinyNet())
+    targets = resolve_targets("logits:0-3", tiny)
+    one = FeatureVisualizer().bind(tiny, targets)
+    assert one._ascent is not None
+    one._ascent.chunk = 2  # what a full memory leaves behind
+    checkpoint: dict[str, Any] = {"state_dict": one.state_dict()}
+    one.on_save_checkpoint(checkpoint)
+    for asked, used in ((None, 2), (3, 3)):
+        other = FeatureVisualizer(chunk=asked).bind(tiny, targets)
+        other.on_load_checkpoint(checkpoint)
+        assert other._ascent is not None
+        assert other._ascent.chunk == used
+    run, quick = tmp_path / "run", ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    assert main(["--out", str(run), *quick, "--targets", "logits:0", "--trainer.max_steps", "1"]) == 0
+    assert main(["--out", str(run), *quick, "--resume", "--model.chunk", "4"]) == 0
+
+
+class Filling(nn.Module):
+    """A layer that no device's memory holds; cuDNN says it in words."""
+
+    def __init__(self, error: type[RuntimeError] = torch.OutOfMemoryError) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_a_batch_that_does_not_fit_does_not_stop_the_others(tmp_path: Path, error: type[RuntimeError]) -> None:
+    """Deeper targets need more: here the network's second half does not fit, and its first does."""
+    whole = network(TinyNet())
+    setup = Setup(whole, FeatureVisualizer(), {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False})
+    _, jobs = plan(setup, "logits:0+conv1:3", 1)
+    whole.module.conv2 = Filling(error)
+    run = new_run_folder(tmp_path / "run")
+    with pytest.warns(UserWarning, match=rf"job {jobs[0].id} \(logits:0\) failed: out of memory .* does not fit"):
+        first, second = render_jobs(setup, jobs, run)
+    assert (first.failed, first.pictures, second.failed) == (True, None, False)
+    assert "does not fit" in str(first.records[0].scores["error"])
+    assert [first.records[0].status, second.records[0].status] == ["partial", "done"]
+    assert [job.done(run) is not None for job in jobs] == [False, True]
+    with pytest.warns(UserWarning, match="failed"):
+        assert [result.failed for result in render_jobs(setup, jobs[::-1], None, fail_fast=True)] == [False, True]

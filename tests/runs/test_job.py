@@ -1,0 +1,79 @@
+"""Jobs: cut by batch size alone, and named by all that changes a picture."""
+
+from pathlib import Path
+
+import torch
+
+from lightning_fv import FeatureVisualizer, RandomWarp, VisionNetwork, resolve_targets
+from lightning_fv.callbacks import PeriodicBlur
+from lightning_fv.engines.rendering import Setup
+from lightning_fv.objectives import L1
+from lightning_fv.parameterizations import Fourier, Pixel
+from lightning_fv.runs.job import DONE, make_jobs
+from lightning_fv.runs.picture import write_picture
+from lightning_fv.runs.record import Record, write_manifest
+from tests.helpers import TinyNet
+
+
+def network(seed: int = 0) -> VisionNetwork:
+    module = TinyNet()
+    with torch.no_grad():
+        next(module.parameters()).add_(seed)
+    return VisionNetwork(module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(37, 29))
+
+
+def test_jobs_are_batches_in_order() -> None:
+    targets = resolve_targets("logits:0-4", network())
+    jobs = make_jobs(targets, 2, {})
+    assert [[target.unit for target in job.targets] for job in jobs] == [[0, 1], [2, 3], [4]]
+    assert len({job.id for job in jobs}) == 3
+
+
+def test_whatever_changes_a_picture_changes_the_id() -> None:
+    same = network()
+    targets = resolve_targets("logits:0-1", same)
+    options = {"max_steps": 10}
+    setups = {
+        "plain": Setup(same, FeatureVisualizer(), options),
+        "weights": Setup(network(1), FeatureVisualizer(), options),
+        "seed": Setup(same, FeatureVisualizer(), options, seed=1),
+        "steps": Setup(same, FeatureVisualizer(), {"max_steps": 11}),
+        "blur": Setup(same, FeatureVisualizer(), {**options, "callbacks": [PeriodicBlur(3)]}),
+        "blur 4": Setup(same, FeatureVisualizer(), {**options, "callbacks": [PeriodicBlur(4)]}),
+        "pixel": Setup(same, FeatureVisualizer(Pixel()), options),
+        "decay": Setup(same, FeatureVisualizer(Fourier(decay=1.25)), options),
+        "warp": Setup(same, FeatureVisualizer(transforms=[RandomWarp(rotate=3)]), options),
+        "none": Setup(same, FeatureVisualizer(transforms=[]), options),
+        "penalty": Setup(same, FeatureVisualizer(penalties=[L1(0.5)]), options),
+        "rate": Setup(same, FeatureVisualizer(optimizer=lambda p: torch.optim.Adam(p, lr=0.2)), options),
+        "optimizer": Setup(same, FeatureVisualizer(optimizer=lambda p: torch.optim.SGD(p, lr=0.05)), options),
+        "size": Setup(same, FeatureVisualizer(size=30), options),
+        "clip": Setup(same, FeatureVisualizer(), {**options, "gradient_clip_val": 1.0}),
+    }
+    ids = {name: make_jobs(targets, 2, setup.settings)[0].id for name, setup in setups.items()}
+    assert len(set(ids.values())) == len(ids), ids
+    again = Setup(network(), FeatureVisualizer(), {**options, "accelerator": "cpu", "enable_progress_bar": False})
+    assert make_jobs(targets, 2, again.settings)[0].id == ids["plain"]
+
+
+def test_a_job_without_its_mark_is_not_done(tmp_path: Path) -> None:
+    (job,) = make_jobs(resolve_targets("logits:0", network()), 2, {})
+    assert job.done(tmp_path) is None
+    job.folder(tmp_path).mkdir(parents=True)
+    assert job.done(tmp_path) is None
+    (job.folder(tmp_path) / DONE).write_text("")
+    assert job.done(tmp_path) is None  # it holds nothing
+    record = Record(job.targets[0].id, "logits:0", "tiny", "done", 1.0, "images/x.png", [3, 4], 5, 0, 0.1)
+    write_manifest(job.folder(tmp_path) / DONE, [record])
+    assert job.done(tmp_path) is None  # the picture is not there
+    (tmp_path / "images").mkdir()
+    write_picture(tmp_path / "images" / "x.png", torch.full((3, 3, 4), 0.5), record, {})
+    assert job.done(tmp_path) == [record]
+    whole = (tmp_path / "images" / "x.png").read_bytes()
+    for content in (whole[:-1], whole[:3], b""):  # it was cut
+        (tmp_path / "images" / "x.png").write_bytes(content)
+        assert job.done(tmp_path) is None
+    (tmp_path / "images" / "x.png").write_bytes(whole)
+    assert job.done(tmp_path) == [record]
+    (job.folder(tmp_path) / DONE).write_text("{bad")
+    assert job.done(tmp_path) is None

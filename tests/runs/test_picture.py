@@ -1,0 +1,87 @@
+import io
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lightning_fv.functional import to_uint8
+from lightning_fv.runs.picture import CHUNK, encode_jpeg, encode_png, write_picture
+from lightning_fv.runs.record import Record
+from lightning_fv.version import __version__
+
+
+def record(target: str = "logits:pizza") -> Record:
+    return Record(
+        id="0001-pizza",
+        target=target,
+        network="demo",
+        status="done",
+        score=12.5,
+        image="images/0001-pizza.png",
+        size=[37, 29],
+        steps=128,
+        seed=0,
+        seconds=1.5,
+        scores={"probability": 0.75},
+    )
+
+
+def opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content))
+
+
+def test_png_is_lossless(photo: Tensor) -> None:
+    pixels = to_uint8(photo[0])
+    image = opened(encode_png(pixels))
+    assert image.format == "PNG"
+    assert image.mode == "RGB"
+    assert image.size == (29, 37)  # Pillow says width first
+    np.testing.assert_array_equal(np.asarray(image), pixels.permute(1, 2, 0).numpy())
+
+
+def test_jpeg_is_near(photo: Tensor) -> None:
+    pixels = to_uint8(photo[0])
+    image = opened(encode_jpeg(pixels))
+    assert image.format == "JPEG"
+    assert image.size == (29, 37)
+    difference = np.asarray(image).astype(int) - pixels.permute(1, 2, 0).numpy()
+    assert np.abs(difference).mean() < 3
+    assert len(encode_jpeg(pixels, quality=30)) < len(encode_jpeg(pixels))
+
+
+def test_channels_are_red_green_blue() -> None:
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(3, 1, 1).expand(3, 4, 5)
+    assert opened(encode_png(red)).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("target", ["logits:pizza", "logits:crème brûlée ☃", "<script>alert(1)</script>"])
+def test_picture_carries_where_it_came_from(tmp_path: Path, photo: Tensor, target: str) -> None:
+    recipe = {"model": {"stage_steps": 64}, "note": "50 % ☃"}
+    path = tmp_path / "picture.png"
+    write_picture(path, photo[0], record(target), recipe)
+    with Image.open(path) as image:
+        image.load()
+        told = json.loads(image.text[CHUNK])
+        np.testing.assert_array_equal(np.asarray(image), to_uint8(photo[0]).permute(1, 2, 0).numpy())
+    assert Record(**told["record"]) == record(target)
+    assert told["recipe"] == recipe
+    assert told["versions"] == {
+        "lightning_fv": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def test_picture_with_nan_leaves_the_old_file(tmp_path: Path, photo: Tensor) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"old")
+    photo[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        write_picture(path, photo[0], record(), {})
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
