@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_fv.version import __version__
 
 if TYPE_CHECKING:
-    from lightning_fv.engines.rendering import Rendering, render
+    from lightning_fv.api import Rendering, render
     from lightning_fv.networks import VisionNetwork, load_network
     from lightning_fv.optimization.visualizer import FeatureVisualizer
     from lightning_fv.targets import Target, resolve_targets
@@ -19,11 +19,11 @@ _HOMES = {
     "FeatureVisualizer": "optimization.visualizer",
     "RandomNoise": "transforms",
     "RandomWarp": "transforms",
-    "Rendering": "engines.rendering",
+    "Rendering": "api",
     "Target": "targets",
     "VisionNetwork": "networks",
     "load_network": "networks",
-    "render": "engines.rendering",
+    "render": "api",
     "resolve_targets": "targets",
     "study_warp": "transforms",
 }

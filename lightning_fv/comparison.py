@@ -10,11 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_fv.callbacks.image_logger import image_event
-from lightning_fv.files import write_text_atomic
 from lightning_fv.functional import resize_images
 from lightning_fv.metrics import natural_high_frequency
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.report import read_picture, side_by_side
+from lightning_fv.runs.comparison_folder import ComparisonFolder
+from lightning_fv.runs.files import write_text_atomic
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record, read_manifest
 
 RATIO = "high_frequency_ratio"
@@ -40,8 +42,9 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
         OSError: the folder cannot be written.
     """
     rated: dict[str, list[Record]] = {}
+    place = ComparisonFolder(folder)
     for name, run in columns.items():
-        rated[name] = read_manifest(run / "manifest.jsonl")
+        rated[name] = read_manifest(RunFolder(run).manifest)
         for record in rated[name]:
             if record.image is not None:
                 record.image = (run / record.image).relative_to(folder).as_posix()
@@ -49,9 +52,9 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
     lines = (
         json.dumps({"column": name, **json.loads(r.to_json())}) for name, records in rated.items() for r in records
     )
-    write_text_atomic(folder / "comparison.jsonl", "".join(f"{line}\n" for line in lines))
-    side_by_side(folder, rated, summaries(rated), {name: run.relative_to(folder) for name, run in columns.items()})
-    _log(folder)
+    write_text_atomic(place.records, "".join(f"{line}\n" for line in lines))
+    side_by_side(place, rated, summaries(rated), {name: run.relative_to(folder) for name, run in columns.items()})
+    _log(place)
     return rated
 
 
@@ -107,14 +110,14 @@ def _read(path: Path) -> Tensor:
     return torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)[None].float() / 255
 
 
-def _log(folder: Path) -> None:
+def _log(folder: ComparisonFolder) -> None:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
 
-    encoded = (folder / "comparison.png").read_bytes()
-    with Image.open(folder / "comparison.png") as sheet:
+    encoded = folder.sheet.read_bytes()
+    with Image.open(folder.sheet) as sheet:
         width, height = sheet.size
-    for old in folder.glob("events.*.comparison"):
+    for old in folder.path.glob(f"events.*{folder.event_suffix}"):
         old.unlink()  # of the run that is resumed: one comparison, not two
-    writer = EventFileWriter(str(folder), filename_suffix=".comparison")
+    writer = EventFileWriter(str(folder.path), filename_suffix=folder.event_suffix)
     writer.add_event(image_event("comparison", height, width, 0, encoded))
     writer.close()

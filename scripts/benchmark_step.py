@@ -13,7 +13,6 @@ import io
 import statistics
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -21,9 +20,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from lightning_fv.engines.rendering import STEPS, Setup, plan, render_jobs
+from lightning_fv.engines.plan import STEPS, Setup, make_plan
+from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.optimization.visualizer import STAGES, FeatureVisualizer
+from lightning_fv.runs.folder import RunFolder
 
 
 class Free(nn.Module):
@@ -61,9 +62,12 @@ def step_seconds(network: VisionNetwork, targets: str, size: int, steps: int) ->
     clock, recipe = Clock(), FeatureVisualizer(size=size, stage_steps=STEPS // STAGES)
     options = {"max_steps": steps, "callbacks": [clock], "accelerator": "cpu", "log_every_n_steps": 10}
     setup = Setup(network, recipe, options)
-    _, jobs = plan(setup, targets, batch_size=64)
+    plan = make_plan(setup, targets, batch_size=64)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):  # the bar's text
-        for _ in render_jobs(setup, jobs, Path(folder)):
+        plan.folder = RunFolder(folder)
+        plan.folder.create()
+        plan.folder.register(plan.jobs)
+        for _ in WorkerEngine().run(plan):
             pass
     return clock.seconds / (steps - steps // 2)
 

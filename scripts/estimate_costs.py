@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, resolve_targets
-from lightning_fv.engines.rendering import STEPS
+from lightning_fv.engines.plan import STEPS
 
 JOB, START, PER_JOB = 16, 10.0, 0.05
 """Pictures in a job, seconds that a process takes to start, and a job beyond its steps (scripts/benchmark_scaling.py)."""

@@ -1,12 +1,14 @@
 """Fixtures that every room may use."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.helpers import TinyNet, smooth_photos
+from tests.processes import end_all
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,3 +40,10 @@ def tiny_network(device: torch.device) -> TinyNet:
 def photo() -> Tensor:
     """Two smooth pictures with colour, (2, 3, 37, 29) in [0, 1], on the CPU."""
     return smooth_photos(37, 29)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """A test that fails must not leave processes behind."""
+    yield
+    end_all()

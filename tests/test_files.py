@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import pytest
 
-from lightning_fv.files import write_atomic, write_text_atomic
+from lightning_fv.runs.files import write_atomic, write_text_atomic
 
 
 def half_and_fail(error: type[BaseException]) -> object:

@@ -1,41 +1,48 @@
 """Pictures as files."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from lightning_fv.callbacks.background import Background
-from lightning_fv.files import Unwritten, write_atomic
 from lightning_fv.functional import resize_images, to_uint8
 from lightning_fv.optimization.score import assess
 from lightning_fv.optimization.visualizer import FeatureVisualizer
-from lightning_fv.runs.job import DONE
+from lightning_fv.runs.files import WriteErrors, write_atomic
+from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.picture import encode_jpeg, write_picture
-from lightning_fv.runs.record import Record, write_manifest
+from lightning_fv.runs.record import Record
 
 
 class ArtifactWriter(pl.Callback):
-    """Write finished pictures to ``images/``, interrupted ones to ``partial/``, and a frame per stage for the film.
+    """Write finished pictures to ``images/``, those of a stopped fit to ``partial/``, and a frame per stage for the film.
 
-    Each PNG carries its record, the recipe and the versions in a text chunk. The job's records go to ``done.jsonl`` in
-    its folder, by default the trainer's log folder, when, and only when, all its pictures are written: the file marks the job as done.
-    What the disk does not take is noted in ``unwritten``; the pictures are then saved in a last checkpoint, if that can be.
+    Each PNG carries its record, the recipe and the versions in a text chunk. When, and only when, all pictures are
+    written, the job's folder gets their records in a file that marks it as done. What cannot be written is noted in
+    ``errors``.
+
+    With a Trainer of your own the run folder is its ``default_root_dir``, and the job's its log folder.
 
     Args:
-        folder: the run folder; by default the trainer's ``default_root_dir``.
         frame_side: longer side of a picture in the film at most, in pixels.
         frame_pictures: pictures in the film at most.
     """
 
-    def __init__(self, folder: str | None = None, frame_side: int = 128, frame_pictures: int = 16) -> None:
-        self.folder, self.frame_side, self.frame_pictures = folder, frame_side, frame_pictures
-        self.unwritten = Unwritten()
+    def __init__(self, frame_side: int = 128, frame_pictures: int = 16) -> None:
+        self.frame_side, self.frame_pictures = frame_side, frame_pictures
+        self.errors = WriteErrors()
         self.records: list[Record] = []
+        self._run: RunFolder | None = None
+        self._job: JobFolder | None = None
         self._background: Background | None = None
         self._start, self._seconds = time.monotonic(), 0.0
+
+    def attach(self, run: RunFolder, job: JobFolder) -> None:
+        """Write into these folders instead of the Trainer's."""
+        self._run, self._job = run, job
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self._seconds + time.monotonic() - self._start}
@@ -46,7 +53,9 @@ class ArtifactWriter(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.monotonic()
         assert isinstance(pl_module, FeatureVisualizer)
-        self._background = Background("frames of the film", self.unwritten)
+        if self._run is None or self._job is None:
+            self.attach(RunFolder(trainer.default_root_dir), JobFolder(trainer.log_dir or trainer.default_root_dir))
+        self._background = Background("frames of the film", self.errors)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._frame(trainer, pl_module)
@@ -60,14 +69,9 @@ class ArtifactWriter(pl.Callback):
         seconds = self._seconds + time.monotonic() - self._start
         self.records = assess(pl_module, trainer.global_step, seconds, complete)
         try:
-            self._write(trainer, pl_module, complete)
+            self._write(pl_module, complete)
         except OSError as error:
-            self.unwritten.add("pictures", error)
-            checkpoints = getattr(trainer.checkpoint_callback, "dirpath", None)
-            if checkpoints and complete:
-                # Not trainer.save_checkpoint: under ddp that waits for all ranks, and this one is here alone.
-                saved = trainer._checkpoint_connector.dump_checkpoint(False)
-                trainer.strategy.save_checkpoint(saved, Path(checkpoints) / f"step={trainer.global_step}.ckpt")
+            self.errors.add("pictures", error)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
@@ -75,25 +79,29 @@ class ArtifactWriter(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._close()
 
-    def _write(self, trainer: pl.Trainer, visualizer: FeatureVisualizer, complete: bool) -> None:
-        folder = self._run(trainer) / ("images" if complete else "partial")
-        folder.mkdir(exist_ok=True)
+    def _write(self, visualizer: FeatureVisualizer, complete: bool) -> None:
+        assert self._run is not None
+        assert self._job is not None
         failed: OSError | None = None
         recipe = visualizer.describe()
         for record, picture in zip(self.records, visualizer.pictures(), strict=True):
             if bool(torch.isfinite(picture).all()):
-                record.image = f"{folder.name}/{record.id}.png"
+                file = self._run.picture(record.id, complete)
+                record.image = self._run.relative(file)
                 try:
-                    write_picture(folder / f"{record.id}.png", picture, record, recipe)
+                    file.parent.mkdir(exist_ok=True)
+                    write_picture(file, picture, record, recipe)
                 except OSError as error:  # the next may be smaller
                     record.image, failed = None, error
                     continue
                 if complete:
-                    (folder.parent / "partial" / f"{record.id}.png").unlink(missing_ok=True)
+                    self._run.picture(record.id, complete=False).unlink(missing_ok=True)
         if failed is not None:
             raise failed
         if complete:
-            write_manifest(self._job(trainer, visualizer) / DONE, self.records)
+            self._job.mark_done(self.records)
+        else:
+            self._job.mark_unfinished(self.records)
 
     def _frame(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
@@ -107,19 +115,14 @@ class ArtifactWriter(pl.Callback):
         shown = resize_images(shown, (max(1, round(height * scale)), max(1, round(width * scale))))
         columns = max(1, round(len(shown) ** 0.5 + 0.49))
         pixels = to_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
-        path = self._job(trainer, pl_module) / "frames" / f"{trainer.global_step:08d}.jpg"
+        assert self._job is not None
+        path = self._job.frame(trainer.global_step)
 
         def write() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, lambda file: file.write(encode_jpeg(pixels)), durable=False)
 
         self._background.submit(write)
-
-    def _run(self, trainer: pl.Trainer) -> Path:
-        return Path(self.folder or trainer.default_root_dir)
-
-    def _job(self, trainer: pl.Trainer, visualizer: FeatureVisualizer) -> Path:
-        return Path(visualizer.job_folder or trainer.log_dir or self._run(trainer))
 
     def _close(self) -> None:
         if self._background is not None:

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from lightning_fv.files import Unwritten
+from lightning_fv.runs.files import WriteErrors
 
 
 class Background:
@@ -15,12 +15,12 @@ class Background:
 
     Args:
         name: what is written, as the warning calls it.
-        unwritten: where to note that it cannot be.
+        errors: where to note that it cannot be.
         depth: jobs that may wait; more of them are dropped, unless they must be done.
     """
 
-    def __init__(self, name: str, unwritten: Unwritten, depth: int = 8) -> None:
-        self.name, self.unwritten = name, unwritten
+    def __init__(self, name: str, errors: WriteErrors, depth: int = 8) -> None:
+        self.name, self.errors = name, errors
         self.failed = False
         self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(depth)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -47,4 +47,4 @@ class Background:
                 job()
             except Exception as error:
                 self.failed = True
-                self.unwritten.add(self.name, error)
+                self.errors.add(self.name, error)

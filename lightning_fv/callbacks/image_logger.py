@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lightning_fv.callbacks.background import Background
-from lightning_fv.files import Unwritten
 from lightning_fv.functional import resize_images, to_uint8
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.picture import encode_jpeg, encode_png
 
 _WHAT = "pictures in TensorBoard"
@@ -25,7 +25,7 @@ class ImageLogger(pl.Callback):
     the thread lags, finals never. A picture that is not finite is not logged: it would look black.
 
     TensorBoard shows 10 steps of a tag by default; ``--samples_per_plugin images=200`` shows all. What the disk does not
-    take is noted in ``unwritten`` and ends the log, not the render.
+    take is noted in ``errors`` and ends the log, not the render.
 
     Args:
         pictures: pictures in the grid at most.
@@ -34,7 +34,7 @@ class ImageLogger(pl.Callback):
 
     def __init__(self, pictures: int = 16, side: int = 200) -> None:
         self.pictures, self.side = pictures, side
-        self.unwritten = Unwritten()
+        self.errors = WriteErrors()
         self._background: Background | None = None
         self._writer: Any = None
 
@@ -48,9 +48,9 @@ class ImageLogger(pl.Callback):
         try:
             self._writer = EventFileWriter(folder, filename_suffix=".images")
         except OSError as error:
-            self.unwritten.add(_WHAT, error)
+            self.errors.add(_WHAT, error)
             return
-        self._background = Background(_WHAT, self.unwritten)
+        self._background = Background(_WHAT, self.errors)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)

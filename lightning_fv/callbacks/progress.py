@@ -1,7 +1,8 @@
-"""One bar for the whole render."""
+"""One line of progress, for a render or for a whole run."""
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,19 +11,37 @@ from tqdm import tqdm
 
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 
+_STEPS = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps, {remaining} left, {rate_fmt}{postfix}"
+_JOBS = "{percentage:3.0f}%|{bar}| {desc}"
+
 
 class RenderProgress(ProgressBar):
-    """Progress over all steps of the job: mean target score, picture size, time left.
+    """Progress of a render: steps, time left, mean objective, size of the pictures; of a run of several jobs: jobs done,
+    pictures per second, time left.
+
+    With a Trainer of your own, as any progress bar: ``Trainer(callbacks=[RenderProgress()])``.
 
     Args:
+        jobs: renders that share the line, one after another.
+        pictures: of all jobs.
+        count_done: tells how many of the jobs are done, where other processes work on them too.
         interval: seconds between refreshes at least.
     """
 
-    def __init__(self, interval: float = 0.5) -> None:
+    def __init__(
+        self, jobs: int = 1, pictures: int = 0, count_done: Callable[[], int] | None = None, interval: float = 0.5
+    ) -> None:
         super().__init__()
-        self.interval = interval
+        self.jobs, self.pictures, self.interval = jobs, pictures, interval
+        self._count_done = count_done
         self._bar: tqdm[Any] | None = None
         self._enabled, self._refreshed = True, 0.0
+        self._done = count_done() if count_done is not None else 0
+        self._start, self._done_before = time.monotonic(), self._done
+        self._written = -1
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RenderProgress":
+        return self  # a terminal has one line
 
     def disable(self) -> None:
         self._enabled = False
@@ -30,41 +49,94 @@ class RenderProgress(ProgressBar):
     def enable(self) -> None:
         self._enabled = True
 
+    def job_done(self) -> None:
+        """Count a job, whoever rendered it."""
+        self._done = self._done + 1 if self._count_done is None else self._count_done()
+        if self.jobs > 1:
+            self._show_jobs(0.0)
+
+    def refresh(self) -> None:
+        """Look again how many jobs are done, and show it; not oftener than the interval."""
+        if self._is_time() and self.jobs > 1:
+            self._done = self._counted()
+            self._show_jobs(0.0)
+
+    def close(self) -> None:
+        """End the line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    # -- hooks -------------------------------------------------------------------------------------------------------
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and trainer.is_global_zero:
-            self._bar = tqdm(
-                total=trainer.max_steps,
-                initial=trainer.global_step,
-                unit="step",
-                file=sys.stderr,
-                dynamic_ncols=True,
-                mininterval=self.interval,
-                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} steps, {remaining} left, {rate_fmt}{postfix}",
-            )
+            if self.jobs > 1:
+                self._show_jobs(0.0)
+            else:
+                total, done = trainer.max_steps, trainer.global_step
+                self._bar = self._tqdm(_STEPS, total=total, initial=done, unit="step")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.monotonic()  # asking the device for the score every step would stall it
-        if self._bar is not None and now - self._refreshed > self.interval:
-            self._refreshed = now
+        if self._bar is not None and self._is_time():  # asking the device for the score every step would stall it
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._bar is not None:
+        if self._bar is not None and self.jobs == 1:
             self._show(trainer, pl_module)
-            self._bar.close()
-            self._bar = None
+            self.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self.close()
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self._bar is not None
         assert isinstance(pl_module, FeatureVisualizer)
+        if self.jobs > 1:
+            self._done = self._counted()
+            self._show_jobs(trainer.global_step / trainer.max_steps)
+            return
         height, width = pl_module.size
         score = "" if pl_module.objective_values is None else f"score {float(pl_module.mean_objective()):.3g}, "
         self._bar.set_postfix_str(f"{score}{height}x{width} px", refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
+
+    def _show_jobs(self, fraction: float) -> None:
+        """The line of several jobs.
+
+        Args:
+            fraction: of the job that this process is rendering, 0 to 1.
+        """
+        if not self._enabled:
+            return
+        if self._bar is None:
+            self._bar = self._tqdm(_JOBS, total=self.jobs)
+        if self._done == self._written and not sys.stderr.isatty():
+            return  # a log file of a night's run must not fill with lines that say the same
+        self._written = self._done
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        finished = self._done - self._done_before + fraction  # jobs that were done before tell nothing of the pace
+        rate = finished * self.pictures / self.jobs / seconds
+        left = tqdm.format_interval((self.jobs - self._done - fraction) * seconds / finished) if finished > 0 else "?"
+        self._bar.n = min(self._done + fraction, self.jobs)
+        self._bar.set_description_str(
+            f"{self._done}/{self.jobs} jobs, {rate:.3g} pictures/s, {left} left", refresh=False
+        )
+        self._bar.refresh()
+
+    def _tqdm(self, form: str, **options: Any) -> "tqdm[Any]":
+        return tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=self.interval, bar_format=form, **options)
+
+    def _counted(self) -> int:
+        return self._count_done() if self._count_done is not None else self._done
+
+    def _is_time(self) -> bool:
+        now = time.monotonic()
+        if now - self._refreshed < self.interval:
+            return False
+        self._refreshed = now
+        return True

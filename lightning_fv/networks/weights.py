@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from lightning_fv.errors import CheckpointError
-from lightning_fv.files import write_atomic
+from lightning_fv.runs.files import write_atomic
 
 CONNECT_SECONDS = 4.5  # name look-up, TCP and TLS together; "no network" shall be said within 5 s
 SILENCE_SECONDS = 5.0  # the longest pause of a server that is connected

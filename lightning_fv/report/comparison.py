@@ -6,22 +6,24 @@ from urllib.parse import quote
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lightning_fv.files import write_text_atomic
 from lightning_fv.report.page import page
 from lightning_fv.report.pictures import read_picture, save_atomic
 from lightning_fv.report.sheet import fit_text
+from lightning_fv.runs.comparison_folder import ComparisonFolder
+from lightning_fv.runs.files import write_text_atomic
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record
 
 _GAP, _LINE, _FONT = 10, 16, 13
 
 
 def side_by_side(
-    folder: Path,
+    folder: ComparisonFolder,
     columns: Mapping[str, Sequence[Record]],
     means: Mapping[str, Mapping[str, float]],
     runs: Mapping[str, Path],
 ) -> None:
-    """Write ``comparison.png`` and ``index.html``: a row per target, a column per run, scores under each picture.
+    """Write the sheet and the page of a comparison: a row per target, a column per run, scores under each picture.
 
     Args:
         folder: where to write; the records' images are relative to it.
@@ -32,15 +34,15 @@ def side_by_side(
     targets = list(dict.fromkeys(record.target for records in columns.values() for record in records))
     by_target = {name: {record.target: record for record in records} for name, records in columns.items()}
     rows = {target: [by_target[name].get(target) for name in columns] for target in targets}
-    _draw(folder, rows, list(columns), folder / "comparison.png")
+    _draw(folder.path, rows, list(columns), folder.sheet)
     cells = {
         target: [record and {"record": record, "lines": lines(record), "url": _url(record.image)} for record in row]
         for target, row in rows.items()
     }
-    links = {name: f"{quote(run.as_posix())}/gallery.html" for name, run in runs.items()}
+    links = {name: quote(RunFolder(run).gallery.as_posix()) for name, run in runs.items()}
     keys = list(dict.fromkeys(key for mean in means.values() for key in mean))
     text = page("comparison.html", rows=cells, columns=list(columns), means=means, keys=keys, links=links)
-    write_text_atomic(folder / "index.html", text)
+    write_text_atomic(folder.page, text)
 
 
 def lines(record: Record) -> list[str]:

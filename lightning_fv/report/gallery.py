@@ -12,8 +12,9 @@ import yaml
 from PIL import Image
 
 from lightning_fv.errors import RunFolderError, UsageError
-from lightning_fv.files import write_text_atomic
 from lightning_fv.report.page import page as fill
+from lightning_fv.runs.files import write_text_atomic
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record, read_manifest
 
 CHUNK = "lightning_fv"
@@ -42,7 +43,7 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
         raise UsageError("a gallery needs the folder of a run, or of several")
     manifests = {run: _manifest(folder) for run, folder in runs.items()}
     common = Path(os.path.commonpath(runs))
-    page = page or (folders[0] if len(runs) == 1 else common) / "gallery.html"
+    page = page or RunFolder(folders[0] if len(runs) == 1 else common).gallery
     names = {run: _text(run.name if len(runs) == 1 else run.relative_to(common)) for run in runs}
     data = _data(manifests, names, page.parent.resolve())
     title = _text(common.name) + (f": {len(runs)} runs" if len(runs) > 1 else "")
@@ -54,12 +55,12 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
 
 
 def _manifest(folder: Path) -> list[Record]:
-    path = folder / "manifest.jsonl"
+    path = RunFolder(folder).manifest
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: no such folder; give the folder of a run")
     if not path.is_file():
         raise RunFolderError(
-            f"{folder} holds no manifest.jsonl; give the folder of a run, or end a killed one by lightning-fv --resume --out {folder}"
+            f"{folder} holds no {path.name}; give the folder of a run, or end a killed one by lightning-fv --resume --out {folder}"
         )
     try:
         records = read_manifest(path)
@@ -75,7 +76,7 @@ def _manifest(folder: Path) -> list[Record]:
 
 def _check(record: Record) -> None:
     """Refuse what JSON can hold and a record cannot."""
-    texts = [record.id, record.target, record.network, record.status, record.image or ""]
+    texts = [record.id, record.target, record.network, record.status, record.image or "", record.error or ""]
     scores = [value for value in record.scores.values() if not isinstance(value, str)]
     numbers = [record.seconds, *record.size, record.steps, record.seed, *scores]
     numbers += [] if record.score is None else [record.score]
@@ -97,7 +98,7 @@ def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], roo
         rows: run, kind, job (-1 without frames), place in the job's frames, id, target, seconds, picture (its URL from the
             run's folder, 1 for the usual one, None), score, further scores.
     """
-    scores = list(dict.fromkeys(name for records in manifests.values() for record in records for name in record.scores))
+    scores = list(dict.fromkeys(name for records in manifests.values() for r in records for name in _scores(r)))
     runs: list[dict[str, str | None]] = []
     jobs: list[list[Any]] = []
     rows: list[list[Any]] = []
@@ -114,7 +115,7 @@ def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], roo
             # The seed is text: JavaScript would round it beyond 2**53.
             kind = (record.network, record.status, *record.size, record.steps, str(record.seed))
             image = _url(record.image) if record.image is not None else None
-            values = [record.scores.get(name) for name in scores]
+            values = [_scores(record).get(name) for name in scores]
             rows.append(
                 [
                     number,
@@ -123,12 +124,17 @@ def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], roo
                     record.id,
                     record.target,
                     _short(record.seconds),
-                    1 if image == f"images/{record.id}.png" else image,
+                    1 if image == _url(RunFolder(run).picture(record.id).relative_to(run)) else image,
                     _short(record.score),
                     *(value if isinstance(value, str) else _short(value) for value in values),
                 ]
             )
     return {"runs": runs, "scores": scores, "kinds": list(kinds), "jobs": jobs, "rows": rows}
+
+
+def _scores(record: Record) -> dict[str, float | str]:
+    """What the page shows beside the score."""
+    return {**record.scores, "error": record.error} if record.error is not None else record.scores
 
 
 def _short(value: float | None) -> float | None:
@@ -139,14 +145,13 @@ def _short(value: float | None) -> float | None:
 def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
     """Of each job with frames: its URL below the run's, ids of the pictures in its frames, and the frames' steps."""
     films = []
-    for done in sorted((run / "jobs").glob("*/done.jsonl")):
+    for job in RunFolder(run).job_folders():
         try:
-            ids = [record.id for record in read_manifest(done)[:FRAME_PICTURES]]
+            ids = [record.id for record in read_manifest(job.done_file)[:FRAME_PICTURES]]
         except (OSError, ValueError, TypeError):
             continue  # its pictures are shown without a strip
-        steps = sorted(int(frame.stem) for frame in done.parent.glob("frames/*.jpg") if frame.stem.isdecimal())
-        if steps:
-            films.append((_url(done.parent.relative_to(run)), ids, steps))
+        if steps := job.frame_steps():
+            films.append((_url(job.path.relative_to(run)), ids, steps))
     return films
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from lightning_fv.errors import RunFolderError
-from lightning_fv.files import write_atomic
+from lightning_fv.runs.files import write_atomic
 
 
 def read_picture(path: Path) -> Image.Image:

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lightning_fv.errors import CheckpointError
-from lightning_fv.files import Unwritten, write_atomic
+from lightning_fv.runs.files import WriteErrors, write_atomic
 
 _STEP = re.compile(r"step=(\d+)(?:-v\d+)?\.ckpt")
 
@@ -29,11 +29,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     there stay, and the fit goes on.
 
     Args:
-        unwritten: where to note that checkpoints cannot be written.
+        errors: where to note that checkpoints cannot be written.
     """
 
-    def __init__(self, unwritten: Unwritten | None = None) -> None:
-        self.unwritten = unwritten if unwritten is not None else Unwritten()
+    def __init__(self, errors: WriteErrors | None = None) -> None:
+        self.errors = errors if errors is not None else WriteErrors()
         self._removable: set[Path] = set()
 
     def save_checkpoint(
@@ -49,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, lambda file: file.write(content.getbuffer()))
         except OSError as error:
-            self.unwritten.add("checkpoints", error)
+            self.errors.add("checkpoints", error)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint, unless it is one of the last two there are: then when others have come."""
@@ -64,7 +64,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """Saves now and then, but not in the middle of a step of several batches, whose gradients no checkpoint holds."""
+    """Saves now and then, but only where a render can go on from: not in the middle of a step of several batches, whose
+    gradients no checkpoint holds, and not after the last step, which is followed by the pictures themselves."""
 
     _step = 0
 
@@ -75,20 +76,49 @@ class StepCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step != self._step:
+        if trainer.global_step != self._step and trainer.global_step < trainer.max_steps:
             self._step = trainer.global_step
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
+CHECKPOINT_NAME = "{step}"
+"""For Lightning's ModelCheckpoint, which makes ``step=N.ckpt`` of it."""
+
+
+def save_step(trainer: pl.Trainer) -> None:
+    """Save a checkpoint now, if the Trainer keeps any and has steps left to do."""
+    folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+    if folder and trainer.global_step < trainer.max_steps:
+        trainer.save_checkpoint(Path(folder) / checkpoint_name(trainer.global_step))
+
+
+def checkpoint_name(step: int) -> str:
+    """The file name of the checkpoint after so many optimizer steps."""
+    return f"step={step}.ckpt"
+
+
+def steps_of(checkpoint: Path) -> int:
+    """Optimizer steps in a checkpoint, by its name."""
+    match = _STEP.fullmatch(checkpoint.name)
+    assert match is not None
+    return int(match[1])
+
+
+def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = False) -> Path | None:
     """The checkpoint of the most steps that can be read, or None if there is none at all.
 
     A damaged one is passed over with a warning.
 
+    Args:
+        folder: where checkpoints are.
+        before: consider only those of fewer steps: the fit of one of the last step would have nothing to do, and so
+            would write no picture.
+        quiet: give no warning.
+
     Raises:
         CheckpointError: there are checkpoints, and none of them can be read.
     """
-    found = _by_steps(folder)
+    found = [file for file in _by_steps(folder) if before is None or steps_of(file) < before]
     for file in found:
         try:
             with zipfile.ZipFile(file) as archive:  # torch itself does not look at the checksums
@@ -101,7 +131,8 @@ def latest_checkpoint(folder: Path) -> Path | None:
         except Exception as error:  # damage shows itself as almost any exception
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
         older = "; going back to the one before" if file != found[-1] else ""
-        warnings.warn(f"{file} cannot be read ({reason}){older}", stacklevel=2)
+        if not quiet:
+            warnings.warn(f"{file} cannot be read ({reason}){older}", stacklevel=2)
     if found:
         raise CheckpointError(
             f"none of the checkpoints in {folder} can be read; delete the folder to start that job anew"
@@ -111,5 +142,5 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def _by_steps(folder: Path) -> list[Path]:
     """A folder's checkpoints, that of the most steps first; Lightning names a second one of a step ``-v1``."""
-    found = [(int(match[1]), file) for file in folder.glob("*.ckpt") if (match := _STEP.fullmatch(file.name))]
-    return [file for _, file in sorted(found, reverse=True)]
+    found = [file for file in folder.glob("*.ckpt") if _STEP.fullmatch(file.name)]
+    return sorted(found, key=lambda file: (steps_of(file), file), reverse=True)

@@ -12,8 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from lightning_fv.files import write_atomic
 from lightning_fv.functional import to_uint8
+from lightning_fv.runs.files import write_atomic
 from lightning_fv.runs.record import Record
 from lightning_fv.version import __version__
 

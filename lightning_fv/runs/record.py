@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from lightning_fv.files import write_text_atomic
+from lightning_fv.runs.files import write_text_atomic
 
-Status: TypeAlias = Literal["done", "dead", "diverged", "partial"]
+Status: TypeAlias = Literal["done", "dead", "diverged", "partial", "failed", "pending"]
 
 
 @dataclass
@@ -21,7 +21,8 @@ class Record:
         target: the target as one writes it.
         network: name of the network.
         status: ``done``; ``dead``, the unit gave nothing and no gradient; ``diverged``, a value became NaN or infinite
-            again and again, and the picture is the last that was finite; ``partial``, stopped before its last step.
+            again and again, and the picture is the last that was finite; ``partial``, stopped before its last step;
+            ``failed``, its job came to an ``error``; ``pending``, not begun.
         score: the unit's value on the plain picture, without transforms and penalties; None if it is not finite.
         image: path of the picture relative to the run folder; None if there is none.
         size: [height, width] of the picture in pixels.
@@ -29,6 +30,7 @@ class Record:
         seed: the run's seed.
         seconds: wall time of the target's job over the number of its pictures.
         scores: further numbers about the picture, by name.
+        error: why its job failed, in one line.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Record:
     seed: int
     seconds: float
     scores: dict[str, float | str] = field(default_factory=dict)
+    error: str | None = None
 
     def to_json(self) -> str:
         """One line, without the newline."""

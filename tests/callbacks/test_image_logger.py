@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_fv import load_network, render
 from lightning_fv.callbacks import ImageLogger
 from lightning_fv.callbacks.background import Background
-from lightning_fv.files import Unwritten
+from lightning_fv.runs.files import WriteErrors
 
 
 def events(run: Path) -> EventAccumulator:
@@ -55,8 +55,8 @@ def test_a_full_disk_under_the_logs_does_not_end_the_render(recwarn: pytest.Warn
     def fail() -> None:
         raise OSError(28, "No space left on device")
 
-    unwritten = Unwritten()
-    background = Background("logs", unwritten)
+    errors = WriteErrors()
+    background = Background("logs", errors)
     background.submit(lambda: done.append(1), must=True)
     background.submit(fail, must=True)
     background.submit(lambda: done.append(2), must=True)
@@ -65,4 +65,4 @@ def test_a_full_disk_under_the_logs_does_not_end_the_render(recwarn: pytest.Warn
     assert background.failed
     (warning,) = [w for w in recwarn if str(w.message).startswith("logs: cannot be written")]
     assert "No space left" in str(warning.message)
-    assert unwritten.reasons == {"logs": "No space left on device"}
+    assert errors.reasons == {"logs": "No space left on device"}

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,10 +12,10 @@ from lightning_fv.commands.main import main
 from lightning_fv.errors import RunFolderError
 from lightning_fv.runs.record import read_manifest
 from tests.faults.disks import small_disk
-from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, run, start, wait_for
-from tests.helpers import pictures
+from tests.faults.runs import GROWING, QUICK, check_files
+from tests.processes import SECONDS, finish, pictures, python, run, start, wait_for
 
-pytestmark = pytest.mark.timeout(4 * PATIENCE)
+pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 SMALL = [*QUICK, "--targets", "logits:3", "--trainer.max_steps", "2", "--model.size", "16"]
 UNKNOWN = ["--network", "no such network"]
@@ -72,14 +70,9 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
             ["--out", str(disk.path / "deep" / "run"), *UNKNOWN],
             ["--out", str(disk.path / "begun"), "--resume"],
         ]
-        done = subprocess.run(
-            [*disk.enter, sys.executable, "-c", code, *map("|".join, wanted)],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.splitlines()
+        ended, told = finish(python(code, *map("|".join, wanted), enter=disk.enter))
+    assert ended == 2, told
+    lines = told.splitlines()
     assert len(lines) == 3
     assert all("may not be written; " in line for line in lines)
 
@@ -137,11 +130,12 @@ def test_a_folder_that_is_itself_named_by_a_link_is_the_users_choice(tmp_path: P
 def test_of_two_that_want_one_folder_one_gets_it(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     runs = [start("--out", str(folder), *SMALL, "--seed", str(seed)) for seed in range(2)]
-    told = [process.communicate(timeout=PATIENCE)[0] for process in runs]
-    assert sorted(process.returncode for process in runs) == [0, 2], told
-    winner = [process.returncode for process in runs].index(0)
-    assert told[1 - winner].splitlines()[-1].startswith("lightning-fv: error: ")
-    assert str(folder) in told[1 - winner]
+    results = [finish(process) for process in runs]
+    codes = [code for code, _ in results]
+    assert sorted(codes) == [0, 2], results
+    winner = codes.index(0)
+    assert results[1 - winner][1].splitlines()[-1].startswith("lightning-fv: error: ")
+    assert str(folder) in results[1 - winner][1]
     (record,) = read_manifest(folder / "manifest.jsonl")
     assert record.seed == winner  # all of the folder is of one of them
     assert len(list((folder / "jobs").iterdir())) == 1
@@ -164,7 +158,7 @@ def test_a_clock_that_jumps_back_between_two_runs(tmp_path: Path) -> None:
     process = start("--out", str(folder), *GROWING)
     wait_for(lambda: len(list(folder.glob("jobs/*/checkpoints/*.ckpt"))) >= 2, process)
     process.kill()
-    process.communicate()
+    finish(process)
     shift(folder, 3e7)
     found = sorted(folder.glob("jobs/*/checkpoints/*.ckpt"), key=lambda file: int(file.stem[5:]))
     os.utime(found[0], (time.time() + 6e7,) * 2)

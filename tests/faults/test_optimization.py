@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_fv import FeatureVisualizer, RandomWarp, VisionNetwork, load_network, render
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.commands.main import main
-from lightning_fv.engines.rendering import Setup, plan, render_jobs
+from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import TargetError, TransformError, UsageError
 from lightning_fv.objectives import LOGITS, Objective
 from lightning_fv.objectives.base import Activations
@@ -22,6 +22,7 @@ from lightning_fv.parameterizations import Fourier, Pixel
 from lightning_fv.runs.picture import write_picture
 from lightning_fv.runs.record import Record, read_manifest
 from lightning_fv.transforms import KeyedTransform
+from tests.engines.runs import plan_of, work
 from tests.helpers import TinyNet
 
 
@@ -45,9 +46,9 @@ def test_divergence_is_told_by_the_command_and_fail_fast_stops_there(
         "1",
     ]
     assert main(["--out", str(run), *quick, *broken, "--fail-fast"]) == 1
-    assert "0 of 3 targets done, 1 diverged, 2 not begun" in capsys.readouterr().out
+    assert "0 of 3 targets done, 1 diverged, 2 pending" in capsys.readouterr().out
     records = read_manifest(run / "manifest.jsonl")
-    assert [(record.status, record.steps) for record in records] == [("diverged", 12), ("partial", 0), ("partial", 0)]
+    assert [(record.status, record.steps) for record in records] == [("diverged", 12), ("pending", 0), ("pending", 0)]
     assert (run / str(records[0].image)).is_file()  # the last that was finite
     assert main(["--out", str(run), *quick, "--resume"]) == 1  # goes on to the end: what was asked once holds once
     told = capsys.readouterr().out
@@ -58,7 +59,7 @@ def test_divergence_is_told_by_the_command_and_fail_fast_stops_there(
 def test_fail_fast_in_python() -> None:
     recipe = FeatureVisualizer(optimizer=lambda p: torch.optim.Adam(p, lr=1e60, fused=True))
     rendering = render(tiny(), "logits:0-2", visualizer=recipe, batch_size=1, steps=12, fail_fast=True, progress=False)
-    assert [record.status for record in rendering.records] == ["diverged", "partial", "partial"]
+    assert [record.status for record in rendering.records] == ["diverged", "pending", "pending"]
     assert rendering.images.isfinite().flatten(1).all(1).tolist() == [True, False, False]
     assert len(rendering.scores) == len(rendering.targets) == 3
 
@@ -76,9 +77,8 @@ def test_steps_that_are_too_large_are_said_in_one_line() -> None:
 def test_bfloat16_is_for_the_network_alone() -> None:
 
     def go(precision: str) -> Any:
-        options = {"max_steps": 12, "accelerator": "cpu", "enable_progress_bar": False, "precision": precision}
-        setup = Setup(network, FeatureVisualizer(Fourier(decay=1.5)), options)
-        (result,) = render_jobs(setup, plan(setup, "logits:0-2", 8)[1], None)
+        recipe = FeatureVisualizer(Fourier(decay=1.5))
+        (result,) = work(plan_of("logits:0-2", 8, recipe=recipe, network=network, max_steps=12, precision=precision))
         return result
 
     network = load_network("demo")
@@ -219,11 +219,9 @@ def test_memory_is_flat_over_a_thousand_targets(tmp_path: Path) -> None:
             return self.inner(x).mean((2, 3))
 
     network = VisionNetwork(Wide(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(8, 8))
-    options = {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False}
-    setup = Setup(network, FeatureVisualizer(), options)
+    plan = plan_of("logits:all", 8, tmp_path / "run", recipe=FeatureVisualizer(), network=network, max_steps=2)
     seen = []
-    (tmp_path / "run").mkdir()
-    for result in render_jobs(setup, plan(setup, "logits:all", 8)[1], tmp_path / "run"):
+    for result in WorkerEngine().run(plan):
         assert {record.status for record in result.records} == {"done"}
         del result
         seen.append((resident(), len(os.listdir("/proc/self/fd"))))

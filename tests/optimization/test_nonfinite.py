@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, render, resolve_targets
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
-from lightning_fv.engines.rendering import Setup, plan, render_jobs
 from lightning_fv.functional import keyed_generator
 from lightning_fv.objectives import L1, L2, LOGITS, Objective
 from lightning_fv.objectives.base import Activations
 from lightning_fv.optimization.nonfinite import DEAD_STEPS, FALLS, RESTARTS, Guard
 from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
+from tests.engines.runs import plan_of, work
 from tests.helpers import TinyNet, noise
 
 
@@ -78,9 +78,8 @@ def five(limit: float, how: str = "both") -> list[Any]:
 
 def run(targets: Any, recipe: FeatureVisualizer | None = None, **options: Any) -> Any:
     """Records and pictures of one job."""
-    chosen = {"max_steps": 30, "accelerator": "cpu", "enable_progress_bar": False, **options}
-    setup = Setup(tiny(), recipe or FeatureVisualizer(), chosen)
-    (result,) = render_jobs(setup, plan(setup, targets, 16)[1], None)
+    chosen = {"max_steps": 30, **options}
+    (result,) = work(plan_of(targets, 16, recipe=recipe or FeatureVisualizer(), network=tiny(), **chosen))
     return result
 
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from lightning_fv import FeatureVisualizer, VisionNetwork, render, resolve_targets
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.commands.main import main
-from lightning_fv.engines.rendering import Setup, new_run_folder, plan, render_jobs
 from lightning_fv.errors import DeviceMemoryError, UsageError
 from lightning_fv.objectives import L1, Channel, Logit
 from lightning_fv.optimization.objective_gradient import Ascent
+from tests.engines.runs import plan_of, work
 from tests.helpers import TinyNet, noise
 
 TARGETS: list[Any] = [
@@ -139,15 +139,16 @@ class Filling(nn.Module):
 def test_a_batch_that_does_not_fit_does_not_stop_the_others(tmp_path: Path, error: type[RuntimeError]) -> None:
     """Deeper targets need more: here the network's second half does not fit, and its first does."""
     whole = network(TinyNet())
-    setup = Setup(whole, FeatureVisualizer(), {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False})
-    _, jobs = plan(setup, "logits:0+conv1:3", 1)
+    plan = plan_of("logits:0+conv1:3", 1, tmp_path / "run", recipe=FeatureVisualizer(), network=whole, max_steps=2)
+    jobs, run = plan.jobs, plan.folder
+    assert run is not None
     whole.module.conv2 = Filling(error)
-    run = new_run_folder(tmp_path / "run")
     with pytest.warns(UserWarning, match=rf"job {jobs[0].id} \(logits:0\) failed: out of memory .* does not fit"):
-        first, second = render_jobs(setup, jobs, run)
-    assert (first.failed, first.pictures, second.failed) == (True, None, False)
-    assert "does not fit" in str(first.records[0].scores["error"])
-    assert [first.records[0].status, second.records[0].status] == ["partial", "done"]
-    assert [job.done(run) is not None for job in jobs] == [False, True]
+        first, second = work(plan)
+    assert (first.has_failures, first.pictures, second.has_failures) == (True, None, False)
+    assert "does not fit" in str(first.records[0].error)
+    assert [first.records[0].status, second.records[0].status] == ["failed", "done"]
+    assert [run.done(job) is not None for job in jobs] == [False, True]
+    plan.jobs, plan.folder, plan.fail_fast = jobs[::-1], None, True
     with pytest.warns(UserWarning, match="failed"):
-        assert [result.failed for result in render_jobs(setup, jobs[::-1], None, fail_fast=True)] == [False, True]
+        assert [result.has_failures for result in work(plan)] == [False, True]

@@ -1,17 +1,13 @@
 """Jobs: cut by batch size alone, and named by all that changes a picture."""
 
-from pathlib import Path
-
 import torch
 
 from lightning_fv import FeatureVisualizer, RandomWarp, VisionNetwork, resolve_targets
 from lightning_fv.callbacks import PeriodicBlur
-from lightning_fv.engines.rendering import Setup
+from lightning_fv.engines.plan import Setup
 from lightning_fv.objectives import L1
 from lightning_fv.parameterizations import Fourier, Pixel
-from lightning_fv.runs.job import DONE, make_jobs
-from lightning_fv.runs.picture import write_picture
-from lightning_fv.runs.record import Record, write_manifest
+from lightning_fv.runs.job import make_jobs
 from tests.helpers import TinyNet
 
 
@@ -54,26 +50,3 @@ def test_whatever_changes_a_picture_changes_the_id() -> None:
     assert len(set(ids.values())) == len(ids), ids
     again = Setup(network(), FeatureVisualizer(), {**options, "accelerator": "cpu", "enable_progress_bar": False})
     assert make_jobs(targets, 2, again.settings)[0].id == ids["plain"]
-
-
-def test_a_job_without_its_mark_is_not_done(tmp_path: Path) -> None:
-    (job,) = make_jobs(resolve_targets("logits:0", network()), 2, {})
-    assert job.done(tmp_path) is None
-    job.folder(tmp_path).mkdir(parents=True)
-    assert job.done(tmp_path) is None
-    (job.folder(tmp_path) / DONE).write_text("")
-    assert job.done(tmp_path) is None  # it holds nothing
-    record = Record(job.targets[0].id, "logits:0", "tiny", "done", 1.0, "images/x.png", [3, 4], 5, 0, 0.1)
-    write_manifest(job.folder(tmp_path) / DONE, [record])
-    assert job.done(tmp_path) is None  # the picture is not there
-    (tmp_path / "images").mkdir()
-    write_picture(tmp_path / "images" / "x.png", torch.full((3, 3, 4), 0.5), record, {})
-    assert job.done(tmp_path) == [record]
-    whole = (tmp_path / "images" / "x.png").read_bytes()
-    for content in (whole[:-1], whole[:3], b""):  # it was cut
-        (tmp_path / "images" / "x.png").write_bytes(content)
-        assert job.done(tmp_path) is None
-    (tmp_path / "images" / "x.png").write_bytes(whole)
-    assert job.done(tmp_path) == [record]
-    (job.folder(tmp_path) / DONE).write_text("{bad")
-    assert job.done(tmp_path) is None

@@ -1,9 +1,7 @@
-"""What the Trainer and the pictures see of several ranks, as real processes."""
+"""Ranks that share the pictures of one job (ddp), as real processes."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,18 +11,8 @@ import torch
 import lightning_fv
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
-from tests.engines.test_fleet import (  # noqa: F401
-    CPU,
-    SECONDS,
-    checkpoints,
-    digest,
-    ended,
-    nothing_left_running,
-    process_of,
-    start,
-    torchrun,
-    wait_for,
-)
+from tests.engines.test_workers import CPU, checkpoints, holders
+from tests.processes import digest, finish, start, statuses, torchrun, wait_for
 
 SHARED = [*CPU, "--targets", "logits:pizza+logits:iPod", "--trainer.strategy", "ddp"]
 
@@ -60,7 +48,7 @@ def test_shared_pictures_have_the_averaged_gradient_and_are_the_same_everywhere(
     monkeypatch.setenv("SAVER", str(tmp_path))
     words = [*SHARED, "--trainer.max_steps", "20", "--trainer.callbacks+=saver.Saver"]
     by_self, by_torchrun = tmp_path / "self", tmp_path / "torchrun"
-    ((code, output),) = ended(start("--out", str(by_self), *words, "--trainer.devices", "2"))
+    code, output = finish(start("--out", str(by_self), *words, "--trainer.devices", "2"))
     assert code == 0, output
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert first["world"] == second["world"] == 2
@@ -87,7 +75,7 @@ def test_shared_pictures_have_the_averaged_gradient_and_are_the_same_everywhere(
     assert len(list(by_self.glob("jobs/*"))) == 1
     assert len(list(by_self.glob("jobs/*/events.out.tfevents.*"))) == 2
     assert len(read_manifest(by_self / "manifest.jsonl")) == 2
-    ((code, output),) = ended(start("--out", str(by_torchrun), *words, under=torchrun(2)))
+    code, output = finish(start("--out", str(by_torchrun), *words, under=torchrun(2)))
     assert code == 0, output
     assert digest(by_torchrun) == digest(by_self)
 
@@ -104,7 +92,7 @@ def test_a_picture_is_begun_anew_on_all_ranks_or_on_none(
     monkeypatch.setenv("SAVER", str(tmp_path))
     monkeypatch.setenv("DEAF", deaf)
     words = [*SHARED, "--trainer.max_steps", "40", "--trainer.callbacks+=saver.Saver", "--trainer.devices", "2"]
-    ((code, output),) = ended(start("--out", str(tmp_path / "run"), *words))
+    code, output = finish(start("--out", str(tmp_path / "run"), *words))
     assert code == 0, output
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert first["restarts"] == second["restarts"] == restarts
@@ -119,38 +107,52 @@ def test_a_shared_render_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
     process = start("--out", str(run), *words)
     wait_for(lambda: checkpoints(run), process)
     process.terminate()
-    ((code, output),) = ended(process)
+    code, output = finish(process)
     assert code == 143, output
-    assert [record.status for record in read_manifest(run / "manifest.jsonl")] == ["partial"] * 2
+    assert statuses(run) == ["partial"] * 2
     assert main(["--out", str(run), "--resume", "--trainer.devices", "3"]) == 2
-    assert "was begun with another number of devices" in capsys.readouterr().err
-    ((code, output),) = ended(start("--out", str(run), "--resume", under=torchrun(2)))
+    assert "the number of ddp ranks" in capsys.readouterr().err
+    code, output = finish(start("--out", str(run), "--resume", under=torchrun(2)))
     assert code == 0, output
-    ((code, output),) = ended(start("--out", str(whole), *words))
+    code, output = finish(start("--out", str(whole), *words))
     assert code == 0, output
     assert digest(run) == digest(whole)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_shared_render_without_room_for_pictures_is_in_a_checkpoint(tmp_path: Path) -> None:
+def test_a_shared_render_without_room_for_pictures_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     """The first rank writes, and meets the disk, alone: nothing there may wait for the others."""
     whole, run = tmp_path / "whole", tmp_path / "run"
-    words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "30"]
+    words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "30", "--checkpoint_seconds", "0.1"]
     process = start("--out", str(run), *words)
     wait_for((run / "jobs").is_dir, process)
     (run / "images").touch()
-    ((code, output),) = ended(process)
+    code, output = finish(process)
     assert code == 1, output
     assert "not written: pictures" in output
     assert "one is gone" not in output
-    assert [file.name for file in run.glob("jobs/*/checkpoints/*.ckpt")] == ["step=30.ckpt"]
+    assert checkpoints(run)
     (run / "images").unlink()
-    ((code, output),) = ended(start("--out", str(run), "--resume"))
+    code, output = finish(start("--out", str(run), "--resume"))
     assert code == 0, output
     assert not list(run.glob("jobs/*/checkpoints"))
-    ((code, output),) = ended(start("--out", str(whole), *words))
+    code, output = finish(start("--out", str(whole), *words))
     assert digest(run) == digest(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_second_shared_render_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "100000", "--checkpoint_seconds", "0.3"]
+    process = start("--out", str(run), *words)
+    wait_for(lambda: checkpoints(run), process)
+    code, output = finish(start("--out", str(run), *words))
+    assert code == 2, output
+    assert "is in use: another process renders there" in output
+    process.terminate()
+    assert finish(process)[0] == 143
 
 
 @pytest.mark.slow
@@ -162,47 +164,11 @@ def test_a_shared_render_ends_when_a_rank_is_killed(tmp_path: Path) -> None:
     process = start("--out", str(run), *words)
     wait_for(lambda: checkpoints(run), process)
     begin = time.monotonic()
-    os.kill(process_of(run, 1), signal.SIGKILL)
-    ((code, output),) = ended(process)
+    (child,) = [pid for lock, pid in holders(run).items() if lock.endswith(".1")]
+    os.kill(child, signal.SIGKILL)
+    code, output = finish(process)
     assert time.monotonic() - begin < 60
     assert code == 1, output
     assert "--resume" in output
     assert "Traceback" not in output
     assert checkpoints(run)
-
-
-OWN = """
-import os
-import lightning.pytorch as pl, torch
-import lightning_fv, lightning_fv.engines.strategies
-
-network = lightning_fv.load_network("demo")
-for number in range(2):
-    trainer = pl.Trainer(strategy="independent", devices=2, accelerator="cpu", max_steps=1, max_epochs=-1, logger=False,
-                         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
-    rank = trainer.strategy.rank
-    targets = lightning_fv.resolve_targets(f"logits:{rank}", network)
-    trainer.fit(lightning_fv.FeatureVisualizer().bind(network, targets))
-    same = torch.get_num_threads() == len(os.sched_getaffinity(0))
-    told = (rank, trainer.strategy.ranks, trainer.world_size, same, os.environ.get("OMP_NUM_THREADS"))
-    print(*told, os.getpid(), flush=True)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_with_a_trainer_of_ones_own(tmp_path: Path) -> None:
-    """The script is started once more, not once per fit, and the threads are left alone."""
-    script = tmp_path / "own.py"
-    script.write_text(OWN)
-    environ = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    with (tmp_path / "out").open("w") as out:  # the other rank may write after the first has ended
-        process = subprocess.run([sys.executable, str(script)], env=environ, timeout=SECONDS, stdout=out)
-    assert process.returncode == 0
-    end = time.monotonic() + SECONDS
-    while len(lines := (tmp_path / "out").read_text().splitlines()) < 4:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    told = sorted(line.rpartition(" ")[0] for line in lines)
-    assert told == ["0 2 1 True None"] * 2 + ["1 2 1 True None"] * 2
-    assert len({line.rpartition(" ")[2] for line in lines}) == 2

@@ -1,27 +1,26 @@
-"""Which of how many ranks this process is, from the variables that launchers set; no process group is asked."""
+"""Which of how many processes this one is, from the variables that launchers set; no process group is asked."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from lightning_fv.errors import UsageError
 
-T = TypeVar("T")
 Launcher = Literal["self", "torchrun", "SLURM", "NODE_RANK"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """One rank among those that share a run.
+class RankInfo:
+    """One process among those that were started for a run.
 
     Attributes:
         rank: from 0, over all nodes.
         ranks: how many there are.
         local_rank: from 0, on this node.
         node: from 0.
-        launcher: who starts the ranks: the first process itself, torchrun, SLURM, or hands on several machines.
-        starts: ranks of this node that this process has to start.
+        launcher: who starts the processes: the first one itself, torchrun, SLURM, or people on several machines.
+        starts: processes of this node that this one has to start.
     """
 
     rank: int = 0
@@ -31,16 +30,12 @@ class Place:
     launcher: Launcher = "self"
     starts: int = 0
 
-    def share(self, jobs: Sequence[T]) -> Sequence[T]:
-        """The jobs of this rank: r, r + R, r + 2 R, ... No claims: who does what depends on nothing that can be lost."""
-        return jobs[self.rank :: self.ranks]
 
-
-def find_place(devices: int, nodes: int, environ: Mapping[str, str] = os.environ) -> Place:
-    """Find the place of this process.
+def find_rank(devices: int, nodes: int, environ: Mapping[str, str] = os.environ) -> RankInfo:
+    """Find the rank of this process.
 
     Args:
-        devices: to use on this machine, as asked for; torchrun and SLURM know better how many ranks there are.
+        devices: to use on this machine, as asked for; torchrun and SLURM know better how many processes there are.
         nodes: machines, as asked for.
         environ: where launchers leave what they know.
 
@@ -50,17 +45,13 @@ def find_place(devices: int, nodes: int, environ: Mapping[str, str] = os.environ
     if "TORCHELASTIC_RUN_ID" in environ:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK")
         rank, ranks, local, node = (_number(environ, name) for name in names)
-        return Place(rank, ranks, local, node, "torchrun")
+        return RankInfo(rank, ranks, local, node, "torchrun")
     # As Lightning does: names of interactive sessions, whose variables are those of the allocation.
     if "SLURM_NTASKS" in environ and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         ranks = _number(environ, "SLURM_NTASKS")
-        if ranks > 1:  # a single task is a process like any other, and may start further ranks itself
+        if ranks > 1:  # a single task is a process like any other, and may start further ones itself
             rank, local, node = (_number(environ, f"SLURM_{name}") for name in ("PROCID", "LOCALID", "NODEID"))
-            return Place(rank, ranks, local, node, "SLURM")
-    return _by_hand(devices, nodes, environ)
-
-
-def _by_hand(devices: int, nodes: int, environ: Mapping[str, str]) -> Place:
+            return RankInfo(rank, ranks, local, node, "SLURM")
     node, local = _number(environ, "NODE_RANK", 0), _number(environ, "LOCAL_RANK", 0)
     if nodes > 1 and "NODE_RANK" not in environ:
         raise UsageError(
@@ -77,7 +68,7 @@ def _by_hand(devices: int, nodes: int, environ: Mapping[str, str]) -> Place:
             f"LOCAL_RANK={local}, but trainer.devices is {devices}; give --trainer.devices {local + 1} or more, "
             "or unset LOCAL_RANK"
         )
-    return Place(
+    return RankInfo(
         rank=node * devices + local,
         ranks=nodes * devices,
         local_rank=local,
@@ -85,12 +76,6 @@ def _by_hand(devices: int, nodes: int, environ: Mapping[str, str]) -> Place:
         launcher="NODE_RANK" if nodes > 1 else "self",
         starts=devices - 1 if "LOCAL_RANK" not in environ else 0,
     )
-
-
-def was_restarted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun or SLURM has started this same launch before."""
-    counts = {"TORCHELASTIC_RUN_ID": "TORCHELASTIC_RESTART_COUNT", "SLURM_JOB_ID": "SLURM_RESTART_COUNT"}
-    return any(_number(environ, count, 0) > 0 for launch, count in counts.items() if launch in environ)
 
 
 def _number(environ: Mapping[str, str], name: str, default: int | None = None) -> int:

@@ -63,17 +63,17 @@ def remove_partials(folder: Path) -> None:
 
 
 @dataclass
-class Unwritten:
+class WriteErrors:
     """What a run could not write, while the render goes on.
 
     Attributes:
-        reasons: why, by what it was; each is said once, in a warning.
+        reasons: why, by what it was; each is reported once, in a warning.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, what: str, error: Exception) -> None:
-        """Note, and say if it is new, that ``what``, such as ``checkpoints``, cannot be written."""
+        """Note, and warn if it is new, that ``what``, such as ``checkpoints``, cannot be written."""
         if what not in self.reasons:
             self.reasons[what] = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             warnings.warn(f"{what}: cannot be written ({self.reasons[what]}); the run goes on without", stacklevel=2)

@@ -1,10 +1,7 @@
-"""The Python door."""
+"""The Python interface."""
 
-import os
-import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -12,9 +9,7 @@ import torch
 
 import lightning_fv
 from lightning_fv.callbacks import ProgressiveUpscale
-from lightning_fv.engines.rendering import JobResult, Setup, _first_device, new_run_folder, plan, render_jobs
 from lightning_fv.errors import NetworkError, RunFolderError, TargetError, UsageError
-from lightning_fv.files import Unwritten
 from lightning_fv.objectives import Channel, Logit
 from lightning_fv.runs.record import read_manifest
 
@@ -57,7 +52,7 @@ def test_objectives_of_ones_own() -> None:
 def test_a_run_folder_as_the_command_line_makes_it(tmp_path: Path) -> None:
     lightning_fv.render("demo", "logits:0-2", steps=4, out=tmp_path / "run", batch_size=2, progress=False)
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+        ".run", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
     }  # fmt: skip
     assert len(list((tmp_path / "run" / "jobs").iterdir())) == 2
     with pytest.raises(RunFolderError, match="not empty"):
@@ -131,72 +126,6 @@ def test_accumulated_batches_have_draws_of_their_own() -> None:
     trainer.fit(bound)
     assert len(seen) == 2
     assert not torch.equal(seen[0], seen[1])
-
-
-class Signal(pl.Callback):
-    """Sends its own process a SIGTERM in a batch; describes itself as nothing, so that the job stays the same."""
-
-    def __init__(self, batch: int) -> None:
-        self._batch, self._seen = batch, 0
-
-    def on_train_batch_start(self, *args: Any) -> None:
-        self._seen += 1
-        if self._seen == self._batch:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.mark.parametrize("batch", [14, 16])
-def test_a_stop_among_accumulated_batches_waits_for_the_step(tmp_path: Path, batch: int) -> None:
-    """The gradients of the step's first batches are in no checkpoint."""
-    network = lightning_fv.load_network("demo")
-    options = {"max_steps": 8, "accelerator": "cpu", "enable_progress_bar": False, "accumulate_grad_batches": 3}
-    recipe = lightning_fv.FeatureVisualizer(size=32, stage_steps=12)
-
-    def go(folder: Path, *callbacks: pl.Callback) -> JobResult:
-        _, jobs = plan(Setup(network, recipe, options), "logits:0", 1)
-        setup = Setup(network, recipe, {**options, "callbacks": list(callbacks)}, checkpoint_seconds=1e-6)
-        (result,) = render_jobs(setup, jobs, folder)
-        return result
-
-    whole = go(new_run_folder(tmp_path / "whole"))
-    folder = new_run_folder(tmp_path / "stopped")
-    assert go(folder, Signal(batch)).signal == signal.SIGTERM
-    resumed = go(folder)
-    assert resumed.signal is None
-    assert whole.pictures is not None
-    assert resumed.pictures is not None
-    assert torch.equal(whole.pictures, resumed.pictures)
-
-
-def test_a_done_job_that_lost_a_picture_is_begun_anew_and_keeps_what_cannot_be_written(tmp_path: Path) -> None:
-    setup = Setup(
-        lightning_fv.load_network("demo"),
-        lightning_fv.FeatureVisualizer(size=32),
-        {"max_steps": 4, "accelerator": "cpu", "enable_progress_bar": False},
-    )
-    _, (job,) = plan(setup, "logits:0-1", 2)
-    run = new_run_folder(tmp_path / "run")
-    list(render_jobs(setup, [job], run))
-    assert job.done(run) is not None
-    assert not (job.folder(run) / "checkpoints").exists()
-    shutil.rmtree(run / "images")
-    (run / "images").touch()  # there is no room for pictures
-    unwritten = Unwritten()
-    with pytest.warns(UserWarning, match="pictures: cannot be written"):
-        list(render_jobs(setup, [job], run, unwritten))
-    assert "pictures" in unwritten.reasons
-    assert not job.marked(run)
-    assert [file.name for file in (job.folder(run) / "checkpoints").iterdir()] == ["step=4.ckpt"]
-    (run / "images").unlink()
-    list(render_jobs(setup, [job], run))
-    assert job.done(run) is not None
-    assert not (job.folder(run) / "checkpoints").exists()
-
-
-def test_one_of_the_devices_that_are_named() -> None:
-    assert [_first_device(asked) for asked in (None, 1, "auto", -1, "2", [3], [2, 3], "3,", "2,3")] == [
-        1, 1, 1, 1, 1, [3], [2], [3], [2],
-    ]  # fmt: skip
 
 
 def test_scalars_may_be_left_out() -> None:

@@ -1,0 +1,267 @@
+"""``lightning-fv fit``: render targets of a network, alone, in several processes, or on a Ray cluster."""
+
+import contextlib
+import os
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
+
+from lightning_fv.commands.options import (
+    FitCLI,
+    agree,
+    check_settings,
+    network_options,
+    parse,
+    recipe_args,
+    resume_args,
+    saved_settings,
+)
+from lightning_fv.engines.rank import RankInfo, find_rank
+from lightning_fv.engines.ray_cluster import check_ray
+from lightning_fv.errors import UsageError
+from lightning_fv.runs.folder import RunFolder, check_parent, next_version
+
+if TYPE_CHECKING:
+    from lightning_fv.engines.base import Engine
+    from lightning_fv.engines.plan import Plan
+    from lightning_fv.engines.run import Outcome
+    from lightning_fv.networks import VisionNetwork
+    from lightning_fv.runs.record import Record
+
+LOGS = Path("lightning_logs")
+
+
+@dataclass
+class Run:
+    """A run that was found to be possible; nothing is written yet.
+
+    Attributes:
+        cli: the parsed options.
+        plan: the jobs, without a folder yet.
+        words: the command line, for processes that this one starts.
+    """
+
+    cli: FitCLI
+    plan: "Plan"
+    words: list[str]
+
+    @property
+    def config(self) -> Any:
+        return self.cli.config_init
+
+    @property
+    def rank(self) -> RankInfo:
+        return self.plan.setup.rank
+
+    def open(self, folder: RunFolder | None = None) -> RunFolder:
+        """Make the run's folder, or join the run that was begun there.
+
+        Args:
+            folder: where; by default that of ``--out``, else the next version.
+
+        Raises:
+            RunFolderError: it cannot be used, or holds another run.
+        """
+        if folder is None:
+            folder = RunFolder(self.config.out) if self.config.out is not None else next_version(LOGS)
+        if not folder.begun():
+            settings = self.cli.config.clone()
+            settings.fail_fast = False  # whoever resumes goes on, unless told otherwise again
+            try:
+                folder.create(self.cli.parser.dump(settings, skip_none=False))
+            except FileExistsError:  # another process was quicker, with the same command or another
+                agree(self.cli, folder)
+        folder.register(self.plan.jobs)
+        self.plan.folder = folder
+        return folder
+
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        folder = self.plan.folder or (RunFolder(self.config.out) if self.config.out is not None else None)
+        return folder is not None and all(folder.done(job) is not None for job in self.plan.jobs)
+
+    def execute(self) -> "Outcome":
+        """Render in the folder that was opened, with whatever further processes are asked for."""
+        from lightning_fv.engines.launch import Children, children
+        from lightning_fv.engines.run import run_plan
+
+        plan, setup = self.plan, self.plan.setup
+        assert plan.folder is not None
+        with plan.stop:
+            left = sum(plan.folder.done(job) is None for job in plan.jobs)
+            if self.config.engine == "ray" or not left:
+                return run_plan(self._engine(Children()), plan)
+            count = setup.rank.starts if setup.shared else min(setup.rank.starts, left - 1)
+            words = [*self.words, "--out", str(plan.folder)]
+            with children(setup.rank, count, words, plan.stop, setup.port) as others:
+                outcome = run_plan(self._engine(others), plan)
+                if outcome.signal is not None or outcome.failed_fast:
+                    others.stop()
+        for clause in others.failed():
+            print(f"lightning-fv: {clause}", file=sys.stderr)
+        return outcome
+
+    def _engine(self, others: Any) -> "Engine":
+        if self.config.engine == "ray":
+            from lightning_fv.engines.ray import RayEngine
+
+            return RayEngine(self.config.ray)
+        if self.plan.setup.shared:
+            from lightning_fv.engines.ddp import DDPEngine
+
+            return DDPEngine(others)
+        from lightning_fv.engines.workers import WorkerEngine
+
+        return WorkerEngine()
+
+    def connected(self) -> contextlib.AbstractContextManager[None]:
+        """Connect to what the run needs to render, before any folder is made."""
+        if self.config.engine != "ray" or self.finished():
+            return contextlib.nullcontext()
+        from lightning_fv.engines.ray_cluster import cluster
+
+        return cluster(self.config.ray, self.plan.setup.options)
+
+
+def prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork] | None" = None) -> Run:
+    """Find everything that is wrong with a run before any work.
+
+    Args:
+        args: the command line.
+        networks: those loaded already, by name and options; the run's is added.
+
+    Raises:
+        FeatureVisualizationError: a subclass that says what is wrong.
+    """
+    networks = networks if networks is not None else {}
+    words = args
+    args, resumed = resume_args(recipe_args(args))
+    with warnings.catch_warnings():
+        # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
+        warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+        cli = _parse(args, resumed)
+    config = cli.config_init
+    if config.seed_everything not in (False, None):
+        raise UsageError("--seed_everything is not used, the global generators have no say; give --seed")
+    folder = RunFolder(config.out) if config.out is not None else None
+    if folder is not None and folder.begun():
+        check_settings(folder)
+        agree(cli, folder)
+    if config.engine == "ray":
+        check_ray(config.ray, config.trainer)
+
+    from lightning_fv.engines.plan import Setup, batch_size_for, make_plan  # from here on work begins
+    from lightning_fv.networks import load_network
+    from lightning_fv.targets import parse_targets
+
+    parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
+    rank, shared, port = _find_rank(config)
+    if folder is None:
+        check_parent(LOGS)
+    elif not folder.begun():
+        folder.check_new()
+    options = network_options(config)
+    key = (config.network, repr(options))
+    network = networks[key] = networks.get(key) or load_network(config.network, **options)
+    setup = Setup(
+        network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port
+    )
+    # Written to config.yaml as a number: jobs are cut by it, here, in every other process and by whoever resumes.
+    cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)
+    plan = make_plan(setup, config.targets, cli.config.batch_size)
+    plan.fail_fast = config.fail_fast
+    return Run(cli, plan, words)
+
+
+def _parse(args: list[str], resumed: RunFolder | None) -> FitCLI:
+    try:
+        return parse(args)
+    except UsageError:
+        if resumed is not None:
+            saved_settings(parse([]), resumed)  # says so if the run's own settings are what cannot be parsed
+        raise
+
+
+def _find_rank(config: Any) -> tuple[RankInfo, bool, int | None]:
+    """Which process this is; whether all share the pictures of one job (ddp); the port where rank 0 then listens."""
+    from lightning_fv.engines.strategy import strategy_name
+    from lightning_fv.engines.trainer import count_devices
+
+    trainer = config.trainer
+    name = strategy_name(trainer.strategy)
+    rank = find_rank(count_devices(dict(trainer)), trainer.num_nodes)
+    if config.out is None and (rank.launcher != "self" or rank.rank > 0):
+        raise UsageError(f"all processes must be given the same folder under {rank.launcher}: add --out FOLDER")
+    if rank.ranks == 1:
+        return rank, False, None
+    if config.engine == "ray":
+        raise UsageError(
+            f"--engine ray starts the jobs itself, and {rank.launcher} starts {rank.ranks} processes; start it once"
+        )
+    if name == "single_device":
+        raise UsageError(f"trainer.strategy single_device has no use for {rank.ranks} devices; leave it out")
+    shared = name == "ddp"
+    if shared and rank.launcher == "NODE_RANK" and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise UsageError(
+            "ddp over several nodes needs MASTER_ADDR and MASTER_PORT of node 0; set both, or use torchrun"
+        )
+    port = find_free_network_port() if shared and rank.launcher == "self" and rank.starts else None
+    return rank, shared, port
+
+
+def fit(args: list[str]) -> int:
+    """Render what ``args`` ask for; returns the exit code."""
+    run = prepare(args)
+    with run.connected():
+        folder = run.open()
+        finished = run.finished()
+        first = run.rank.rank == 0
+        if first and finished:
+            print(f"{folder}: the run is finished, nothing is left to do")
+        if first and run.rank.ranks > 1 and len(run.plan.jobs) == 1 and not run.plan.setup.shared:
+            print(
+                f"lightning-fv: one device of {run.rank.ranks} renders, as {len(run.plan.targets)} targets fill one job; "
+                "a smaller --batch_size makes more jobs, --trainer.strategy ddp shares the pictures of one",
+                file=sys.stderr,
+            )
+        start = time.monotonic()
+        outcome = run.execute()
+    if first:
+        print_summary(folder, outcome.records, time.monotonic() - start)
+    if outcome.signal is not None:
+        return 128 + outcome.signal
+    # Launchers such as torchrun end all processes when one ends with an error: only the first says what is not done.
+    return exit_code(outcome.records if first else [], [run], folder.path)
+
+
+def exit_code(records: "Sequence[Record]", runs: Sequence[Run], folder: Path) -> int:
+    """0 if all targets are done and all files written, else 1; says what could not be written."""
+    reasons = {what: reason for run in runs for what, reason in run.plan.errors.reasons.items()}
+    if reasons:
+        listed = ", ".join(f"{what} ({reason})" for what, reason in reasons.items())
+        print(f"lightning-fv: not written: {listed}; make room and add --resume --out {folder}", file=sys.stderr)
+    return 0 if not reasons and all(record.status == "done" for record in records) else 1
+
+
+def print_summary(folder: RunFolder, records: "Sequence[Record]", seconds: float) -> None:
+    """What became of the targets, and where the pictures are."""
+    lost = [record.status == "done" and record.image is None for record in records]
+    counts = Counter("not written" if gone else record.status for record, gone in zip(records, lost, strict=True))
+    others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
+    print(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
+    for status in ("dead", "diverged", "failed"):
+        if names := [record.target for record in records if record.status == status]:
+            print(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+    print(f"pictures       {folder.images}")
+    print(f"contact sheet  {folder.sheet}")
+    print(f"gallery        {folder.gallery}")
+    if any(record.status in ("partial", "pending", "failed") for record in records):
+        print(f"go on          lightning-fv --resume --out {folder}")
+    print(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")

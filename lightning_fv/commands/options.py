@@ -1,0 +1,342 @@
+"""The options of a run: ours, ``--model.*`` of the visualizer, ``--trainer.*`` of Lightning's Trainer."""
+
+import os
+import re
+from argparse import SUPPRESS
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+# Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
+import lightning_fv.callbacks
+import lightning_fv.objectives
+import lightning_fv.parameterizations  # noqa: F401
+from lightning_fv.engines.ray_cluster import RayOptions
+from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError, nearest
+from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.runs.folder import RunFolder
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+DEFAULT_TARGETS = [
+    f"logits:{name}"
+    for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
+]
+# Settings that say where and how a run is computed, not what comes out.
+_NEUTRAL = {
+    "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
+    "model.chunk",
+}  # fmt: skip
+_NEUTRAL_TRAINER = {
+    "accelerator", "devices", "num_nodes", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
+    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
+    "deterministic", "inference_mode", "model_registry",
+}  # fmt: skip
+
+
+class _Parser(LightningArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """One line instead of the usage of a hundred options."""
+        raise UsageError(_condense(message))
+
+    def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
+        """``--help`` shows our own options, ``--help-all`` also those of the recipe and of Lightning's Trainer."""
+        words = list(args or [])
+        if "--help-all" in words:
+            words = ["--help"]
+        elif {"--help", "-h"} & set(words):
+            self._hide_nested()
+        return super().parse_args(words, *rest, **options)
+
+    def _hide_nested(self) -> None:
+        for action in self._actions:
+            if any("." in option for option in action.option_strings) or action.dest in (
+                "seed_everything",
+                "model",
+                "trainer",
+            ):
+                action.help = SUPPRESS
+        self._action_groups = [
+            group for group in self._action_groups if any(action.help != SUPPRESS for action in group._group_actions)
+        ]
+
+
+class FitCLI(LightningCLI):
+    """LightningCLI with targets, network and output folder."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = _Parser(**kwargs)
+        parser.add_argument(
+            "-c",
+            "--config",
+            action="config",
+            help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A config file is code: it names classes to run.",
+        )
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--targets",
+            type=list[str] | str,
+            default=DEFAULT_TARGETS,
+            help="what to draw: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
+            "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4); several joined by + or as a YAML list",
+        )
+        add_network_arguments(parser)
+        parser.add_argument(
+            "--out",
+            type=str | None,
+            default=None,
+            help="the run folder; default: lightning_logs/version_N. If it holds this run already, go on with it: "
+            "further processes that are started there share the work",
+        )
+        parser.add_argument(
+            "--resume", action="store_true", help="go on with the run in the folder given by --out, with its settings"
+        )
+        parser.add_argument(
+            "--seed", type=int, default=0, help="all random draws are a function of it, the target and the step"
+        )
+        parser.add_argument(
+            "--batch_size",
+            "--batch-size",
+            type=int | Literal["auto"],
+            default="auto",
+            help="pictures that are rendered together; auto: 16, on a GPU as many as fit its memory",
+        )
+        parser.add_argument(
+            "--fail_fast",
+            "--fail-fast",
+            action="store_true",
+            help="stop after the first batch with a target that is not done; --resume goes on with the next",
+        )
+        parser.add_argument(
+            "--checkpoint_seconds",
+            "--checkpoint-seconds",
+            type=float,
+            default=5.0,
+            help="time between checkpoints: what a kill costs at most",
+        )
+        parser.add_argument(
+            "--engine",
+            type=Literal["process", "ray"],
+            default="process",
+            help="what runs the jobs: processes of this machine, or a Ray cluster",
+        )
+        parser.add_class_arguments(RayOptions, "ray")
+
+    def instantiate_classes(self) -> None:
+        """Only the recipe: the Trainer is made per job."""
+        try:
+            self.config_init = self.parser.instantiate_classes(self.config)
+        except FeatureVisualizationError:
+            raise
+        except Exception as error:  # whatever a class of the user's own raises for its arguments
+            raise UsageError(_condense(str(error))) from error
+
+
+def add_network_arguments(parser: LightningArgumentParser) -> None:
+    """The options that name a network."""
+    add = parser.add_argument
+    names = (
+        "torchvision/BUILDER[:WEIGHTS], timm/NAME, antialiased/resnet50[:VARIANT], stylized/VARIANT, checkpoint:PATH"
+    )
+    add("--network", type=str, default="demo", help=f"what to look at: demo (embedded), {names}")
+    add("--weights", type=str | None, default=None, help="a file instead of the published weights")
+    add("--no_weights", "--no-weights", action="store_true", help="an untrained network")
+    add("--offline", action="store_true", help="use cached weights, never the network")
+    add("--architecture", type=str | None, default=None, help="of checkpoint:PATH, such as torchvision/resnet18")
+    add("--mean", type=list[float] | None, default=None, help="per channel, instead of the network's own")
+    add("--std", type=list[float] | None, default=None, help="per channel, instead of the network's own")
+    add("--input_size", "--input-size", type=tuple[int, int] | None, default=None, help="height and width it is for")
+    add("--categories", type=list[str] | str | None, default=None, help="class names, or a file of one name a line")
+    add(
+        "--channel_axes",
+        "--channel-axes",
+        type=dict[str, int] | None,
+        default=None,
+        help="channel axis by layer, where it cannot be told",
+    )
+
+
+def network_options(config: Any) -> dict[str, Any]:
+    """What ``load_network`` is to be told, from parsed options."""
+    if config.no_weights and config.weights is not None:
+        raise UsageError("give either --weights or --no_weights")
+    categories = config.categories
+    if isinstance(categories, str):
+        if not Path(categories).is_file():
+            raise UsageError(f"--categories {categories}: no such file; give a text file of one name a line, or a list")
+        try:
+            text = Path(categories).read_text(encoding="utf-8")
+        except ValueError as error:
+            raise UsageError(f"--categories {categories} is not UTF-8 text ({error}); save it as such") from None
+        categories = text.removesuffix("\n").split("\n")  # not splitlines, which knows ten more ends of a line
+    return {
+        "weights": None if config.no_weights else config.weights or "default",
+        "offline": config.offline,
+        "architecture": config.architecture,
+        "mean": config.mean,
+        "std": config.std,
+        "input_size": config.input_size,
+        "categories": categories,
+        "channel_axes": config.channel_axes,
+    }
+
+
+def parse(args: Sequence[str]) -> FitCLI:
+    """Parse the options of a run and instantiate its recipe.
+
+    Raises:
+        UsageError: what is wrong with them, in one line.
+    """
+    return FitCLI(
+        FeatureVisualizer,
+        args=list(args),
+        run=False,
+        subclass_mode_model=False,
+        save_config_callback=None,
+        seed_everything_default=False,
+        auto_configure_optimizers=False,
+        parser_kwargs={"default_config_files": [str(RECIPES / "default.yaml")]},
+        trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
+    )
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ``--config`` takes beside files."""
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
+def recipe_args(args: Sequence[str]) -> list[str]:
+    """Put config files first, so that options beside them win wherever they stand, and recipes' files for their names."""
+    configs, rest = [], []
+    words = iter(args)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag not in ("--config", "-c"):
+            rest.append(word)
+            continue
+        name = value if equals else next(words, "")
+        if not Path(name).is_file():
+            if name not in recipe_names():
+                near = nearest(name, recipe_names())
+                hint = f"did you mean {near[0]}?" if near else f"recipes: {', '.join(recipe_names())}"
+                raise UsageError(f"--config {name}: no such file and no such recipe; {hint}")
+            name = str(RECIPES / f"{name}.yaml")
+        configs += ["--config", name]
+    return configs + rest
+
+
+def resume_args(args: list[str]) -> tuple[list[str], RunFolder | None]:
+    """With ``--resume``, start from the run's own settings; returns the run folder."""
+    if "--resume" not in args:
+        return args, None
+    out = [arg[6:] for arg in args if arg.startswith("--out=")]
+    out += [args[i + 1] for i, arg in enumerate(args[:-1]) if arg == "--out"]
+    if not out:
+        raise UsageError("--resume needs the run's folder: add --out FOLDER")
+    folder = RunFolder(out[-1])
+    if not folder.begun():
+        raise RunFolderError(
+            f"nothing to resume in {folder}: it holds no {folder.config.name}; leave out --resume to start a run"
+        )
+    check_settings(folder)
+    return ["--config", str(folder.config), *_other_place(args), *args], folder
+
+
+def check_settings(folder: RunFolder) -> None:
+    """Look whether a run can be gone on with: its settings are YAML, no links lead out of it, and it can be written.
+
+    Raises:
+        RunFolderError: what is in the way.
+    """
+    try:
+        whole = isinstance(yaml.safe_load(folder.config.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, yaml.YAMLError):
+        whole = False
+    if not whole:
+        raise RunFolderError(f"{folder.config} is damaged: it does not hold a run's settings")
+    folder.refuse_links()
+    if not os.access(folder.path, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{folder} may not be written; make it so, or copy it to where it may")
+
+
+def _other_place(args: Sequence[str]) -> list[str]:
+    """What undoes a run's own choice of devices, where the command line makes another."""
+    names = {arg.partition("=")[0] for arg in args}
+    if re.search(r"--engine[= ]ray\b", " ".join(args)):
+        return ["--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
+    if names & {"--trainer.devices", "--trainer.num_nodes", "--trainer.strategy"}:
+        return ["--engine", "process"]
+    return []
+
+
+def agree(cli: FitCLI, folder: RunFolder) -> None:
+    """Take the batch size of a run that was begun, and refuse settings that are not the run's.
+
+    Raises:
+        RunFolderError: which settings differ; or the run's own do not fit this version.
+    """
+    settings = saved_settings(cli, folder)
+    if cli.config.batch_size == "auto":
+        cli.config.batch_size = settings.batch_size
+    saved, asked = _flat(settings.as_dict()), _flat(cli.config.as_dict())
+    rows = [
+        f"  {key}: {saved.get(key)} in the run, {asked.get(key)} now"
+        for key in sorted(saved.keys() | asked.keys())
+        if saved.get(key) != asked.get(key)
+    ]
+    if rows:
+        lines = "\n".join(rows)
+        raise RunFolderError(
+            f"{folder} was begun with other settings; leave them out, or choose another folder\n{lines}"
+        )
+
+
+def saved_settings(cli: FitCLI, folder: RunFolder) -> Any:
+    """The settings of a run that was begun.
+
+    Raises:
+        RunFolderError: they do not fit this version.
+    """
+    try:
+        return cli.parser.parse_args(["--config", str(folder.config)])
+    except UsageError as error:
+        raise RunFolderError(
+            f"{folder.config} does not fit this version of lightning_fv ({error}); resume with the version that began the run"
+        ) from None
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, entry in value.items():
+        name = f"{prefix}{key}"
+        if name in _NEUTRAL or (prefix == "trainer." and key in _NEUTRAL_TRAINER):
+            continue
+        if name == "trainer.strategy" and entry != "ddp":  # how many ddp's ranks are is in the ids of its jobs
+            continue
+        if isinstance(entry, Mapping):
+            flat |= _flat(entry, f"{name}.")
+        else:
+            flat[name] = entry
+    return flat
+
+
+def _condense(message: str) -> str:
+    """The line of jsonargparse's report that says what is wrong, with the option it is about."""
+    key = re.search(r'Parser key "([\w.]+)"', message)
+    name = f"{key[1]}: " if key else ""
+    unknown = re.search(r"Expected a dot import path string: (\S+)", message)
+    if unknown:
+        return f"{name}no class {unknown[1]!r}; give a class path, such as lightning_fv.parameterizations.Pixel"
+    found = re.split(r"\n\s*- ", message.partition("\n  Given value type")[0])[1:]
+    reasons = [" ".join(reason.split()) for reason in found]
+    telling = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
+    kinds = [re.fullmatch(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.+)\])", reason) for reason in telling]
+    given = re.search(r"Given value: (.*)", message)
+    text = f"{name}{telling[0]}" if telling else " ".join(message.split())
+    if telling and all(kinds) and given:
+        text = f"{name}expected {' or '.join(kind[1] or kind[2] for kind in kinds if kind)}, got {given[1]}"
+    return f"{text.removesuffix(' (see --help)')} (see --help)"

@@ -1,0 +1,164 @@
+"""One job in this process: a `Trainer.fit`, and what becomes of its errors."""
+
+import contextlib
+import copy
+import errno
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
+from lightning_fv.engines.base import JobResult
+from lightning_fv.engines.plan import Plan
+from lightning_fv.engines.trainer import make_trainer, quiet_lightning
+from lightning_fv.errors import DeviceMemoryError, RunFolderError, UsageError
+from lightning_fv.optimization.objective_gradient import out_of_memory
+from lightning_fv.optimization.score import assess
+from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
+from lightning_fv.runs.job import Job
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+@contextlib.contextmanager
+def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callable[[Job], JobResult]]:
+    """Everything that the jobs of this process have in common; afterwards the network is as it was.
+
+    Args:
+        plan: what to render.
+        progress: the line of progress, if one is shown.
+
+    Yields:
+        A function that renders a job. An exception of the job itself makes it ``failed``, unless the plan says to raise
+        it; what concerns the run as a whole is raised: usage, the run folder, the disk, the device.
+    """
+
+    def render(job: Job) -> JobResult:
+        try:
+            with quiet_lightning():
+                return _fit(plan, job, progress)
+        except Exception as error:
+            too_large = isinstance(error, DeviceMemoryError) or out_of_memory(error)
+            if plan.setup.shared or (not too_large and (plan.raise_errors or _concerns_the_run(error))):
+                raise
+            return _failed(plan, job, error, too_large)
+
+    network = plan.setup.network
+    device = network.device
+    known_rank = rank_zero_only.rank  # type: ignore[attr-defined]
+    if not plan.setup.shared:
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]  # each worker writes its own logs, whatever LOCAL_RANK says
+    try:
+        with network.frozen():
+            yield render
+    finally:
+        rank_zero_only.rank = known_rank  # type: ignore[attr-defined]
+        if network.device != device:
+            network.to(device)
+
+
+def _concerns_the_run(error: Exception) -> bool:
+    """Whether the next job would fail likewise: it would be wrong to go through all of them."""
+    if isinstance(error, UsageError | RunFolderError):
+        return True
+    device_is_lost = "CUDA error" in str(error)
+    return device_is_lost or (isinstance(error, OSError) and error.errno in DISK_ERRORS)
+
+
+def _failed(plan: Plan, job: Job, error: Exception, too_large: bool) -> JobResult:
+    """A job that failed, while others may not; reported in a warning."""
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if not too_large:
+        reason = f"{type(error).__name__}: {reason}"
+    records = plan.blank_records(job.targets, "failed", error=reason)
+    where = ""
+    if plan.folder is not None:
+        folder = plan.folder.job(job)
+        try:
+            folder.mark_unfinished(records, "" if too_large else "".join(traceback.format_exception(error)))
+            where = "" if too_large else f"; its traceback: {folder.error_file}"
+        except OSError as disk:
+            plan.errors.add("records of failed jobs", disk)
+    warnings.warn(f"job {job.id} ({job.text}) failed: {reason}{where}", stacklevel=2)
+    if too_large and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return JobResult(job, records, error=error)
+
+
+def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
+    setup = plan.setup
+    folder = None if plan.folder is None else plan.folder.job(job)
+    bound = setup.visualizer.bind(setup.network, job.targets, setup.seed)
+    callbacks = _callbacks(plan, job, progress)
+    start, last = time.monotonic(), None
+    if folder is not None:
+        if setup.writes:
+            folder.begin()
+        last = latest_checkpoint(folder.checkpoints, before=setup.options["max_steps"])
+    trainer = make_trainer(setup.trainer_options(), callbacks, plan.folder, folder, plan.errors)
+    if trainer.logger is not None:
+        trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.settings})
+    try:
+        trainer.fit(bound, ckpt_path=last, weights_only=True)
+    except SIGTERMException:  # it came before the first step, when Lightning alone took it
+        if plan.stop.received is None:
+            raise
+        return JobResult(job, plan.known_records(job), signal=plan.stop.received)
+    complete = trainer.global_step >= trainer.max_steps
+    writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
+    records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
+    if plan.folder is not None and folder is not None and setup.writes and plan.folder.done(job) is not None:
+        folder.clear_checkpoints()
+    stopped = None if complete else plan.stop.received or _received(callbacks) or 2  # a fit that ends early was stopped
+    return JobResult(job, records, bound.pictures().cpu(), signal=stopped)
+
+
+def _received(callbacks: list[pl.Callback]) -> int | None:
+    """The signal that another rank received, if ranks share the job."""
+    return next((callback.received for callback in callbacks if isinstance(callback, GracefulStop)), None)
+
+
+def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl.Callback]:
+    """The shipped callbacks and the given ones; a given one takes the place of a shipped one of its class."""
+    setup, options = plan.setup, plan.setup.options
+    given: list[Any] = copy.deepcopy(list(options.get("callbacks") or []))
+    shipped: list[pl.Callback] = [GracefulStop(plan.stop.asked, plan.stop.install)]
+    if progress is not None and not any(isinstance(callback, ProgressBar) for callback in given):
+        shipped.append(progress)
+    if plan.folder is not None:
+        if setup.writes:
+            shipped.append(ArtifactWriter())
+        if options.get("logger") is not False:
+            shipped.append(ImageLogger())
+        if options.get("enable_checkpointing") in (None, True):
+            shipped.append(
+                StepCheckpoint(
+                    plan.folder.job(job).checkpoints,
+                    filename=CHECKPOINT_NAME,
+                    monitor="step",
+                    mode="max",
+                    save_top_k=2,  # the last may be damaged by what ended the run
+                    train_time_interval=timedelta(seconds=setup.checkpoint_seconds),
+                )
+            )
+    own = {_kind(callback) for callback in given}
+    callbacks = given + [callback for callback in shipped if _kind(callback) not in own]
+    for callback in callbacks:
+        if isinstance(callback, ArtifactWriter | ImageLogger):
+            callback.errors = plan.errors
+        if isinstance(callback, ArtifactWriter) and plan.folder is not None:
+            callback.attach(plan.folder, plan.folder.job(job))
+    return callbacks
+
+
+def _kind(callback: pl.Callback) -> type:
+    return ModelCheckpoint if isinstance(callback, ModelCheckpoint) else type(callback)

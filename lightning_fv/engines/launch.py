@@ -1,0 +1,90 @@
+"""Further processes of this package on this machine, one per device."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from lightning_fv.engines.rank import RankInfo
+from lightning_fv.engines.signals import PARENT, StopSignals
+
+
+class Children:
+    """The processes that this one started.
+
+    Attributes:
+        processes: by rank.
+    """
+
+    def __init__(self) -> None:
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def stop(self) -> None:
+        """Ask all to stop in order."""
+        for child in self.processes.values():
+            if child.poll() is None:
+                child.terminate()  # not SIGINT: from a terminal they have had that already, and two mean at once
+
+    def kill(self) -> None:
+        """End all at once."""
+        for child in self.processes.values():
+            child.kill()
+
+    def failed(self) -> list[str]:
+        """What went wrong, a clause for each process that has ended with an error of its own."""
+        good = (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # a signal stops all of them
+        return [
+            f"worker {rank} ended with {_told(code)}"
+            for rank, child in self.processes.items()
+            if (code := child.poll()) is not None and code not in good
+        ]
+
+
+@contextlib.contextmanager
+def children(
+    rank: RankInfo, count: int, words: Sequence[str], stop: StopSignals, port: int | None
+) -> Iterator[Children]:
+    """Start further processes of this node, and wait at the end until they have ended.
+
+    A signal to this process is passed on to them; if the block raises, they are asked to stop.
+
+    Args:
+        rank: of this process.
+        count: how many to start.
+        words: the command line, with the run folder.
+        stop: the signals of this process.
+        port: where rank 0 listens, if the processes shall form a process group.
+    """
+    started = Children()
+    try:
+        for local_rank in range(1, count + 1):
+            started.processes[rank.rank + local_rank] = _start(rank, local_rank, words, port)
+        stop.on_stop = started.stop
+        if stop.asked() is not None:
+            started.stop()
+        yield started
+    except BaseException:
+        started.stop()
+        raise
+    finally:
+        for child in started.processes.values():
+            child.wait()
+        stop.on_stop = lambda: None
+
+
+def _start(rank: RankInfo, local_rank: int, words: Sequence[str], port: int | None) -> subprocess.Popen[bytes]:
+    """Start a process by the variables that Lightning's own launcher uses."""
+    environment = {**os.environ, "LOCAL_RANK": str(local_rank), "NODE_RANK": str(rank.node), PARENT: str(os.getpid())}
+    if port is not None:
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # The same modules, also those beside a script of the user's own: `-m` would look in the working folder first.
+    # A terminal's Ctrl-C is for all: until a child takes signals itself, the process that started it asks it to stop.
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    code += f"import sys; sys.path[:] = {sys.path!r}; from lightning_fv.commands.main import console; console()"
+    return subprocess.Popen([sys.executable, "-c", code, *words], env=environment, stdin=subprocess.DEVNULL)
+
+
+def _told(code: int) -> str:
+    return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"code {code}"

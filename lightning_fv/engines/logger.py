@@ -1,0 +1,65 @@
+"""TensorBoard on a disk that may be full: the log stops, the render does not."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_fv.runs.files import WriteErrors
+
+
+class FaultTolerantLogger(TensorBoardLogger):
+    """Lightning's logger of scalars and settings; an error of the disk ends the log, with a warning, and not the run.
+
+    Args:
+        folder: where the event files go.
+        errors: where to note that the log ended.
+    """
+
+    def __init__(self, folder: Path, errors: WriteErrors) -> None:
+        super().__init__(folder.parent, name="", version=folder.name)
+        self.errors = errors
+        self._ended = False
+
+    @property
+    def experiment(self) -> Any:
+        if not self._ended:
+            with self._tolerant():
+                return super().experiment
+        return _NoWriter()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with self._tolerant():
+            super().log_metrics(metrics, step)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        with self._tolerant():
+            super().log_hyperparams(*args, **kwargs)
+
+    def save(self) -> None:
+        with self._tolerant():
+            super().save()
+
+    def finalize(self, status: str) -> None:
+        with self._tolerant():
+            super().finalize(status)
+
+    @contextlib.contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # Lightning wraps the one in the other
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(cause, OSError):
+                raise
+            self._ended = True
+            self.errors.add("TensorBoard logs", cause)
+
+
+class _NoWriter:
+    """Takes every call of a writer and does nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: self

@@ -1,0 +1,218 @@
+"""What is to be rendered: everything that jobs have in common, checked before the first step."""
+
+import contextlib
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lightning_fv.callbacks import ProgressiveUpscale
+from lightning_fv.engines.batch_size import BATCH_SIZE, measured_batch_size
+from lightning_fv.engines.rank import RankInfo
+from lightning_fv.engines.signals import StopSignals
+from lightning_fv.engines.strategy import strategy_name
+from lightning_fv.engines.trainer import check_trainer, trainer_options
+from lightning_fv.errors import CheckpointError, UsageError
+from lightning_fv.networks import VisionNetwork
+from lightning_fv.optimization.visualizer import FeatureVisualizer, describe
+from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
+from lightning_fv.runs.files import WriteErrors
+from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.job import Job, make_jobs
+from lightning_fv.runs.record import Record, Status
+from lightning_fv.targets import Target, TargetsLike, resolve_targets
+
+STEPS = 128
+"""Steps of a render unless asked otherwise: another network is no surer of pictures of more (recipes/default.yaml)."""
+
+CHECKPOINT_SECONDS = 5.0
+
+# Options of the Trainer that would end a render elsewhere than at max_steps, with the values that do not.
+_UNUSED = {"max_epochs": (None, -1), "max_time": (None,), "min_epochs": (None,), "min_steps": (None,)}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What jobs have in common.
+
+    Attributes:
+        network: what to look at.
+        visualizer: the recipe; every job renders with a copy.
+        options: the Trainer's keyword arguments.
+        seed: the run's seed.
+        checkpoint_seconds: time between checkpoints; a kill costs no more than this.
+        rank: which of how many processes this is.
+        shared: whether all processes share the pictures of one job, each with transforms of its own (ddp).
+        port: of rank 0 on this machine, where this package starts the ranks of ddp.
+    """
+
+    network: VisionNetwork
+    visualizer: FeatureVisualizer
+    options: Mapping[str, Any]
+    seed: int = 0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    rank: RankInfo = field(default_factory=RankInfo)
+    shared: bool = False
+    port: int | None = None
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """All that changes a picture beside its target and its batch, as plain values."""
+        options = self.options
+        trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
+        trainer |= {key: options[key] for key in ("gradient_clip_val", "precision") if options.get(key)}
+        if self.shared:
+            trainer["ddp"] = self.rank.ranks
+        return {
+            "network": self.network.name,
+            "digest": self.network.digest(),
+            "seed": self.seed,
+            "recipe": self.visualizer.describe(),
+            "callbacks": [describe(callback) for callback in options.get("callbacks") or []],
+            "trainer": trainer,
+        }
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the pictures of its jobs: of ranks that share them the first does."""
+        return not self.shared or self.rank.rank == 0
+
+    def trainer_options(self) -> dict[str, Any]:
+        """The Trainer's options for the one device of this process."""
+        return trainer_options(self.options, self.rank, self.shared, self.port)
+
+
+@dataclass
+class Plan:
+    """The jobs of a run, for an `Engine`.
+
+    Attributes:
+        setup: what the jobs have in common.
+        targets: all of them, in order.
+        jobs: the same, in batches.
+        folder: the run folder, or None to leave nothing on disk.
+        fail_fast: stop after the first job, rendered now, with a target that is not done.
+        raise_errors: let an exception that a job raises through, instead of going on with the next.
+        stop: the signals that stop the run.
+        errors: what could not be written.
+    """
+
+    setup: Setup
+    targets: list[Target]
+    jobs: list[Job]
+    folder: RunFolder | None = None
+    fail_fast: bool = False
+    raise_errors: bool = False
+    stop: StopSignals = field(default_factory=StopSignals)
+    errors: WriteErrors = field(default_factory=WriteErrors)
+
+    def blank_records(
+        self, targets: Sequence[Target], status: Status = "pending", steps: int = 0, error: str | None = None
+    ) -> list[Record]:
+        """Records of targets that have no picture, or none that is known of.
+
+        Args:
+            targets: what was to be rendered.
+            status: what became of them.
+            steps: optimizer steps done.
+            error: why their job failed.
+        """
+        network, seed = self.setup.network, self.setup.seed
+        size = list(self.setup.visualizer.size_for(network))
+        return [
+            Record(t.id, t.text, network.name, status, None, None, list(size), steps, seed, 0.0, error=error)
+            for t in targets
+        ]
+
+    def known_records(self, job: Job) -> list[Record]:
+        """A job's records as far as its folder knows them: done, stopped, failed, begun, or pending."""
+        if self.folder is None:
+            return self.blank_records(job.targets)
+        records = self.folder.done(job) or self.folder.unfinished(job)
+        if records is not None:
+            return records
+        steps = 0
+        with contextlib.suppress(CheckpointError):  # a damaged one is reported when the job is taken up again
+            last = latest_checkpoint(self.folder.job(job).checkpoints, quiet=True)
+            steps = steps_of(last) if last is not None else 0
+        return self.blank_records(job.targets, "partial" if steps else "pending", steps)
+
+
+def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
+    """Check everything that can be checked before the first step, and cut the targets into jobs.
+
+    Args:
+        setup: what the jobs have in common.
+        targets: as written.
+        batch_size: pictures in a job.
+
+    Raises:
+        FeatureVisualizationError: a subclass that says what is wrong.
+    """
+    _check_options(setup)
+    if batch_size < 1:
+        raise UsageError(f"the batch size must be at least 1, got {batch_size}")
+    chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
+    layers = {layer for target in chosen for layer in target.objective.layers}
+    setup.visualizer.bind(setup.network, chosen[:1], setup.seed).rehearse(layers)
+    jobs = make_jobs(chosen, batch_size, setup.settings)
+    if setup.shared and len(jobs) > 1:
+        raise UsageError(
+            f"ddp shares the pictures of one job, and {len(chosen)} targets fill {len(jobs)} of them; "
+            "use --trainer.strategy independent, or fewer targets"
+        )
+    return Plan(setup, chosen, jobs)
+
+
+def _check_options(setup: Setup) -> None:
+    options = setup.options
+    if options["max_steps"] < 1:
+        raise UsageError(
+            f"trainer.max_steps is the length of a render and must be at least 1, got {options['max_steps']}"
+        )
+    for name, unused in _UNUSED.items():
+        if options.get(name) not in unused:
+            raise UsageError(f"trainer.{name} is not used: the length of a render is trainer.max_steps alone")
+    if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
+        raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
+    strategy_name(options.get("strategy"))
+    grows = any(isinstance(callback, ProgressiveUpscale) for callback in options.get("callbacks") or [])
+    if setup.shared and grows:
+        raise UsageError(
+            "ProgressiveUpscale cannot grow pictures that several devices share; use --trainer.strategy independent "
+            "or leave out the callback"
+        )
+    if options.get("default_root_dir") is not None:
+        raise UsageError("trainer.default_root_dir is not used: the run's folder is given by --out")
+    if setup.checkpoint_seconds <= 0:
+        raise UsageError(f"the time between checkpoints must be above 0 s, got {setup.checkpoint_seconds}")
+    check_trainer(setup.trainer_options())
+
+
+def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["auto"]) -> int:
+    """The number of pictures in a job: as asked, or what the device takes. Jobs depend on it, and so do bits.
+
+    Args:
+        setup: what the jobs have in common.
+        targets: as written.
+        asked: a number, or ``auto``.
+
+    Raises:
+        FeatureVisualizationError: as `make_plan`, before anything is measured.
+    """
+    if asked != "auto":
+        return asked
+    device = check_trainer(setup.trainer_options()).strategy.root_device
+    if device.type != "cuda":
+        return BATCH_SIZE
+    _check_options(setup)
+    start = setup.visualizer.size_for(setup.network)
+    chosen = resolve_targets(targets, setup.network, start)
+    sizes = [
+        callback.last_size(setup.options["max_steps"], start, setup.network.input_size)
+        for callback in setup.options.get("callbacks") or []
+        if isinstance(callback, ProgressiveUpscale)
+    ]
+    growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])
+    workers = 1 if setup.shared else setup.rank.ranks
+    return measured_batch_size(setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers)

@@ -1,0 +1,123 @@
+"""A job on a worker of a Ray cluster: rendered in a temporary folder, whose files are sent back."""
+
+import pickle
+import signal
+import socket
+import tempfile
+import traceback
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from lightning_fv.engines.job import job_renderer
+from lightning_fv.engines.plan import Plan, Setup
+from lightning_fv.errors import FeatureVisualizationError, UsageError
+from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.job import Job
+from lightning_fv.runs.record import Record
+from lightning_fv.runs.transfer import pack, unpack
+from lightning_fv.version import __version__
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is to do.
+
+    Attributes:
+        job: what to render.
+        digest: of the pickled Setup, to tell whether it is the last one that this worker had.
+        threads: of torch, as on the driver.
+        versions: the driver's, of what pictures depend on.
+    """
+
+    job: Job
+    digest: str
+    threads: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What comes back.
+
+    Attributes:
+        records: one per target, if the job was begun.
+        files: by name in the run folder.
+        error: why the worker could not render at all.
+        traceback: of an error that is not the package's own.
+        lost: how the worker went, if it did.
+        warnings: what Python warned of meanwhile.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    error: str | None = None
+    traceback: str | None = None
+    lost: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+_LOADED: dict[str, Setup] = {}
+"""The last Setup of this worker process, by digest: its next job does not load the network again."""
+
+
+def run_task(task: Task, setup: bytes, checkpoints: Mapping[str, bytes]) -> TaskOutcome:
+    """Render a job.
+
+    Args:
+        task: what to render.
+        setup: the pickled Setup.
+        checkpoints: what to go on from, by name in the run folder.
+    """
+    other = [f"{name} {version}" for name, version in versions().items() if version != task.versions[name]]
+    if other:
+        mine = ", ".join(f"{name} {version}" for name, version in task.versions.items())
+        return TaskOutcome(
+            error=f"node {socket.gethostname()} has {', '.join(other)}, the driver {mine}; install the same"
+        )
+    torch.set_num_threads(task.threads)
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            outcome = _render(task, setup, checkpoints)
+        except FeatureVisualizationError as error:
+            outcome = TaskOutcome(error=str(error))
+        except Exception as error:  # the machine, the disk: other jobs must not end because of it
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            outcome = TaskOutcome(error=reason, traceback=traceback.format_exc())
+    told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    told = [text for text in told if not text.startswith(f"job {task.job.id} ")]  # the driver reports that one itself
+    return replace(outcome, warnings=list(dict.fromkeys(told)))
+
+
+def _render(task: Task, pickled: bytes, checkpoints: Mapping[str, bytes]) -> TaskOutcome:
+    if task.digest not in _LOADED:
+        _LOADED.clear()  # first: two networks at once may be too much
+        try:
+            _LOADED[task.digest] = pickle.loads(pickled)
+        except ImportError as error:
+            raise UsageError(
+                f"node {socket.gethostname()} cannot load the network or the recipe: {error}; install it on all nodes"
+            ) from error
+    with tempfile.TemporaryDirectory(prefix="lightning_fv-") as temporary:
+        run = RunFolder(temporary)
+        run.create()
+        unpack(run, task.job, checkpoints)
+        plan = Plan(_LOADED[task.digest], list(task.job.targets), [task.job], run)
+        plan.stop.exit_at_second = False
+        with plan.stop, job_renderer(plan, None) as render:
+            result = render(task.job)
+        # A signal is the driver's, or the end of the node: the driver knows which.
+        lost = None if result.signal is None else f"it was stopped by {signal.Signals(result.signal).name}"
+        return TaskOutcome(result.records, pack(run, task.job), lost=lost)
+
+
+def versions() -> dict[str, str]:
+    """Versions that must be the same on all nodes."""
+    return {"lightning_fv": __version__, "torch": torch.__version__.partition("+")[0]}
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,94 @@
+"""The one place for signals: Ctrl-C and SIGTERM ask a run to stop in order."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+PARENT = "LIGHTNING_FV_PARENT"
+"""Environment variable: the process id of the worker that started this one."""
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """While entered, SIGTERM and Ctrl-C are noted instead of ending the process; a second Ctrl-C ends it at once.
+
+    Outside the main thread, where Python allows no handlers, nothing is noted and nothing changes.
+
+    Attributes:
+        received: the number of the first signal, or None.
+        again: whether there was a second one.
+        exit_at_second: whether a second Ctrl-C ends the process at once; every file is written atomically, so nothing
+            needs tidying.
+        on_stop: called in the main thread when the first signal comes.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.again = False
+        self.exit_at_second = True
+        self.on_stop: Callable[[], None] = lambda: None
+        self._before: dict[int, Any] = {}
+        self._wakeup: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup_before = -1
+
+    def asked(self) -> int | None:
+        """The signal that asks this process to stop, or None. A worker whose parent has died is asked as by SIGTERM."""
+        if self.received is None and is_orphaned():
+            self.received = signal.SIGTERM
+        return self.received
+
+    def install(self) -> None:
+        """Take the signals; again after Lightning, whose own handler for SIGTERM ends a fit without a checkpoint."""
+        if self._before:
+            for number in _NUMBERS:
+                signal.signal(number, self._take)
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in _NUMBERS}
+            self.install()
+            # Python runs handlers between bytecodes, and a backward pass may be seconds of none: then two signals become
+            # one call. The wake-up descriptor gets a byte for each at once.
+            self._wakeup = socket.socketpair()
+            for end in self._wakeup:
+                end.setblocking(False)
+            self._wakeup_before = signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=(self._wakeup[0],), name="second Ctrl-C", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+        if self._wakeup is not None:
+            signal.set_wakeup_fd(self._wakeup_before)
+            for end in reversed(self._wakeup):  # the writing end first: the thread reads the end of the stream
+                end.close()
+            self._wakeup = None
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.again = self.received is not None
+        if self.received is None:
+            self.received = number
+            self.on_stop()
+
+    def _watch(self, descriptor: socket.socket) -> None:
+        interrupts = 0
+        with contextlib.suppress(OSError, ValueError):  # closed on exit
+            while select.select([descriptor], [], [])[0] and (numbers := descriptor.recv(64)):
+                interrupts += numbers.count(signal.SIGINT)
+                if interrupts > 1 and self.exit_at_second:
+                    os._exit(128 + signal.SIGINT)
+
+
+def is_orphaned() -> bool:
+    """Whether another worker started this process, and has ended."""
+    parent = os.environ.get(PARENT)
+    return parent is not None and str(os.getppid()) != parent

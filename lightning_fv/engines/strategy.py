@@ -1,0 +1,112 @@
+"""What Lightning is told about devices: one of its own for each worker, or one picture on all of them (`ddp`)."""
+
+import inspect
+from typing import Any, Literal
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities import rank_zero
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch.nn.parallel import DistributedDataParallel
+
+from lightning_fv.engines.rank import RankInfo
+from lightning_fv.errors import UsageError
+
+
+class SharedStrategy(DDPStrategy):
+    """``ddp`` for processes that run already: all ranks hold the same pictures, each draws other transforms."""
+
+    def __init__(self) -> None:
+        # The frozen network is outside the module, and the non-finite guard keeps its buffers equal on all ranks:
+        # nothing needs to be sent around in every step.
+        known = inspect.signature(DistributedDataParallel).parameters  # torch 2.15 has renamed it
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {name: False}
+        super().__init__(**options)
+
+    @property
+    def root_device(self) -> torch.device:
+        assert self.parallel_devices is not None
+        return self.parallel_devices[self.local_rank % len(self.parallel_devices)]
+
+    def set_world_ranks(self) -> None:
+        rank_zero.rank_zero_only.rank = self.global_rank  # type: ignore[attr-defined]
+
+    def _configure_launcher(self) -> None:
+        pass
+
+
+class RankEnvironment(ClusterEnvironment):
+    """Tells Lightning the rank that was found, once and for all jobs.
+
+    Its own environments would look again for every Trainer, and check devices against what SLURM and torchrun say.
+
+    Args:
+        rank: of this process; by default that of a process alone.
+        port: of rank 0 on this machine, where this package started the ranks.
+    """
+
+    def __init__(self, rank: RankInfo | None = None, port: int | None = None) -> None:
+        super().__init__()
+        self.rank, self.port = rank if rank is not None else RankInfo(), port
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return self._rendezvous().main_address
+
+    @property
+    def main_port(self) -> int:
+        return self.port if self.port is not None else self._rendezvous().main_port
+
+    def _rendezvous(self) -> ClusterEnvironment:
+        # Both read MASTER_ADDR and MASTER_PORT; SLURM's knows what to do without.
+        return SLURMEnvironment(auto_requeue=False) if self.rank.launcher == "SLURM" else LightningEnvironment()
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self.rank.ranks
+
+    def set_world_size(self, size: int) -> None:
+        pass
+
+    def global_rank(self) -> int:
+        return self.rank.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        pass
+
+    def local_rank(self) -> int:
+        return self.rank.local_rank
+
+    def node_rank(self) -> int:
+        return self.rank.node
+
+
+def strategy_name(strategy: object) -> Literal["auto", "independent", "ddp", "single_device"]:
+    """Which of the strategies an option asks for.
+
+    Raises:
+        UsageError: another one.
+    """
+    if strategy is None or strategy == "auto":
+        return "auto"
+    if strategy == "independent":
+        return "independent"
+    if strategy == "ddp":
+        return "ddp"
+    if strategy == "single_device" or isinstance(strategy, SingleDeviceStrategy):
+        return "single_device"
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    raise UsageError(
+        f"trainer.strategy {name} is not for pictures; give independent (other targets on every device), "
+        "ddp (one hard target on all of them), or leave it out"
+    )

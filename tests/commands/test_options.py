@@ -1,0 +1,107 @@
+"""The options of a run: what is wrong with them is one line, before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_fv.commands.main import main
+from lightning_fv.runs.record import read_manifest
+
+QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+
+
+def fit(out: Path, *args: str) -> int:
+    return main(["--out", str(out), *QUICK, *args])
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--targets", "logits:piza"], "did you mean pizza (11)"),
+        (["--targets", "layr4:3"], "did you mean layer4"),
+        (["--targets", "layer4:256"], "layer4 has units 0 to 255"),
+        (["--targets", "layer4:-1"], "layer4 has units 0 to 255"),
+        (["--targets", "layer4:3@4,0"], "rows 0 to 3 and columns 0 to 3"),
+        (["--targets", "layer4:"], "cannot read the target"),
+        (["--network", "demmo"], "did you mean demo"),
+        (["--config", "seed_upscalin"], "did you mean seed_upscaling"),
+        (["--trainer.max_steps", "0"], "trainer.max_steps"),
+        (["--trainer.max_epochs", "3"], "trainer.max_steps alone"),
+        (["--trainer.precision", "16-true"], "use 32-true or bf16-mixed"),
+        (["--trainer.strategy", "fsdp"], "give independent"),
+        (["--batch-size", "0"], "at least 1"),
+        (["--batch-size", "2.5"], "batch_size: expected int or 'auto', got 2.5"),
+        (["--model.size", "0"], "less than one pixel"),
+        (["--model.nope", "3"], "--model.nope"),
+        (["--model.parameterization", "Pixl"], "no class 'Pixl'"),
+        (["--model.transforms", "[{class_path: RandomWarp, init_args: {pad: -1}}]"], "pad=-1.0"),
+        (["--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=0"], "every >= 1"),
+        (["--resume"], "it holds no config.yaml"),
+        (["--trainer.accelerator", "cuda"], "the Trainer cannot be made"),
+        (["--trainer.default_root_dir", "x"], "given by --out"),
+        (["--checkpoint-seconds", "-1"], "above 0 s"),
+        (["--seed_everything", "5"], "give --seed"),
+        (["--model.size", "48.0"], "write 48 for pixels"),
+        (["--model.size", "100000000"], "more than 16384 px"),
+    ],
+)
+def test_bad_usage_is_one_line_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], told: str
+) -> None:
+    run = tmp_path / "run"
+    assert fit(run, *args) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lightning-fv: error: ")
+    assert told in line
+    assert not run.exists()
+
+
+def test_targets_as_a_yaml_list_and_jobs_by_batch_size(tmp_path: Path) -> None:
+    config = tmp_path / "targets.yaml"
+    config.write_text("targets: ['logits:0-2', layer3:7]\nbatch_size: 3\n")
+    assert fit(tmp_path / "run", "--config", str(config), "--trainer.max_steps", "1") == 0
+    records = read_manifest(tmp_path / "run" / "manifest.jsonl")
+    assert [record.target for record in records] == [
+        "logits:goldfish",
+        "logits:jellyfish",
+        "logits:ladybug",
+        "layer3:7",
+    ]
+    assert len(list((tmp_path / "run" / "jobs").iterdir())) == 2
+
+
+def test_resume_with_other_settings_shows_the_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert fit(run, "--targets", "logits:1", "--trainer.max_steps", "2") == 0
+    assert main(["--out", str(run), "--resume", *QUICK, "--seed", "5", "--model.optimizer.lr", "0.2"]) == 2
+    told = capsys.readouterr().err
+    assert "seed: 0 in the run, 5 now" in told
+    assert "model.optimizer.init_args.lr: 0.1 in the run, 0.2 now" in told
+
+
+def test_resume_of_what_another_version_has_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert fit(run, "--targets", "logits:1", "--trainer.max_steps", "2") == 0
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("redirect_steps:", "redirected_steps:"))
+    capsys.readouterr()
+    assert main(["--out", str(run), "--resume", *QUICK]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{config} does not fit this version of lightning_fv" in line
+    assert "redirected_steps" in line
+
+
+def test_print_config_can_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--print_config"]) == 0
+    config = tmp_path / "all.yaml"
+    config.write_text(capsys.readouterr().out)
+    # The file says `out: null` and `max_steps: 128`; options win, also those that stand before it.
+    assert fit(tmp_path / "run", "--trainer.max_steps", "1", "--config", str(config), "--targets", "logits:0") == 0
+    assert read_manifest(tmp_path / "run" / "manifest.jsonl")[0].steps == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"- a\n- b\n"])
+def test_resume_of_damaged_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    assert main(["--out", str(tmp_path), "--resume"]) == 2
+    assert "config.yaml is damaged" in capsys.readouterr().err

@@ -1,0 +1,84 @@
+"""Signals are noted while a run goes on, and are everybody's own again afterwards."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from lightning_fv.engines.signals import PARENT, StopSignals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted(number: int) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    called = []
+    with StopSignals() as stop:
+        stop.exit_at_second = False
+        stop.on_stop = lambda: called.append(number)
+        assert stop.asked() is None
+        os.kill(os.getpid(), number)
+        assert stop.asked() == number
+        assert not stop.again
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked() == number
+        assert stop.again
+    assert called == [number]
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_handlers_are_restored_after_an_exception() -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(ValueError, match="x"), StopSignals():
+        raise ValueError("x")
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_another_set_meanwhile_is_taken_back() -> None:
+    with StopSignals() as stop:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stop.install()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received == signal.SIGTERM
+
+
+def test_other_threads_change_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter() -> None:
+        with StopSignals() as stop:
+            stop.install()
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_second_ctrl_c_ends_at_once_also_where_python_does_not_run() -> None:
+    code = """
+        import hashlib, os, signal, threading, time
+        from lightning_fv.engines.signals import StopSignals
+        def press():
+            for _ in range(2):
+                time.sleep(0.3)
+                os.kill(os.getpid(), signal.SIGINT)
+        with StopSignals():
+            threading.Thread(target=press, daemon=True).start()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one bytecode of minutes
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
+    assert done.returncode == 128 + signal.SIGINT
+
+
+def test_a_worker_without_its_parent_is_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PARENT, str(os.getppid()))
+    assert StopSignals().asked() is None
+    monkeypatch.setenv(PARENT, "1" if os.getppid() != 1 else "2")
+    assert StopSignals().asked() == signal.SIGTERM

@@ -1,0 +1,61 @@
+"""The Trainer's options for the one device of a process."""
+
+import contextlib
+import logging
+import warnings
+from typing import Any
+
+import pytest
+
+from lightning_fv.engines.rank import RankInfo
+from lightning_fv.engines.strategy import RankEnvironment, SharedStrategy
+from lightning_fv.engines.trainer import check_trainer, count_devices, quiet_lightning, trainer_options
+from lightning_fv.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [(None, 1), (1, 1), ("auto", 1), (-1, 1), ("2", 1), ([3], [3]), ([2, 3], [2]), ("3,", [3]), ("2,3", [2])],
+)
+def test_one_of_the_devices_that_are_named(asked: Any, given: Any) -> None:
+    assert trainer_options({"devices": asked}, RankInfo(), False, None)["devices"] == given
+
+
+@pytest.mark.parametrize("rank", range(3))
+def test_a_worker_is_alone_for_its_trainer(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    """Whatever the variables of a launcher say."""
+    for name, value in {
+        "SLURM_NTASKS": "3",
+        "SLURM_PROCID": str(rank),
+        "SLURM_JOB_NAME": "fv",
+        "RANK": str(rank),
+    }.items():
+        monkeypatch.setenv(name, value)
+    options = trainer_options({"devices": 3, "accelerator": "cpu"}, RankInfo(rank, 3, rank, 0, "SLURM"), False, None)
+    trainer = check_trainer({**options, "max_steps": 1})
+    assert (trainer.world_size, trainer.global_rank, trainer.is_global_zero, trainer.num_nodes) == (1, 0, True, 1)
+
+
+def test_ranks_that_share_pictures_know_each_other() -> None:
+    options = trainer_options({"devices": 2, "accelerator": "cpu"}, RankInfo(1, 2, 1, 0, "self"), True, 1234)
+    assert isinstance(options["strategy"], SharedStrategy)
+    (environment,) = options["plugins"]
+    assert isinstance(environment, RankEnvironment)
+    assert (environment.global_rank(), environment.world_size(), environment.main_port) == (1, 2, 1234)
+
+
+def test_devices_are_counted_or_refused_in_one_line() -> None:
+    assert count_devices({}) == 1
+    assert count_devices({"devices": 3, "accelerator": "cpu"}) == 3
+    with pytest.raises(UsageError, match="the Trainer cannot be made: ") as told:
+        count_devices({"devices": 2, "accelerator": "cuda"})
+    assert "\n" not in str(told.value)
+
+
+def test_log_levels_and_warnings_are_as_before() -> None:
+    logger = logging.getLogger("lightning.pytorch")
+    level, filters = logger.level, list(warnings.filters)
+    with contextlib.suppress(ValueError), quiet_lightning():
+        assert logger.level == logging.WARNING
+        raise ValueError
+    assert (logger.level, list(warnings.filters)) == (level, filters)
