@@ -32,18 +32,19 @@ from lightning_fv.functional import to_uint8
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
-from lightning_fv.optimization.visualizer import FeatureVisualizer, describe
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.report import contact_sheet, film, write_gallery
 from lightning_fv.runs.checkpoints import AtomicCheckpointIO, StepCheckpoint, latest_checkpoint
 from lightning_fv.runs.folder import check_new_folder, is_vacant
 from lightning_fv.runs.job import Job, make_jobs
 from lightning_fv.runs.picture import encode_png, write_picture
 from lightning_fv.runs.record import Record, write_manifest
+from lightning_fv.runs.settings import callback_settings
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
 
 if TYPE_CHECKING:
     from lightning_fv.objectives import Penalty
-    from lightning_fv.optimization.visualizer import Size
+    from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
 
 STEPS = 128
@@ -266,7 +267,11 @@ class Setup:
         """All that changes a picture beside its target and its batch, as plain values."""
         options = self.options
         trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
-        trainer |= {key: options[key] for key in ("gradient_clip_val", "precision") if options.get(key)}
+        trainer |= {
+            key: options[key]
+            for key in ("gradient_clip_val", "gradient_clip_algorithm", "precision")
+            if options.get(key)
+        }
         if self.shared and self.environment is not None:
             trainer["ddp"] = self.environment.place.ranks
         return {
@@ -274,7 +279,7 @@ class Setup:
             "digest": self.network.digest(),
             "seed": self.seed,
             "recipe": self.visualizer.describe(),
-            "callbacks": [describe(callback) for callback in options.get("callbacks") or []],
+            "callbacks": callback_settings(options.get("callbacks") or []),
             "trainer": trainer,
         }
 

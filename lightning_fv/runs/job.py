@@ -12,7 +12,7 @@ from typing import Any
 from lightning_fv.runs.record import Record, read_manifest
 from lightning_fv.targets import Target
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a release makes other pictures from the same settings, so that old results are not taken for new ones."""
 
 DONE = "done.jsonl"
