@@ -29,7 +29,7 @@ from lightning_fv.targets import Target, TargetsLike
 
 if TYPE_CHECKING:
     from lightning_fv.objectives import Penalty
-    from lightning_fv.optimization.visualizer import Size
+    from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
 
 

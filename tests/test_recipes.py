@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from lightning_fv.commands.main import RECIPES, main, recipe_names
-from lightning_fv.optimization.visualizer import FeatureVisualizer, describe
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.parameterizations import Fourier
 from lightning_fv.runs.record import read_manifest
+from lightning_fv.runs.settings import settings_of
 from lightning_fv.transforms import RandomNoise, RandomWarp
 
 
@@ -25,12 +26,12 @@ def test_recipe_runs_two_steps(tmp_path: Path, name: str) -> None:
 def test_default_recipe_and_python_defaults_are_the_same() -> None:
     recipe = yaml.safe_load((RECIPES / "default.yaml").read_text())["model"]
     bare = FeatureVisualizer()
-    assert describe(bare.parameterization) == describe(Fourier(**recipe["parameterization"].get("init_args", {})))
+    assert settings_of(bare.parameterization) == settings_of(Fourier(**recipe["parameterization"].get("init_args", {})))
     warp, noise = recipe["transforms"]
-    assert describe(bare.transforms[0]) == describe(RandomWarp(**warp["init_args"]))
-    assert describe(bare.transforms[1]) == describe(RandomNoise(**noise["init_args"]))
+    assert settings_of(bare.transforms[0]) == settings_of(RandomWarp(**warp["init_args"]))
+    assert settings_of(bare.transforms[1]) == settings_of(RandomNoise(**noise["init_args"]))
     optimizer = bare.describe()["optimizer"]
-    assert optimizer["class"] == recipe["optimizer"]["class_path"].split(".")[-1]
+    assert optimizer["class"].split(".")[-1] == recipe["optimizer"]["class_path"].split(".")[-1]
     assert {k: optimizer[k] for k in recipe["optimizer"]["init_args"]} == recipe["optimizer"]["init_args"]
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_fv.errors import UsageError
-from lightning_fv.optimization.visualizer import FeatureVisualizer, check_blur
+from lightning_fv.optimization.size import check_blur
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 
 
 class PeriodicBlur(pl.Callback):

@@ -38,6 +38,9 @@ class ImageLogger(pl.Callback):
         self._background: Background | None = None
         self._writer: Any = None
 
+    def settings(self) -> None:
+        """None: changes no picture, so that no job's id depends on it."""
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Not trainer.log_dir: under ddp that is a collective, and the first rank may come here alone.
         folder = getattr(trainer.logger, "log_dir", None) or getattr(trainer.logger, "save_dir", None)

@@ -6,7 +6,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_fv.errors import UsageError
-from lightning_fv.optimization.visualizer import FeatureVisualizer, check_blur, in_pixels
+from lightning_fv.optimization.size import check_blur, in_pixels
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 
 
 class ProgressiveUpscale(pl.Callback):

@@ -14,12 +14,13 @@ from lightning_fv.engines.strategy import strategy_name
 from lightning_fv.engines.trainer import check_trainer, trainer_options
 from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.optimization.visualizer import FeatureVisualizer, describe
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job, make_jobs
 from lightning_fv.runs.record import Record, Status
+from lightning_fv.runs.settings import callback_settings
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
 
 STEPS = 128
@@ -60,7 +61,11 @@ class Setup:
         """All that changes a picture beside its target and its batch, as plain values."""
         options = self.options
         trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
-        trainer |= {key: options[key] for key in ("gradient_clip_val", "precision") if options.get(key)}
+        trainer |= {
+            key: options[key]
+            for key in ("gradient_clip_val", "gradient_clip_algorithm", "precision")
+            if options.get(key)
+        }
         if self.shared:
             trainer["ddp"] = self.rank.ranks
         return {
@@ -68,7 +73,7 @@ class Setup:
             "digest": self.network.digest(),
             "seed": self.seed,
             "recipe": self.visualizer.describe(),
-            "callbacks": [describe(callback) for callback in options.get("callbacks") or []],
+            "callbacks": callback_settings(options.get("callbacks") or []),
             "trainer": trainer,
         }
 

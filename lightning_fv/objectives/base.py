@@ -117,6 +117,10 @@ class Sum(Objective):
             total = total + product
         return total
 
+    def settings(self) -> dict[str, object]:
+        """The terms, which no public attribute shows, for the ids of jobs."""
+        return {"terms": [[term.weight, *term.factors] for term in self._flat]}
+
     def _terms(self) -> tuple[Term, ...]:
         return self._flat
 

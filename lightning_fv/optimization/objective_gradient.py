@@ -1,4 +1,4 @@
-"""The way through the network and back, in as many parts as the memory needs."""
+"""Objectives of a batch and their gradient, computed in as many chunks as the device's memory needs."""
 
 import contextlib
 import re
@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from lightning_fv.errors import DeviceMemoryError, UsageError
+from lightning_fv.errors import DeviceMemoryError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import Objective
 from lightning_fv.optimization.redirected_relu import RedirectedReLU
@@ -18,77 +19,118 @@ from lightning_fv.targets import Target, stack_objectives
 
 
 @dataclass
-class Climb:
-    """What a pass of all pictures through the network gave.
+class ObjectiveGradient:
+    """Objectives of a batch with their gradient, both without a graph.
 
     Attributes:
-        objectives: (B,), each target's, without a graph.
-        loss: scalar: the negative of their sum.
-        by_seen: gradient of the loss by the pictures as the network saw them, (B, 3, H', W').
-        by_images: the same by the pictures as they are, (B, 3, H, W); None if no objective looks at them.
+        objectives: (B,), each target's.
+        by_seen: gradient of their sum with respect to the pictures as the network saw them, (B, 3, H', W').
+        by_images: the same with respect to the pictures before transforms, (B, 3, H, W); None if no objective reads them.
     """
 
     objectives: Tensor
-    loss: Tensor
     by_seen: Tensor
     by_images: Tensor | None
 
-    def loss_of(self, seen: Tensor, images: Tensor) -> Tensor:
-        """The loss as a function of the pictures: its backward pass goes on where the network's has ended.
+    @property
+    def active(self) -> Tensor:
+        """(B,) bool: whether the objective is not exactly 0 or has a gradient. NaN counts as active."""
+        active: Tensor = (self.objectives != 0) | (torch.linalg.vector_norm(self.by_seen.flatten(1), dim=1) != 0)
+        if self.by_images is not None:
+            active |= torch.linalg.vector_norm(self.by_images.flatten(1), dim=1) != 0
+        return active
 
-        A picture whose objective is NaN or infinite gets a gradient of NaN, also where the network's own was finite: so
-        that whatever sums gradients, over batches or ranks, carries the news.
+    def attach(self, seen: Tensor, images: Tensor) -> Tensor:
+        """The objectives, (B,), as a function of the pictures: a backward pass continues where the network's ended.
+
+        A picture whose objective is NaN or infinite gets a gradient of NaN, even if the network's gradient was finite, so
+        that it shows in any sum of gradients, over batches or ranks. One backward pass only.
         """
-        loss: Tensor = _Known.apply(self.loss, self.objectives, self.by_seen, self.by_images, seen, images)
-        return loss
+        objectives: Tensor = PrecomputedGradient.apply(self.objectives, self.by_seen, self.by_images, seen, images)
+        return objectives
 
 
-class Ascent:
-    """Forward and backward pass of a batch through a frozen network.
+class PrecomputedGradient(torch.autograd.Function):
+    """Objectives (B,) whose gradient with respect to ``seen`` and ``images`` has been computed already."""
 
-    Objectives are per picture, so a batch can go through in parts; the result differs by rounding. When the device's
-    memory is short the parts are halved, with one warning, and stay so.
+    @staticmethod
+    def forward(
+        ctx: Any, objectives: Tensor, by_seen: Tensor, by_images: Tensor | None, seen: Tensor, images: Tensor
+    ) -> Tensor:
+        ctx.one = 1 + 0 * objectives  # NaN where these are NaN or infinite
+        ctx.gradients = by_seen, by_images
+        return objectives.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        factor = (grads[0] * ctx.one).view(-1, 1, 1, 1)
+        by_seen, by_images = ctx.gradients
+        del ctx.gradients  # scaled in place to save memory, so a second backward pass has nothing to start from
+        return None, None, None, by_seen.mul_(factor), None if by_images is None else by_images.mul_(factor)
+
+
+class ChunkedObjective:
+    """The targets' objectives and their gradient through a frozen network, chunk by chunk.
+
+    Objectives are per picture, so a batch can pass the network in chunks; the result differs by rounding. When the device
+    runs out of memory the chunks are halved, with one warning, and stay so.
 
     Args:
         network: what to look at.
         targets: one per picture.
-        chunk: pictures that go through together; None for all.
+        chunk: pictures that pass the network together, at least 1; None for all.
     """
 
     def __init__(self, network: VisionNetwork, targets: Sequence[Target], chunk: int | None = None) -> None:
-        if chunk is not None and chunk < 1:
-            raise UsageError(f"chunk, the pictures that pass the network together, must be at least 1, got {chunk}")
         self.network, self.targets, self.chunk = network, list(targets), chunk
         self._stacked: dict[tuple[int, int], tuple[list[tuple[list[int], Objective]], frozenset[str]]] = {}
 
-    def __call__(self, seen: Tensor, images: Tensor, redirected: Tensor | bool = False) -> Climb:
-        """Each target's objective, and the gradient that raises it.
+    def __call__(self, seen: Tensor, images: Tensor, redirected: Tensor | bool = False) -> ObjectiveGradient:
+        """Each target's objective and its gradient.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
-            images: (B, 3, H, W) pictures as they are, in [0, 1].
-            redirected: whose ReLUs let a gradient pass that they would block: all, none, or (B,) bool.
+            images: (B, 3, H, W) pictures before transforms, in [0, 1].
+            redirected: whose ReLUs have a redirected gradient: all, none, or (B,) bool.
 
         Raises:
-            DeviceMemoryError: one picture alone is too much for the device's memory.
+            DeviceMemoryError: a single picture is too much for the device's memory.
         """
         count = len(images)
         while True:
             chunk = min(self.chunk or count, count)
             try:
                 parts = [
-                    self._part(seen[start : start + chunk], images[start : start + chunk], start, redirected)
+                    self._gradient(seen[start : start + chunk], images[start : start + chunk], start, redirected)
                     for start in range(0, count, chunk)
                 ]
-                return parts[0] if len(parts) == 1 else _joined(parts, images)
+                return parts[0] if len(parts) == 1 else _concatenate(parts, images)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
             # Out here, since the exception held on to the tensors of the pass that failed.
-            self._halve(chunk, seen)
+            self._halve_chunk(chunk, seen)
 
-    def objectives(self, seen: Tensor, images: Tensor, start: int = 0) -> Tensor:
-        """Objectives, (B,) with a graph, of pictures of the targets from number ``start`` on."""
+    def logits(self, images: Tensor) -> Tensor:
+        """The network's output for pictures (B, 3, H, W), in the same chunks as the last call, (B, classes)."""
+        size = self.chunk or len(images)
+        return torch.cat([self.network(images[start : start + size]) for start in range(0, len(images), size)])
+
+    def _gradient(self, seen: Tensor, images: Tensor, start: int, redirected: Tensor | bool) -> ObjectiveGradient:
+        """Objectives and gradient of one chunk, whose first picture is number ``start`` of the batch."""
+        seen, images = seen.detach().requires_grad_(), images.detach().requires_grad_()
+        rows = redirected[start : start + len(images)] if isinstance(redirected, Tensor) else None
+        with contextlib.nullcontext() if redirected is False else RedirectedReLU(rows):
+            objectives = self._objectives(seen, images, start)
+        with torch.autocast(images.device.type, enabled=False):  # a backward pass has the types of its forward pass
+            by_seen, by_images = torch.autograd.grad(objectives.sum(), (seen, images), allow_unused=True)
+        return ObjectiveGradient(
+            objectives.detach(), by_seen if by_seen is not None else torch.zeros_like(seen), by_images
+        )
+
+    def _objectives(self, seen: Tensor, images: Tensor, start: int) -> Tensor:
+        """Objectives of one chunk, (B,) with a graph; the network's forward stops after the deepest layer needed."""
         key = (start, start + len(images))
         if key not in self._stacked:
             stacked = stack_objectives(self.targets[slice(*key)])
@@ -104,26 +146,7 @@ class Ascent:
             values = values.index_put((index,), objective(picked, images[index]))
         return values
 
-    def logits(self, images: Tensor) -> Tensor:
-        """The network's output for pictures (B, 3, H, W), as many at a time as the last pass took, (B, classes)."""
-        size = self.chunk or len(images)
-        return torch.cat([self.network(images[start : start + size]) for start in range(0, len(images), size)])
-
-    def _part(self, seen: Tensor, images: Tensor, start: int, redirected: Tensor | bool) -> Climb:
-        seen, images = seen.detach().requires_grad_(), images.detach().requires_grad_()
-        rows = redirected[start : start + len(images)] if isinstance(redirected, Tensor) else None
-        off = redirected is False
-        with contextlib.nullcontext() if off else RedirectedReLU(rows):
-            values = self.objectives(seen, images, start)
-        # The one minus of the package. A sum, so that a picture's gradient does not depend on its batch-mates.
-        loss = -values.sum()
-        with torch.autocast(images.device.type, enabled=False):  # a backward pass has the types of its forward pass
-            by_seen, by_images = torch.autograd.grad(loss, (seen, images), allow_unused=True)
-        if by_seen is None:
-            by_seen = torch.zeros_like(seen)
-        return Climb(values.detach(), loss.detach(), by_seen, by_images)
-
-    def _halve(self, chunk: int, seen: Tensor) -> None:
+    def _halve_chunk(self, chunk: int, seen: Tensor) -> None:
         height, width = seen.shape[-2:]
         if chunk == 1:
             raise DeviceMemoryError(
@@ -141,48 +164,18 @@ class Ascent:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device's memory is full; cuDNN and cuBLAS say so in words only."""
+    """Whether an error says that the device's memory is full; cuDNN and cuBLAS say so only in their message."""
     return isinstance(error, torch.OutOfMemoryError) or bool(re.search(r"CU\w+_STATUS_ALLOC_FAILED", str(error)))
 
 
-def _joined(parts: Sequence[Climb], images: Tensor) -> Climb:
+def _concatenate(parts: Sequence[ObjectiveGradient], images: Tensor) -> ObjectiveGradient:
     by_images = None
     if any(part.by_images is not None for part in parts):
-        shape = images.shape[1:]
         by_images = torch.cat(
             [
-                images.new_zeros(len(part.objectives), *shape) if part.by_images is None else part.by_images
+                images.new_zeros(len(part.objectives), *images.shape[1:]) if part.by_images is None else part.by_images
                 for part in parts
             ]
         )
-    return Climb(
-        torch.cat([part.objectives for part in parts]),
-        torch.stack([part.loss for part in parts]).sum(),
-        torch.cat([part.by_seen for part in parts]),
-        by_images,
-    )
-
-
-class _Known(torch.autograd.Function):
-    """A loss whose gradient is known already."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        loss: Tensor,
-        objectives: Tensor,
-        by_seen: Tensor,
-        by_images: Tensor | None,
-        seen: Tensor,
-        images: Tensor,
-    ) -> Tensor:
-        ctx.trust = 1 + 0 * objectives  # NaN where these are NaN or infinite
-        ctx.by_seen, ctx.by_images = by_seen, by_images
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor = (grads[0] * ctx.trust).view(-1, 1, 1, 1)
-        # In place, since a backward pass runs once.
-        by_images = None if ctx.by_images is None else ctx.by_images.mul_(factor)
-        return None, None, None, None, ctx.by_seen.mul_(factor), by_images
+    objectives, by_seen = torch.cat([part.objectives for part in parts]), torch.cat([part.by_seen for part in parts])
+    return ObjectiveGradient(objectives, by_seen, by_images)

@@ -1,4 +1,4 @@
-"""A gradient for units that start dead: ReLUs that let it pass where it would all be blocked."""
+"""A gradient for units that start dead: ReLUs that let the gradient pass where all of it would be blocked."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,20 +16,21 @@ _RELU6 = {F.relu6}
 class RedirectedReLU(TorchFunctionMode):
     """While active, every ReLU and ReLU6, as module or function, has a redirected gradient.
 
-    Values are unchanged. A picture for which a ReLU blocks the whole gradient, as that of a unit which noise does not
-    excite, gets the gradient that reaches the ReLU instead, where following it would not push inputs further below
-    zero (Lucid's "redirected ReLU gradient"). Pictures whose gradient passes anywhere have the ordinary one.
+    The gradient is taken to be that of an objective, which ascent follows. Values are unchanged. A picture for which a ReLU
+    blocks the whole gradient, as when noise does not excite the unit, gets the gradient that reaches the ReLU instead, except
+    where following it would push inputs further below zero (Lucid's "redirected ReLU gradient"). Pictures with any
+    gradient passing the ReLU keep the ordinary one.
 
     Args:
-        rows: (B,) bool, which pictures of the batch it is for; all by default, and in a ReLU whose first axis is not the
+        rows: (B,) bool, which pictures of the batch to redirect; all by default, and in a ReLU whose first axis is not the
             batch (windows, tokens).
 
     >>> x = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     >>> with RedirectedReLU():
-    ...     loss = -torch.relu(x).sum()
-    >>> loss.backward()
+    ...     objective = torch.relu(x).sum()
+    >>> objective.backward()
     >>> x.grad
-    tensor([[-1., -1.]])
+    tensor([[1., 1.]])
     """
 
     def __init__(self, rows: Tensor | None = None) -> None:
@@ -50,7 +51,7 @@ class RedirectedReLU(TorchFunctionMode):
         top = 6.0 if func in _RELU6 else torch.inf
         y = _Redirected.apply(x, top, self.rows)
         in_place = func in _IN_PLACE or kwargs.get("inplace", False) or (len(args) > 1 and args[1])
-        # A caller may go on with the tensor it gave away.
+        # A caller may ignore the result and use the tensor that it passed.
         return x.copy_(y) if in_place else y
 
 
@@ -66,8 +67,8 @@ class _Redirected(torch.autograd.Function):
         (gradient,) = grads
         below, above = ctx.saved_tensors
         ordinary = gradient.masked_fill(below | above, 0)
-        # The gradient is that of a loss: where it is positive, descent lowers x.
-        redirected = gradient.masked_fill((below & (gradient > 0)) | (above & (gradient < 0)), 0)
+        # The gradient is that of an objective: where it is negative, ascent lowers x.
+        redirected = gradient.masked_fill((below & (gradient < 0)) | (above & (gradient > 0)), 0)
         blocked = (ordinary == 0).reshape(ordinary.shape[0], -1).all(1)  # an objective's own ReLU sees (B,)
         if ctx.rows is not None:
             blocked = blocked & ctx.rows

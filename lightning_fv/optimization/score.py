@@ -1,43 +1,45 @@
-"""What a finished, or interrupted, render is worth: one record per picture."""
+"""Scores of finished or interrupted renders: one record per picture."""
 
 import math
 import warnings
 
+import torch
 from torch import Tensor
 
 from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
+from lightning_fv.objectives import LOGITS
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.record import Record, Status
 
-_GARISH = 0.9
-"""Share of values at the ends of their range from which on a picture is none: no gradient brings them back."""
+_SATURATED = 0.9
+"""Share of saturated values above which a picture is lost: the gradient vanishes at the ends of the range."""
 
 
 def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: bool) -> list[Record]:
     """Score each picture as it is, without transforms and penalties.
 
-    Pictures that are not finite, or whose objective is not, go back to where they last were.
+    Pictures that are not finite, or whose objective is not, are first restored to their last finite values.
 
     Args:
-        visualizer: bound, with its pictures.
+        visualizer: bound, with its pictures; pictures that are not finite are changed.
         steps: optimizer steps done.
         seconds: wall time of the whole batch.
-        complete: whether these were all steps.
+        complete: whether the render has reached its last step.
 
     Returns:
-        A record per target, without an image path yet. Class targets have their ``probability`` and the class that
-        is most probable (``top1``); all have the share of ``saturated`` values and of ``high_frequency`` energy. ``restarts``
-        says how often a dead one was begun anew, if it was.
+        A record per target, without an image path yet. Class targets have their ``probability`` and the most probable
+        class (``top1``); all have the share of ``saturated`` values and of ``high_frequency`` energy. Pictures that were
+        restarted because of a dead unit have the number of ``restarts``.
     """
     assert visualizer.network is not None
-    pictures, values, dead, logits = _look(visualizer)
-    lost = ~(pictures.isfinite().flatten(1).all(1) & values.isfinite())
-    if bool(lost.any()):  # by the last step, or by all of them
-        visualizer.settle(lost)
-        pictures, values, dead, logits = _look(visualizer)
+    pictures, values, dead, logits = _evaluate(visualizer)
+    nonfinite = ~(pictures.isfinite().flatten(1).all(1) & values.isfinite())
+    if bool(nonfinite.any()):
+        visualizer.restore_last_finite(nonfinite)
+        pictures, values, dead, logits = _evaluate(visualizer)
     finite = pictures.isfinite().flatten(1).all(1)
     diverged = visualizer.guard.diverged
-    restarts: list[int] = visualizer.guard.restarts.tolist()
+    restarts: list[int] = visualizer.dead_units.restarts.tolist()
     records = []
     for row, target in enumerate(visualizer.targets):
         value = float(values[row])
@@ -59,29 +61,41 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
             seconds=round(seconds / len(visualizer.targets), 3),
         )
         if bool(finite[row]):
-            record.scores = _looks(pictures[row : row + 1])
+            record.scores = _picture_scores(pictures[row : row + 1])
             if target.kind in ("logit", "probability") and logits is not None and status != "diverged":
                 record.scores |= _class_scores(logits[row], target.unit or 0, visualizer.network.categories)
         if restarts[row]:
             record.scores["restarts"] = restarts[row]
         records.append(record)
-    garish = [r.target for r in records if complete and float(r.scores.get("saturated", 0.0)) > _GARISH]
-    if garish:
+    saturated = [r.target for r in records if complete and float(r.scores.get("saturated", 0.0)) > _SATURATED]
+    if saturated:
         warnings.warn(
-            f"more than {_GARISH:.0%} of the values are black or full in {len(garish)} of {len(records)} pictures "
-            f"({', '.join(garish[:3])}{', ...' if len(garish) > 3 else ''}): the steps are too large; "
+            f"more than {_SATURATED:.0%} of the values are black or full in {len(saturated)} of {len(records)} pictures "
+            f"({', '.join(saturated[:3])}{', ...' if len(saturated) > 3 else ''}): the steps are too large; "
             "set a smaller learning rate, such as --model.optimizer.lr 0.05",
             stacklevel=2,
         )
     return records
 
 
-def _look(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Pictures, and what `FeatureVisualizer.score` says of them."""
-    return visualizer.pictures(), *visualizer.score()
+def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Evaluate the pictures without transforms and penalties.
+
+    Returns:
+        The pictures; each target's objective (B,); whether its unit is dead, (B,): it gives 0 and no gradient; the logits
+        (B, classes) if any target is a class, else None.
+    """
+    assert visualizer.chunked_objective is not None
+    pictures = visualizer.pictures()
+    gradient = visualizer.chunked_objective(pictures, pictures)
+    logits = None
+    if any(LOGITS in target.objective.layers for target in visualizer.targets):
+        with torch.no_grad():
+            logits = visualizer.chunked_objective.logits(pictures)
+    return pictures, gradient.objectives, ~gradient.active, logits
 
 
-def _looks(picture: Tensor) -> dict[str, float | str]:
+def _picture_scores(picture: Tensor) -> dict[str, float | str]:
     metrics = {"saturated": SaturatedPixels(), "high_frequency": HighFrequencyEnergy()}
     return {name: round(float(metric.to(picture.device)(picture)), 4) for name, metric in metrics.items()}
 

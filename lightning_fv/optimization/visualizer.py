@@ -1,34 +1,36 @@
-"""Activation maximization as a LightningModule: the data's way from picture to loss, readable from top to bottom."""
+"""Activation maximization as a LightningModule: the way of the data from picture to loss, readable from top to bottom."""
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from lightning_fv.errors import CheckpointError, TransformError, UsageError
-from lightning_fv.functional import KeyedUniforms, blur_reach, keyed_generator, seed_of
+from lightning_fv.errors import CheckpointError, UsageError
+from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import LOGITS, Penalty
-from lightning_fv.optimization.nonfinite import DEAD_STEPS, Guard
-from lightning_fv.optimization.objective_gradient import Ascent
+from lightning_fv.objectives import Penalty
+from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
+from lightning_fv.optimization.nonfinite import NonFiniteGuard
+from lightning_fv.optimization.objective_gradient import ChunkedObjective
+from lightning_fv.optimization.resize import Moments, resize_pictures
+from lightning_fv.optimization.size import Size, in_pixels
+from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
+from lightning_fv.runs.settings import optimizer_settings, plain_value, qualified_name, settings_of
 from lightning_fv.targets import Target, check_size
-from lightning_fv.transforms import KeyedTransform, RandomNoise, RandomWarp
-
-Size = int | float | tuple[int, int]
-"""A side in pixels (int), a fraction of the network's training size (float), or (height, width) in pixels."""
+from lightning_fv.transforms import RandomNoise, RandomWarp
 
 STAGES = 16
-"""Stages (epochs) in a render, unless the recipe says otherwise."""
+"""Stages (epochs) in a render unless the recipe says otherwise."""
 
 
 class Steps:
-    """Stands for a data loader: yields the numbers of a stage's steps. No worker, no sampler, no random draw."""
+    """Takes the place of a data loader: yields the numbers of a stage's steps, without workers, sampler or random draws."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -47,7 +49,7 @@ class FeatureVisualizer(pl.LightningModule):
     epoch one stage of the render.
 
     Args:
-        parameterization: how the pictures are held; default: Fourier with a decay of 1.5.
+        parameterization: how the pictures are represented; default: Fourier with a decay of 1.5.
         transforms: applied in order before the network; any Module from pictures to pictures, Kornia's augmentations
             among them. Default: RandomWarp and RandomNoise.
         penalties: subtracted from the objective.
@@ -55,11 +57,11 @@ class FeatureVisualizer(pl.LightningModule):
         size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
             (height, width). Default: the network's training size.
         stage_steps: steps in a stage (epoch). Default: a sixteenth of the render.
-        redirect_steps: first steps in which ReLUs let a gradient pass to pictures that would get none at all, so that a
-            unit that noise does not excite wakes up (Lucid's 16).
-        moments: what becomes of the optimizer's memory when the pictures grow: ``reset`` or ``resample``.
+        redirect_steps: first steps in which pictures that would get no gradient at all get that of redirected ReLUs, so
+            that units which noise does not excite become active (16 in Lucid).
+        moments: what happens to the optimizer's moments when the pictures grow: ``reset`` or ``resample``.
         chunk: pictures of a batch that pass the network together, where memory is short; default: all, and fewer once the
-            device says that it is full. Changes a picture by rounding only.
+            device runs out of memory. Changes a picture by rounding only.
 
     Example:
         >>> from lightning_fv import load_network, resolve_targets
@@ -79,7 +81,7 @@ class FeatureVisualizer(pl.LightningModule):
         optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.1, fused=True),
         size: Size | None = None,
         stage_steps: int | None = None,
-        moments: Literal["reset", "resample"] = "reset",
+        moments: Moments = "reset",
         redirect_steps: int = 16,
         chunk: int | None = None,
     ) -> None:
@@ -93,20 +95,19 @@ class FeatureVisualizer(pl.LightningModule):
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
         self.redirect_steps, self.chunk = redirect_steps, chunk
-        self.guard = Guard()
+        self.guard = NonFiniteGuard()
+        self.dead_units = DeadUnitMonitor()
         self.network: VisionNetwork | None = None
         self.targets: list[Target] = []
         self.seed = 0
         self.start_size = (0, 0)
         """(height, width) of the pictures at step 0, in pixels; set by `bind`."""
-        self.job_folder: str | None = None
-        """Where the job's frames and records go; the trainer's log folder if None."""
         self.objective_values: Tensor | None = None
         """Each target's objective at the last step, (B,), before penalties."""
-        self._ascent: Ascent | None = None
-        self._uniforms: dict[int, KeyedUniforms] = {}
-        self._keys: list[str] = []
-        self._redirected_until = 0  # the step from which on no picture is young
+        self.chunked_objective: ChunkedObjective | None = None
+        """The targets' objectives through the network; set by `bind`."""
+        self._pipeline: TransformPipeline | None = None
+        self._recipe: dict[str, Any] | None = None
 
     # -- what is rendered ------------------------------------------------------------------------------------------
 
@@ -121,48 +122,51 @@ class FeatureVisualizer(pl.LightningModule):
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
         bound.start_size = self.size_for(network)
-        bound._ascent = Ascent(network, bound.targets, self.chunk)
+        bound.chunked_objective = ChunkedObjective(network, bound.targets, self.chunk)
+        bound._recipe = self.describe()
         bound._key_transforms(rank=0)
         bound._initialize(bound.start_size)
         return bound
 
     def _key_transforms(self, rank: int) -> None:
-        """Draws for a rank: pictures that several ranks share (ddp) are seen by each under other transforms."""
+        """Key the random draws of the transforms; ranks that share pictures (ddp) draw different transforms."""
         assert self.network is not None
-        self._keys = [target.key if rank == 0 else f"{target.key} on rank {rank}" for target in self.targets]
-        self._uniforms = {}
-        for number, transform in enumerate(self.transforms):
-            if isinstance(transform, KeyedTransform):
-                transform.unit = max(self.network.input_size)
-                self._uniforms[number] = KeyedUniforms(self.seed, self._keys, f"transform {number}", transform.draws)
+        keys = [target.key if rank == 0 else f"{target.key} on rank {rank}" for target in self.targets]
+        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(self.network.input_size))
 
     def setup(self, stage: str) -> None:
         if self.global_rank > 0:
             self._key_transforms(self.global_rank)
 
     def size_for(self, network: VisionNetwork) -> tuple[int, int]:
-        """(height, width) in pixels that pictures of a network start with."""
+        """(height, width) in pixels at which pictures of a network start."""
         return in_pixels(self.asked_size if self.asked_size is not None else 1.0, network.input_size)
 
     def _initialize(self, size: tuple[int, int]) -> None:
         generators = [keyed_generator(self.seed, target.key, "start") for target in self.targets]
         self.parameterization.initialize(size, generators)
-        self.guard.begin(self.parameterization.values)
+        self._reset_state()
+
+    def _reset_state(self) -> None:
+        """Let the guard and the dead-unit monitor start from the pictures as they are now."""
+        values = self.parameterization.values
+        self.guard.reset(values)
+        self.dead_units.reset(len(values), values.device)
 
     def rehearse(self, layers: Collection[str]) -> None:
-        """Take the pictures through transforms and network once, so that what cannot go is said before anything runs.
+        """Pass the pictures through the transforms once and check the network for their size, before anything runs.
 
         Args:
-            layers: names of the layers that will be looked at.
+            layers: names of the layers that the objectives read.
 
         Raises:
-            TransformError: a transform cannot take the pictures, or cannot be optimised through.
-            TargetError: the network cannot take what the transforms make of them.
+            TransformError: a transform rejects the pictures, or does not pass gradients.
+            TargetError: the network cannot take pictures of the size that the transforms give.
         """
         assert self.network is not None
         seen = self.transform(self.parameterization(), 0)
         size = (seen.shape[-2], seen.shape[-1])
-        if size != self.size:  # that one was tried when the targets were resolved
+        if size != self.size:  # that size was checked when the targets were resolved
             for layer in layers:
                 check_size(self.network, layer, size)
 
@@ -171,66 +175,62 @@ class FeatureVisualizer(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.global_step
         if step > 0 and step % DEAD_STEPS == 0:
-            self._begin_lost_pictures_anew(step)
+            self._restart_dead_pictures(step)
         # Batches that are accumulated into one step have draws of their own: that is what accumulating is for.
         batches = self.trainer.accumulate_grad_batches
         loss = self.loss(step, step * batches + batch_idx % batches)
-        if self.trainer.world_size > 1:  # each rank hears its own transforms; the guard's state is the same on all
-            self.guard.heard = self.trainer.strategy.reduce(self.guard.heard, reduce_op="max")
+        if self.trainer.world_size > 1:  # a unit is dead only if it is so under the transforms of every rank
+            last_active = self.trainer.strategy.reduce(self.dead_units.last_active_step, reduce_op="max")
+            self.dead_units.last_active_step = last_active
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (step + 1) % every == 0:  # when Lightning writes
             self.log("objective", self.mean_objective(), batch_size=len(self.targets))
         return loss
 
     def loss(self, step: int, draw: int) -> Tensor:
-        """What a step lowers: minus the sum of the pictures' objectives, plus their penalties.
+        """What a step lowers, a scalar.
 
         Args:
             step: optimizer steps done.
             draw: number of the transforms' random draw.
 
         Raises:
-            DeviceMemoryError: one picture alone is too much for the device's memory.
+            DeviceMemoryError: a single picture is too much for the device's memory.
         """
-        assert self._ascent is not None
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
-            images = self.parameterization()
-            seen = self.transform(images, draw)
-        climb = self._ascent(seen, images, self._young(step))
-        self.guard.hear(climb.objectives, climb.by_seen, step)
-        self.objective_values = climb.objectives
-        loss = climb.loss_of(seen, images)
+            images = self.parameterization()  # (B, 3, H, W)
+            seen = self.transform(images, draw)  # (B, 3, H', W')
+        objectives = self.objectives(seen, images, step)  # (B,)
         for penalty in self.penalties:
-            loss = loss + penalty({}, images).sum()
+            objectives = objectives - penalty({}, images)
+        # The only minus sign that turns ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
+        loss = -objectives.sum()
         return loss
 
-    def _young(self, step: int) -> Tensor | bool:
-        """Whose ReLUs are redirected in a step: all, none, or (B,) bool."""
-        if step < self.redirect_steps:
-            return True
-        return step - self.guard.begun < self.redirect_steps if step < self._redirected_until else False
+    def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
+        """Each target's objective, (B,), with a gradient to the pictures.
+
+        Args:
+            seen: (B, 3, H', W') pictures as the network sees them.
+            images: (B, 3, H, W) pictures before transforms, in [0, 1].
+            step: optimizer steps done; in its first steps a picture has redirected ReLUs.
+        """
+        assert self.chunked_objective is not None
+        redirected = self.dead_units.redirect_mask(step, self.redirect_steps)
+        gradient = self.chunked_objective(seen, images, redirected)
+        self.dead_units.record_activity(gradient.active, step)
+        self.objective_values = gradient.objectives
+        return gradient.attach(seen, images)
 
     def mean_objective(self) -> Tensor:
-        """Mean over those pictures whose objective was finite at the last step; a scalar, NaN if there is none."""
+        """Mean over the pictures with a finite objective at the last step; a scalar, NaN if there is none."""
         values = self.objective_values if self.objective_values is not None else torch.empty(0)
         return torch.where(values.isfinite(), values, torch.nan).nanmean()
 
     def transform(self, images: Tensor, step: int) -> Tensor:
-        """The pictures as the network shall see them in a step (a batch, where several make a step), (B, 3, H', W')."""
-        for number, transform in enumerate(self.transforms):
-            if isinstance(transform, KeyedTransform):
-                result = transform(images, self._uniforms[number].at(step, images.device))
-            else:
-                result = self._foreign(transform, images, seed_of(self.seed, self._keys, number, step))
-            images = _checked(transform, images, result)
-        return images
-
-    def _foreign(self, transform: nn.Module, images: Tensor, seed: int) -> Any:
-        """A transform that draws from torch's global generator: under a generator of its own, the same for a job's step."""
-        devices = [images.device] if images.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            return transform(images)
+        """The pictures as the network sees them, (B, 3, H', W'); ``step`` is the number of the random draw."""
+        assert self._pipeline is not None
+        return self._pipeline(images, step)
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer(self.parameterization.parameters())
@@ -244,38 +244,31 @@ class FeatureVisualizer(pl.LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.guard.after_step(self.parameterization.values)
 
-    def _begin_lost_pictures_anew(self, step: int) -> None:
-        """Other noise for pictures whose unit gives nothing, and an optimizer that remembers nothing of them.
-
-        Adam counts its steps for all rows together, so the first steps of a row begun late are longer, up to five times
-        after hundreds of steps; noise can bear that.
-        """
-        rows = self.guard.lost(step)
+    def _restart_dead_pictures(self, step: int) -> None:
+        """Restart pictures whose unit has been inactive from other noise, with the optimizer's moments zeroed."""
+        rows = self.dead_units.rows_to_restart(step, self.guard.diverged)
         if not rows:
             return
-        values = self.parameterization.values
         starts = []
         for row in rows:
-            key = self.seed, self.targets[row].key, "start", int(self.guard.restarts[row]) + 1
+            key = self.seed, self.targets[row].key, "start", int(self.dead_units.restarts[row]) + 1
             starts.append(self.parameterization.noise(self.size, keyed_generator(*key)))
-        self.guard.restart(values, rows, starts, step)
-        self._redirected_until = step + self.redirect_steps
-        for optimizer in self.trainer.optimizers:
-            for moment in optimizer.state[values].values():
-                if isinstance(moment, Tensor) and moment.shape == values.shape:
-                    moment[rows] = 0
+        values = self.parameterization.values
+        restart_rows(values, rows, starts, self.trainer.optimizers)
+        self.guard.last_finite[rows] = values.detach()[rows]
+        self.dead_units.record_restart(rows, step)
 
     def train_dataloader(self) -> Steps:
         return Steps(self.stage_steps or max(1, math.ceil(self.trainer.max_steps / STAGES)))
 
     def on_fit_start(self) -> None:
         assert self.network is not None
-        self.network.to(self.device)  # it stands outside the module tree, where Lightning would move it
+        self.network.to(self.device)  # Lightning does not move it, since it is outside the module tree
 
     def on_train_start(self) -> None:
         if self.global_step == 0:
-            self.guard.begin(self.parameterization.values)  # may have been given a picture to start from
-        self._redirected_until = int(self.guard.begun.max()) + self.redirect_steps
+            self._reset_state()  # the pictures may have been replaced since `bind`
+        self.dead_units.read_latest_start()
 
     # -- around the steps ------------------------------------------------------------------------------------------
 
@@ -291,78 +284,38 @@ class FeatureVisualizer(pl.LightningModule):
         return pictures
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Carry the pictures to another size, and the optimizer with them.
-
-        The Parameter is replaced, not resized in place: whatever still refers to the last step's graph stays valid.
+        """Resize the pictures, (height, width) in pixels, with the optimizer's state; see `resize_pictures`.
 
         Raises:
-            UsageError: several devices share the pictures: what averages their gradients holds the old Parameter.
+            UsageError: several devices share the pictures; what averages their gradients holds the old Parameter.
         """
         if self._trainer is not None and self.trainer.world_size > 1:
             raise UsageError("pictures that several devices share cannot be resized; take the strategy independent")
-        before = list(self.parameterization.parameters())
-        resample = self.parameterization.resample
-        states = []
         optimizers = self.trainer.optimizers if self._trainer is not None else []
-        for optimizer in optimizers:
-            state = [optimizer.state.pop(parameter, {}) for parameter in before]
-            if self.moments == "resample":
-                # Second moments of new frequencies start at the mean: a zero there would let the next step explode.
-                state = [
-                    {
-                        k: resample(v, size, float(v.mean()) if k == "exp_avg_sq" else 0.0).contiguous()
-                        if isinstance(v, Tensor) and v.shape == parameter.shape
-                        else v
-                        for k, v in entry.items()
-                    }
-                    for parameter, entry in zip(before, state, strict=True)
-                ]
-            states.append(state)
-        last_good = copy.deepcopy(self.parameterization)
-        if self.guard.good.shape == last_good.values.shape:  # else the pictures were replaced by hand
-            last_good.values = nn.Parameter(self.guard.good)
-        last_good.resize(size)
-        self.guard.good = last_good.values.detach()
-        self.parameterization.resize(size)
-        after = list(self.parameterization.parameters())
-        swap = {id(old): new for old, new in zip(before, after, strict=True)}
-        for optimizer, state in zip(optimizers, states, strict=True):
-            for group in optimizer.param_groups:
-                group["params"] = [swap.get(id(parameter), parameter) for parameter in group["params"]]
-            if self.moments == "resample":
-                optimizer.state.update({new: entry for new, entry in zip(after, state, strict=True) if entry})
+        resize_pictures(self.parameterization, size, self.guard, optimizers, self.moments)
 
-    def score(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Look at the plain pictures, without transforms and penalties.
-
-        Returns:
-            Each target's objective (B,); whether its unit is dead, (B,): it gives 0 and no gradient; the logits
-            (B, classes) if any target is a class, else None.
-        """
-        assert self._ascent is not None
-        images = self.pictures()
-        climb = self._ascent(images, images)
-        silent = (climb.by_seen == 0).flatten(1).all(1)
-        if climb.by_images is not None:
-            silent &= (climb.by_images == 0).flatten(1).all(1)
-        with torch.no_grad():
-            asked = any(LOGITS in target.objective.layers for target in self.targets)
-            logits = self._ascent.logits(images) if asked else None
-        return climb.objectives, silent & (climb.objectives == 0), logits
-
-    def settle(self, rows: Tensor) -> None:
-        """Bring the pictures of ``rows``, (B,) bool, back to where their gradient was last finite."""
-        self.guard.go_back(self.parameterization.values, rows)
+    def restore_last_finite(self, rows: Tensor) -> None:
+        """Restore the pictures of ``rows``, (B,) bool, to the last ones with a finite gradient."""
+        self.guard.restore_last_finite(self.parameterization.values, rows)
 
     def describe(self) -> dict[str, Any]:
-        """All settings that change a picture, as plain values; goes into job ids and into each PNG."""
+        """All settings that change a picture, as plain JSON values; part of job ids and of each PNG.
+
+        Of a bound visualizer: those of the recipe it was bound from, since parts change while they run.
+
+        Raises:
+            UsageError: a setting cannot be described; naming the part and its attribute.
+        """
+        if self._recipe is not None:
+            return self._recipe
         optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
         return {
-            "parameterization": describe(self.parameterization),
-            "transforms": [describe(transform) for transform in self.transforms],
-            "penalties": [repr(penalty) for penalty in self.penalties],
-            "optimizer": {"class": type(optimizer).__qualname__, **_plain(optimizer.defaults)},
-            "size": self.asked_size if not isinstance(self.asked_size, tuple) else list(self.asked_size),
+            "visualizer": qualified_name(type(self)),
+            "parameterization": settings_of(self.parameterization),
+            "transforms": [settings_of(transform) for transform in self.transforms],
+            "penalties": [settings_of(penalty) for penalty in self.penalties],
+            "optimizer": optimizer_settings(optimizer),
+            "size": plain_value(self.asked_size, "FeatureVisualizer.size"),
             "moments": self.moments,
             "redirect_steps": self.redirect_steps,
         }
@@ -376,7 +329,7 @@ class FeatureVisualizer(pl.LightningModule):
             "targets": [target.key for target in self.targets],
             "seed": self.seed,
             "network": self.network.name,
-            "chunk": self._ascent.chunk if self._ascent is not None else None,
+            "chunk": self.chunked_objective.chunk if self.chunked_objective is not None else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -389,74 +342,7 @@ class FeatureVisualizer(pl.LightningModule):
                 raise CheckpointError(
                     f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings"
                 )
-        if self._ascent is not None and self.chunk is None:
-            self._ascent.chunk = saved.get("chunk")  # how a batch is cut decides its rounding
+        if self.chunked_objective is not None and self.chunk is None:
+            self.chunked_objective.chunk = saved.get("chunk")  # the cuts of a batch decide its rounding
         # The Parameter takes the shape found in the checkpoint, so that loading it stays strict.
         self._initialize((saved["size"][0], saved["size"][1]))
-
-
-def _checked(transform: nn.Module, images: Tensor, result: Any) -> Tensor:
-    """What a transform made of ``images``, if it can be optimised through; another size is fine."""
-    name = type(transform).__name__
-    if not isinstance(result, Tensor):
-        raise TransformError(f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)")
-    if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
-        raise TransformError(f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)")
-    if images.requires_grad and not result.requires_grad:
-        raise TransformError(f"no gradient passes the transform {name}; it detaches its input or rounds it")
-    return result
-
-
-def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) in pixels of a size given in any of its ways.
-
-    Args:
-        size: pixels, a fraction, or (height, width).
-        reference: (height, width) that a fraction is of: the network's training size.
-
-    Raises:
-        UsageError: less than a pixel.
-    """
-    if isinstance(size, float):
-        if size > 16:
-            raise UsageError(
-                f"the size {size} is {size:g} times the network's training size; write {size:.0f} for pixels"
-            )
-        height, width = round(reference[0] * size), round(reference[1] * size)
-    else:
-        height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise UsageError(f"the size {size} is less than one pixel; give pixels (64) or a fraction (0.5)")
-    if max(height, width) > 16384:
-        raise UsageError(f"the size {size} is more than 16384 px; give pixels (64) or a fraction (0.5)")
-    return height, width
-
-
-def check_blur(name: str, sigma: float, size: tuple[int, int]) -> None:
-    """Refuse a blur that reaches across whole pictures, of which it would leave one colour.
-
-    Args:
-        name: who blurs.
-        sigma: standard deviation in pixels.
-        size: (height, width) of the pictures in pixels.
-
-    Raises:
-        UsageError: it reaches as far as the shorter side.
-    """
-    if sigma > 0 and blur_reach(sigma) >= min(size):
-        raise UsageError(
-            f"{name} blurs {blur_reach(sigma)} px to each side (3 sigma), but the pictures have {size[0]}x{size[1]} px; "
-            "set a smaller sigma or a larger size"
-        )
-
-
-def describe(part: object) -> dict[str, Any]:
-    """The class and the plain public attributes of a part of a recipe (a foreign Module's repr tells the rest)."""
-    name = f"{type(part).__module__}.{type(part).__qualname__}"
-    foreign = isinstance(part, nn.Module) and not name.startswith("lightning_fv.")
-    return {"class": name, **_plain(vars(part)), **({"repr": repr(part)} if foreign else {})}
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if not k.startswith("_")}
-    return {k: v for k, v in kept.items() if isinstance(v, bool | int | float | str | list) and k != "training"}

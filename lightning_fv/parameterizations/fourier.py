@@ -30,17 +30,17 @@ class Fourier(Parameterization):
         decorrelate: optimise along the colour axes of natural photos instead of RGB.
     """
 
-    weights: Tensor
+    _weights: Tensor
 
     def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
         super().__init__()
         self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
-        self.register_buffer("weights", torch.empty(0), persistent=False)
+        self.register_buffer("_weights", torch.empty(0), persistent=False)
 
     def forward(self) -> Tensor:
         # The FFT knows no bfloat16, and a product after it would be cast down: this room stays in float32.
         with torch.autocast(self.values.device.type, enabled=False):
-            images = spectrum_to_image(self.values, self.weights, self.size[1])
+            images = spectrum_to_image(self.values, self._weights, self.size[1])
             return (correlate(images) if self.decorrelate else images).sigmoid()
 
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -49,13 +49,13 @@ class Fourier(Parameterization):
     def encode(self, images: Tensor) -> Tensor:
         logits = decorrelate(images.logit()) if self.decorrelate else images.logit()
         spectrum = torch.view_as_real(torch.fft.rfft2(logits, norm="forward"))
-        weights = self._weights((images.shape[-2], images.shape[-1]), images.device)
+        weights = self._weights_for((images.shape[-2], images.shape[-1]), images.device)
         return torch.where(weights > 0, spectrum / weights, 0.0)
 
     def resize(self, size: tuple[int, int]) -> None:
         # The scale is isotropic in pixels, so it changes where growth changes the ratio of the sides, by rounding too.
-        spectrum = resize_spectrum(self.values.detach() * self.weights, self.size[1], size)
-        weights = self._weights(size, self.values.device)
+        spectrum = resize_spectrum(self.values.detach() * self._weights, self.size[1], size)
+        weights = self._weights_for(size, self.values.device)
         self._take(torch.where(weights > 0, spectrum / weights, 0.0), size)
 
     def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
@@ -65,10 +65,10 @@ class Fourier(Parameterization):
     def blur(self, sigma: float) -> None:
         self.values.mul_(blur_transfer(*self.size, sigma).to(self.values.device)[..., None])
 
-    def _weights(self, size: tuple[int, int], device: torch.device) -> Tensor:
+    def _weights_for(self, size: tuple[int, int], device: torch.device) -> Tensor:
         weights = GAIN * spectrum_weights(*size, self.decay)
         return weights[..., None].expand(-1, -1, 2).contiguous().to(device)
 
     def _take(self, values: Tensor, size: tuple[int, int]) -> None:
         super()._take(values, size)
-        self.weights = self._weights(self.size, self.values.device)
+        self._weights = self._weights_for(self.size, self.values.device)

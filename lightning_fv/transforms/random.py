@@ -125,7 +125,7 @@ class RandomNoise(KeyedTransform):
     """
 
     draws = 3
-    tile: Tensor
+    _tile: Tensor
 
     def __init__(self, std: float = 0.12) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class RandomNoise(KeyedTransform):
             raise UsageError(f"RandomNoise needs std of at least 0, got std={std}")
         self.std = std
         tile = torch.randn(3, _TILE, _TILE, generator=keyed_generator("RandomNoise"))
-        self.register_buffer("tile", tile, persistent=False)
+        self.register_buffer("_tile", tile, persistent=False)
         self._repeated = torch.empty(3, 0, 0)
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
@@ -145,9 +145,9 @@ class RandomNoise(KeyedTransform):
     def _windows(self, height: int, width: int) -> Tensor:
         """All windows of a size into the endless repetition of the tile, (3, 512, 512, height, width): a view."""
         needed = (_TILE + height - 1, _TILE + width - 1)
-        if self._repeated.shape[1:] != needed or self._repeated.device != self.tile.device:
+        if self._repeated.shape[1:] != needed or self._repeated.device != self._tile.device:
             times = (1, -(-needed[0] // _TILE), -(-needed[1] // _TILE))
-            self._repeated = self.tile.repeat(times)[:, : needed[0], : needed[1]].contiguous()
+            self._repeated = self._tile.repeat(times)[:, : needed[0], : needed[1]].contiguous()
         return self._repeated.unfold(1, height, 1).unfold(2, width, 1)
 
 

@@ -24,7 +24,7 @@ import lightning.pytorch as pl, torch
 class Saver(pl.Callback):
     def on_fit_start(self, trainer, pl_module):
         if str(trainer.global_rank) in os.environ.get("DEAF", ""):
-            pl_module.guard.hear = lambda *args: None
+            pl_module.dead_units.record_activity = lambda *args: None
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.global_step == 0:
@@ -33,7 +33,7 @@ class Saver(pl.Callback):
 
     def on_train_end(self, trainer, pl_module):
         told = {"gradient": self.gradient, "pictures": pl_module.pictures(), "world": trainer.world_size,
-                "restarts": pl_module.guard.restarts.tolist()}
+                "restarts": pl_module.dead_units.restarts.tolist()}
         torch.save(told, Path(os.environ["SAVER"], f"{trainer.global_rank}.pt"))
 """
 

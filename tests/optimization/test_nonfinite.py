@@ -1,4 +1,4 @@
-"""One bad picture: caught by itself, its batch-mates untouched, all of it in the checkpoint."""
+"""Non-finite pictures: handled one by one, the rest of the batch unchanged, all state in the checkpoint."""
 
 import math
 from pathlib import Path
@@ -10,12 +10,11 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from lightning_fv import FeatureVisualizer, VisionNetwork, render, resolve_targets
+from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
-from lightning_fv.functional import keyed_generator
 from lightning_fv.objectives import L1, L2, LOGITS, Objective
 from lightning_fv.objectives.base import Activations
-from lightning_fv.optimization.nonfinite import DEAD_STEPS, FALLS, RESTARTS, Guard
+from lightning_fv.optimization.nonfinite import NONFINITE_LIMIT, NonFiniteGuard
 from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
 from tests.engines.runs import plan_of, work
 from tests.helpers import TinyNet, noise
@@ -127,7 +126,7 @@ def test_the_others_are_bitwise_as_beside_a_harmless_one(
     assert math.isfinite(bad.score)
 
 
-def test_a_picture_that_falls_again_and_again_stands_still_and_is_said_to_have_diverged() -> None:
+def test_a_picture_that_is_nonfinite_again_and_again_is_frozen_and_reported_as_diverged() -> None:
     limit = limit_of(max_steps=40)
     result = run(five(limit), max_steps=120)
     assert [record.status for record in result.records] == ["done", "diverged", "done", "done", "done"]
@@ -135,15 +134,15 @@ def test_a_picture_that_falls_again_and_again_stands_still_and_is_said_to_have_d
     assert result.records[1].score > (begin + limit) / 2  # it came close before, by ever smaller steps
 
 
-def test_bad_from_the_first_step_on_leaves_the_start() -> None:
-    result = run(five(-math.inf), max_steps=FALLS + 1)
+def test_a_picture_that_is_never_finite_keeps_its_start() -> None:
+    result = run(five(-math.inf), max_steps=NONFINITE_LIMIT + 1)
     assert [record.status for record in result.records] == ["done", "diverged", "done", "done", "done"]
     start = FeatureVisualizer().bind(tiny(), resolve_targets(five(math.inf), tiny())).pictures()
     assert torch.equal(result.pictures[1], start[1])
     assert result.records[1].score is None
 
 
-def test_a_clip_by_norm_does_not_see_nan() -> None:
+def test_clipping_by_norm_sees_no_nan() -> None:
     result = run(five(limit_of()), gradient_clip_val=0.01, gradient_clip_algorithm="norm")
     assert bool(result.pictures.isfinite().all())
     assert result.records[0].status == result.records[2].status == "done"
@@ -160,7 +159,7 @@ def test_a_clip_by_norm_does_not_see_nan() -> None:
     ],
 )
 def test_no_optimizer_is_poisoned(optimizer: Any) -> None:
-    """After one fall the picture rises again: what the optimizer remembers of its row is finite."""
+    """After one non-finite gradient the score rises again, since the optimizer's state of the row is finite."""
 
     class Once(pl.Callback):
         def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, _: object) -> None:
@@ -174,8 +173,8 @@ def test_no_optimizer_is_poisoned(optimizer: Any) -> None:
         def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             state = trainer.optimizers[0].state[next(pl_module.parameters())]
             assert all(bool(v.isfinite().all()) for v in state.values() if isinstance(v, Tensor))
-            assert pl_module.guard.falls.tolist() == [0, 1, 0]  # type: ignore[union-attr, operator]
-            assert pl_module.guard.scale.tolist() == [1, 0.5, 1]  # type: ignore[union-attr]
+            assert pl_module.guard.nonfinite_count.tolist() == [0, 1, 0]  # type: ignore[union-attr, operator]
+            assert pl_module.guard.step_scale.tolist() == [1, 0.5, 1]  # type: ignore[union-attr]
 
     recipe = FeatureVisualizer(optimizer=optimizer)
     early = run("logits:0-2", recipe, max_steps=5)
@@ -184,9 +183,9 @@ def test_no_optimizer_is_poisoned(optimizer: Any) -> None:
     assert late.records[1].score > early.records[1].score
 
 
-def test_a_short_step_is_half_of_a_whole_one() -> None:
-    guard, values = Guard(), nn.Parameter(noise(3, 2, 5))
-    guard.begin(values)
+def test_each_nonfinite_gradient_halves_the_steps() -> None:
+    guard, values = NonFiniteGuard(), nn.Parameter(noise(3, 2, 5))
+    guard.reset(values)
     before = values.detach().clone()
     for bad in (torch.nan, 1e30):  # the square of the second is infinite
         values.grad = torch.ones_like(values)
@@ -203,83 +202,9 @@ def test_a_short_step_is_half_of_a_whole_one() -> None:
     torch.testing.assert_close(values - before, torch.tensor([1.0, 0.25, 1.0]).view(3, 1, 1).expand(3, 2, 5))
 
 
-class Units(nn.Module):
-    """Unit 0 always fires; unit 1 fires for one noise in four or so; unit 2 never does, and has no weights."""
-
-    def __init__(self, bias: float = -0.7) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3 * 8 * 8, 3)
-        with torch.no_grad():
-            self.linear.weight.copy_(noise(3, 3 * 8 * 8) / math.sqrt(3 * 8 * 8))
-            self.linear.weight[2] = 0
-            self.linear.bias.copy_(torch.tensor([5.0, bias, -1.0]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.flatten(1)).relu()
-
-
-def units(bias: float = -0.7) -> VisionNetwork:
-    return VisionNetwork(Units(bias), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(8, 8), fixed_size=True)
-
-
-def awake(**arguments: Any) -> FeatureVisualizer:
-    return FeatureVisualizer(Pixel(sd=1.0), transforms=[], redirect_steps=0, **arguments)
-
-
-def dead_seed() -> int:
-    """A seed whose first noise does not excite unit 1, and the second or third does."""
-    network = units()
-    (target,) = resolve_targets("logits:1", network)
-    for seed in range(200):
-        pixels = awake().bind(network, [target], seed).parameterization
-        fires = []
-        for key in ((), (1,), (2,)):
-            pixels.initialize((8, 8), [keyed_generator(seed, target.key, "start", *key)])
-            fires.append(bool(network(pixels())[0, 1] > 0))
-        if not fires[0] and any(fires):
-            return seed
-    raise AssertionError("no such seed")
-
-
-def test_a_dead_unit_gets_other_noise_and_one_that_never_fires_is_given_up() -> None:
-    seed = dead_seed()
-
-    def go(bias: float, targets: str) -> Any:
-        return render(
-            units(bias), targets, visualizer=awake(), steps=DEAD_STEPS * (RESTARTS + 2), seed=seed, progress=False
-        )
-
-    together = go(-0.7, "logits:0-2")
-    fires, wakes, never = together.records
-    assert [r.status for r in together.records] == ["done", "done", "dead"]
-    assert 1 <= wakes.scores["restarts"] <= RESTARTS
-    assert wakes.score > 0
-    assert never.scores["restarts"] == RESTARTS
-    assert "restarts" not in fires.scores
-    # Neither its batch-mates, nor what becomes of them, have a say in the noise it is begun from.
-    alone = go(-0.7, "logits:1")
-    torch.testing.assert_close(alone.images[0], together.images[1], rtol=0, atol=1e-5)
-    assert alone.records[0].scores["restarts"] == wakes.scores["restarts"]
-    # And it has none in theirs: unit 0 beside a unit 1 that fires at once.
-    assert torch.equal(go(5.0, "logits:0-2").images[0], together.images[0])
-
-
-def test_a_picture_begun_anew_is_redirected_again() -> None:
-    network = units()
-    bound = FeatureVisualizer(Pixel(), redirect_steps=4).bind(network, resolve_targets("logits:0-2", network))
-    trainer = pl.Trainer(max_steps=37, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
-                         enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
-    with network.frozen():
-        trainer.fit(bound)
-    assert bound.guard.restarts.tolist() == [0, 0, 2]  # at 16 and 32; unit 1 has woken through the redirected ReLU
-    assert bound._young(3) is True
-    assert bound._young(34).tolist() == [False, False, True]  # type: ignore[union-attr]
-    assert bound._young(36) is False
-
-
 @pytest.mark.parametrize("parameterization", [Fourier(decay=1.5), Pixel()], ids=["Fourier", "Pixel"])
 def test_a_resume_from_any_step_is_bitwise_the_same(tmp_path: Path, parameterization: Parameterization) -> None:
-    """Falls, short steps, restarts and the redirect of restarted pictures, with growth: all in the checkpoint."""
+    """Non-finite events, shortened steps, restarts and redirected ReLUs, with growth: all in the checkpoint."""
 
     def bound() -> FeatureVisualizer:
         return FeatureVisualizer(parameterization, size=(18, 16), stage_steps=5).bind(network, targets)
@@ -295,8 +220,8 @@ def test_a_resume_from_any_step_is_bitwise_the_same(tmp_path: Path, parameteriza
     targets = resolve_targets(["logits:0", Flawed(limit_of(max_steps=24)), Never()], network)
     whole = bound()
     fit(whole, 52, callbacks=[ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=7, save_top_k=-1)])
-    assert whole.guard.falls[1] > 0
-    assert whole.guard.restarts.tolist() == [0, 0, 3]
+    assert whole.guard.nonfinite_count[1] > 0
+    assert whole.dead_units.restarts.tolist() == [0, 0, 3]
     checkpoints = sorted(tmp_path.glob("*.ckpt"))
     assert len(checkpoints) == 7
     for checkpoint in checkpoints:

@@ -12,7 +12,7 @@ from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.commands.main import main
 from lightning_fv.errors import DeviceMemoryError, UsageError
 from lightning_fv.objectives import L1, Channel, Logit
-from lightning_fv.optimization.objective_gradient import Ascent
+from lightning_fv.optimization.objective_gradient import ChunkedObjective, ObjectiveGradient
 from tests.engines.runs import plan_of, work
 from tests.helpers import TinyNet, noise
 
@@ -58,14 +58,51 @@ def network(module: nn.Module) -> VisionNetwork:
 
 @pytest.mark.parametrize("chunk", [1, 3, 8, 100])
 @pytest.mark.parametrize("redirected", [False, True, torch.arange(8) % 2 == 0], ids=["off", "on", "some"])
-def test_parts_have_the_gradient_of_the_whole(chunk: int, redirected: bool | Tensor) -> None:
+def test_chunks_have_the_gradient_of_the_whole(chunk: int, redirected: bool | Tensor) -> None:
     tiny = network(TinyNet())
     targets = resolve_targets(TARGETS, tiny)
     seen, images = noise(8, 3, 24, 20).sigmoid(), noise(8, 3, 26, 22, seed=1).sigmoid()
     with tiny.frozen():
-        whole, parts = (Ascent(tiny, targets, size)(seen, images, redirected) for size in (None, chunk))
-    for name in ("objectives", "loss", "by_seen", "by_images"):
+        whole, parts = (ChunkedObjective(tiny, targets, size)(seen, images, redirected) for size in (None, chunk))
+    for name in ("objectives", "by_seen", "by_images"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_a_backward_pass_goes_through_the_precomputed_gradient() -> None:
+    """Against autograd through the same function without a cut, with weights that differ by picture."""
+    seen, images = (noise(3, 3, 4, 5, seed=seed).requires_grad_() for seed in (0, 1))
+    weights = torch.tensor([2.0, -1.0, 0.5])
+
+    def function(seen: Tensor, images: Tensor) -> Tensor:
+        return seen.sin().flatten(1).sum(1) * images.flatten(1).mean(1)
+
+    expected = torch.autograd.grad((weights * function(seen, images)).sum(), (seen, images))
+    objectives = function(seen, images)
+    by_seen, by_images = torch.autograd.grad(objectives.sum(), (seen, images))
+    attached = ObjectiveGradient(objectives.detach(), by_seen, by_images).attach(seen, images)
+    assert torch.equal(attached, objectives)
+    found = torch.autograd.grad((weights * attached).sum(), (seen, images), retain_graph=True)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(AttributeError):  # rather than a gradient that was scaled twice
+        torch.autograd.grad(attached.sum(), (seen, images))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_nonfinite_objective_has_a_gradient_of_nan(value: float) -> None:
+    seen = noise(3, 3, 4, 5).requires_grad_()
+    gradient = ObjectiveGradient(torch.tensor([1.0, value, 0.0]), torch.ones(3, 3, 4, 5), None)
+    (-gradient.attach(seen, seen).sum()).backward()
+    assert seen.grad is not None
+    assert bool(seen.grad[1].isnan().all())
+    assert bool((seen.grad[[0, 2]] == -1).all())
+
+
+def test_a_unit_is_inactive_if_it_gives_zero_and_no_gradient() -> None:
+    by_seen, by_images = torch.zeros(5, 3, 2, 2), torch.zeros(5, 3, 2, 2)
+    by_seen[1, 0, 1, 0], by_images[2, 2, 0, 1] = -1e-6, 1e-6
+    objectives = torch.tensor([0.0, 0.0, 0.0, -0.5, torch.nan])
+    assert ObjectiveGradient(objectives, by_seen, by_images).active.tolist() == [False, True, True, True, True]
+    assert ObjectiveGradient(objectives, by_seen, None).active.tolist() == [False, True, False, True, True]
 
 
 def test_the_chunk_of_a_visualizer_changes_nothing_but_rounding() -> None:
@@ -110,15 +147,15 @@ def test_the_chunk_is_in_the_checkpoint_and_may_be_asked_for_on_resume(tmp_path:
     tiny = network(TinyNet())
     targets = resolve_targets("logits:0-3", tiny)
     one = FeatureVisualizer().bind(tiny, targets)
-    assert one._ascent is not None
-    one._ascent.chunk = 2  # what a full memory leaves behind
+    assert one.chunked_objective is not None
+    one.chunked_objective.chunk = 2  # what a full memory leaves behind
     checkpoint: dict[str, Any] = {"state_dict": one.state_dict()}
     one.on_save_checkpoint(checkpoint)
     for asked, used in ((None, 2), (3, 3)):
         other = FeatureVisualizer(chunk=asked).bind(tiny, targets)
         other.on_load_checkpoint(checkpoint)
-        assert other._ascent is not None
-        assert other._ascent.chunk == used
+        assert other.chunked_objective is not None
+        assert other.chunked_objective.chunk == used
     run, quick = tmp_path / "run", ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     assert main(["--out", str(run), *quick, "--targets", "logits:0", "--trainer.max_steps", "1"]) == 0
     assert main(["--out", str(run), *quick, "--resume", "--model.chunk", "4"]) == 0

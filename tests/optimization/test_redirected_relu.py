@@ -33,27 +33,27 @@ def test_only_a_blocked_picture_is_redirected_and_only_upwards() -> None:
     x = torch.tensor([[-1.0, -2.0], [1.0, -2.0]], requires_grad=True)
     with RedirectedReLU():
         y = F.relu(x)
-    y.backward(torch.tensor([[-3.0, 4.0], [-3.0, -4.0]]))
+    y.backward(torch.tensor([[3.0, -4.0], [3.0, 4.0]]))  # of an objective, to be followed upwards
     assert x.grad is not None
-    assert x.grad.tolist() == [[-3.0, 0.0], [-3.0, 0.0]]
+    assert x.grad.tolist() == [[3.0, 0.0], [3.0, 0.0]]
 
 
 def test_only_the_pictures_that_are_asked_for_are_redirected() -> None:
     x = torch.full((3, 2), -1.0, requires_grad=True)
     with RedirectedReLU(torch.tensor([False, True, False])):
         y = F.relu(x)
-    (-y.sum()).backward()
+    y.sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [[0.0, 0.0], [-1.0, -1.0], [0.0, 0.0]]
+    assert x.grad.tolist() == [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
 
 
 def test_one_number_per_picture_is_redirected_too() -> None:
     x = torch.tensor([-1.0, 2.0], requires_grad=True)
     with RedirectedReLU():
-        loss = -x.relu().sum()
-    loss.backward()
+        objective = x.relu().sum()
+    objective.backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [-1.0, -1.0]
+    assert x.grad.tolist() == [1.0, 1.0]
 
 
 def test_a_caller_that_ignores_the_result_of_an_in_place_relu_sees_it() -> None:

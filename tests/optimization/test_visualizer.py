@@ -1,5 +1,7 @@
 """The visualizer: what passes from picture to loss, and what it must not depend on."""
 
+import json
+
 import kornia.augmentation
 import lightning.pytorch as pl
 import pytest
@@ -7,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, render, resolve_targets
-from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
-from lightning_fv.errors import CheckpointError, TransformError, UsageError
+from lightning_fv.callbacks import PeriodicBlur
+from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.objectives import L1, L2, Channel, Layer, Logit, Neuron, Objective, Probability, TotalVariation
-from lightning_fv.optimization.visualizer import in_pixels
 from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
+from lightning_fv.transforms import RandomNoise
 from tests.helpers import TinyNet
 
 
@@ -48,6 +50,41 @@ def test_penalties_pull_the_picture(network: VisionNetwork) -> None:
     rough = render(network, "logits:0", steps=40, progress=False).images
     smooth = render(network, "logits:0", steps=40, penalties=[TotalVariation(200.0)], progress=False).images
     assert float(TotalVariation().measure(smooth)) < 0.7 * float(TotalVariation().measure(rough))
+
+
+class Tilt(nn.Module):
+    """Gives another size, and a gradient that is not the same everywhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x, (2, 1, 0, 3)) * torch.linspace(0.5, 1.5, x.shape[-1] + 3)
+
+
+def test_the_loss_is_minus_the_sum_of_objectives_less_penalties(network: VisionNetwork) -> None:
+    """Value and gradient against plain autograd through picture, transform and network."""
+    targets = resolve_targets(["logits:0", "logits:3", Logit(1) - 2.0 * L2()], network)
+    recipe = FeatureVisualizer(transforms=[Tilt()], penalties=[L1(3.0)], redirect_steps=0, chunk=2)
+    bound = recipe.bind(network, targets)
+    images = bound.parameterization()
+    with network.frozen():
+        logits = network(Tilt()(images))
+        objectives = torch.stack([logits[0, 0], logits[1, 3], logits[2, 1] - 2.0 * (images[2] - 0.5).square().mean()])
+        expected = -objectives.sum() + 3.0 * (images - 0.5).abs().mean((1, 2, 3)).sum()
+        (gradient,) = torch.autograd.grad(expected, list(bound.parameters()))
+        loss = bound.loss(step=0, draw=0)
+        (found,) = torch.autograd.grad(loss, list(bound.parameters()))
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(found, gradient)
+    torch.testing.assert_close(bound.objective_values, objectives.detach())
+
+
+def test_a_run_does_not_change_the_settings(network: VisionNetwork) -> None:
+    recipe = FeatureVisualizer(Pixel(), transforms=[kornia.augmentation.RandomAffine(5.0), RandomNoise()])
+    rendering = render(network, "logits:0", visualizer=recipe, steps=2, progress=False)
+    assert rendering.recipe["recipe"] == recipe.describe()
+    bound = recipe.bind(network, resolve_targets("logits:0", network))
+    bound.transform(bound.pictures(), 0)
+    assert bound.describe() == recipe.describe()
+    json.dumps(bound.describe(), allow_nan=False)
 
 
 def test_a_picture_does_not_depend_on_its_batch_mates(network: VisionNetwork) -> None:
@@ -92,65 +129,9 @@ def test_the_network_is_as_it_was(network: VisionNetwork) -> None:
 
 def test_nothing_of_the_network_is_in_the_checkpoint(network: VisionNetwork, tmp_path: object) -> None:
     bound = FeatureVisualizer().bind(network, resolve_targets("logits:0", network))
-    assert {name.partition(".")[0] for name in bound.state_dict()} == {"parameterization", "guard"}
+    assert {name.partition(".")[0] for name in bound.state_dict()} == {"parameterization", "guard", "dead_units"}
     bound.train()
     assert sum(p.numel() for p in bound.parameters()) == bound.parameterization.values.numel()
-
-
-class Bad(nn.Module):
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how = how
-
-    def forward(self, x: Tensor) -> object:
-        return {"detach": x.detach(), "list": [x], "grey": x.mean(1, keepdim=True), "flat": x.flatten(1)}[self.how]
-
-
-@pytest.mark.parametrize(
-    ("how", "told"), [("detach", "no gradient passes"), ("list", "gave a list"), ("grey", "keep"), ("flat", "keep")]
-)
-def test_a_transform_that_cannot_be_optimised_through_is_refused(network: VisionNetwork, how: str, told: str) -> None:
-    with pytest.raises(TransformError, match=told):
-        render(network, "logits:0", steps=2, transforms=[Bad(how)], progress=False)
-
-
-def test_any_kornia_augmentation_is_a_transform_and_repeatable(network: VisionNetwork) -> None:
-    def run() -> Tensor:
-        transforms: list[nn.Module] = [
-            kornia.augmentation.RandomAffine(10.0, p=1.0),
-            kornia.augmentation.RandomGaussianNoise(std=0.05, p=1.0),
-        ]
-        return render(network, "logits:0-1", steps=5, transforms=transforms, progress=False).images
-
-    first = run()
-    torch.manual_seed(1)
-    assert torch.equal(first, run())
-    assert not torch.equal(first, render(network, "logits:0-1", steps=5, transforms=[], progress=False).images)
-
-
-@pytest.mark.parametrize("moments", ["reset", "resample"])
-@pytest.mark.parametrize("parameterization", [Fourier(), Pixel()])
-def test_growing_keeps_going(network: VisionNetwork, moments: str, parameterization: Parameterization) -> None:
-    visualizer = FeatureVisualizer(parameterization, size=16, moments=moments)  # type: ignore[arg-type]
-    grow = ProgressiveUpscale(to=41, factor=1.3, every=5, blur=0.3)
-    rendering = render(network, "logits:0-1", visualizer=visualizer, callbacks=[grow], steps=40, progress=False)
-    assert rendering.images.shape == (2, 3, 41, 41)
-    begin = render(network, "logits:0-1", visualizer=visualizer, steps=1, progress=False)
-    assert bool((rendering.scores > begin.scores).all())
-
-
-def test_growing_moves_the_optimizer_to_the_new_parameter(network: VisionNetwork) -> None:
-    class Watch(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
-            (parameter,) = pl_module.parameters()
-            (group,) = trainer.optimizers[0].param_groups
-            assert group["params"] == [parameter]
-            assert set(trainer.optimizers[0].state) == {parameter}
-            assert trainer.optimizers[0].state[parameter]["exp_avg"].shape == parameter.shape
-
-    render(
-        network, "logits:0", size=16, callbacks=[ProgressiveUpscale(to=30, every=2), Watch()], steps=12, progress=False
-    )
 
 
 def test_accumulated_batches_count_as_one_step(network: VisionNetwork) -> None:
@@ -172,14 +153,6 @@ def test_accumulated_batches_count_as_one_step(network: VisionNetwork) -> None:
     with network.frozen():
         trainer.fit(bound)
     assert blurs == [2, 4, 6]
-
-
-def test_sizes_in_all_their_ways() -> None:
-    assert in_pixels(40, (64, 48)) == (40, 40)
-    assert in_pixels(0.5, (64, 48)) == (32, 24)
-    assert in_pixels((9, 7), (64, 48)) == (9, 7)
-    with pytest.raises(UsageError, match="less than one pixel"):
-        in_pixels(0.001, (64, 48))
 
 
 def test_a_checkpoint_of_other_targets_is_refused(network: VisionNetwork) -> None:

@@ -1,0 +1,102 @@
+"""Restarts of pictures whose unit is dead: it gives exactly 0 and no gradient."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+DEAD_STEPS = 16
+"""Consecutive inactive steps after which a picture is restarted, and the interval in steps between checks for that."""
+
+MAX_RESTARTS = 3
+"""Restarts of a picture at most."""
+
+
+class DeadUnitMonitor(nn.Module):
+    """Knows for how long each picture's unit has been inactive, and which pictures to restart from other noise.
+
+    All state is held in tensors, so that no step waits for the device, and is part of the state dict.
+
+    Attributes:
+        last_active_step: (B,) last step in which each unit was active; the step before the start if it never was.
+        restarts: (B,) how often each picture was restarted.
+        start_step: (B,) step at which each picture was last started.
+    """
+
+    last_active_step: Tensor
+    restarts: Tensor
+    start_step: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset(0, torch.device("cpu"))
+
+    def reset(self, count: int, device: torch.device) -> None:
+        """Forget everything; ``count`` pictures start at step 0."""
+        for name in ("last_active_step", "restarts", "start_step"):
+            self.register_buffer(name, torch.zeros(count, dtype=torch.long, device=device))
+        self.last_active_step -= 1
+        self._latest_start = 0
+
+    def record_activity(self, active: Tensor, step: int) -> None:
+        """Note which units were active, (B,) bool, in a batch of a step; a step may have several batches."""
+        self.last_active_step.masked_fill_(active, step)
+
+    def rows_to_restart(self, step: int, diverged: Tensor) -> list[int]:
+        """Pictures that have been inactive for `DEAD_STEPS` steps. Waits for the device: not for every step.
+
+        Args:
+            step: optimizer steps done.
+            diverged: (B,) bool, pictures that are no longer updated and so not restarted either.
+        """
+        inactive = step - 1 - self.last_active_step >= DEAD_STEPS
+        rows: list[int] = (inactive & (self.restarts < MAX_RESTARTS) & ~diverged).nonzero().flatten().tolist()
+        return rows
+
+    def record_restart(self, rows: Sequence[int], step: int) -> None:
+        """Note that ``rows`` start again at ``step``, the one to come."""
+        for row in rows:
+            self.restarts[row] += 1
+            self.start_step[row], self.last_active_step[row] = step, step - 1
+        self._latest_start = step
+
+    def read_latest_start(self) -> None:
+        """Read the latest start from the state, after loading it; `redirect_mask` then need not wait for the device."""
+        self._latest_start = int(self.start_step.max())
+
+    def redirect_mask(self, step: int, redirect_steps: int) -> Tensor | bool:
+        """Which pictures have redirected ReLUs in a step: all, none, or (B,) bool.
+
+        Args:
+            step: optimizer steps done.
+            redirect_steps: steps with redirected ReLUs after the start, and after each restart, of a picture.
+        """
+        if step < redirect_steps:
+            return True
+        if step >= self._latest_start + redirect_steps:
+            return False
+        return step - self.start_step < redirect_steps
+
+
+@torch.no_grad()
+def restart_rows(
+    values: nn.Parameter, rows: Sequence[int], starts: Sequence[Tensor], optimizers: Iterable[Optimizer]
+) -> None:
+    """Replace some rows of a parameter and zero the optimizers' moments of these rows.
+
+    Adam counts steps for all rows together, so the first steps of a row restarted late are longer, up to five times after
+    hundreds of steps; noise can bear that.
+
+    Args:
+        values: (B, ...), all pictures'.
+        rows: which of them to replace.
+        starts: the new values of each of these rows.
+        optimizers: those that hold state for ``values``.
+    """
+    for row, start in zip(rows, starts, strict=True):
+        values[row] = start.to(values.device)
+    for optimizer in optimizers:
+        for moment in optimizer.state[values].values():
+            if isinstance(moment, Tensor) and moment.shape == values.shape:
+                moment[list(rows)] = 0

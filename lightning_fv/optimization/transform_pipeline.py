@@ -1,0 +1,68 @@
+"""Applies a recipe's transforms with random draws that depend on seed, target and step alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_fv.errors import TransformError
+from lightning_fv.functional import KeyedUniforms, seed_of
+from lightning_fv.transforms import KeyedTransform
+
+
+class TransformPipeline:
+    """Transforms applied in order: ``pipeline(images, step)``.
+
+    Args:
+        transforms: Modules from pictures (B, 3, H, W) to pictures (B, 3, H', W').
+        seed: of the run.
+        keys: what each picture's random draws depend on beside seed and step; one per picture.
+        unit: length of 1.0 in pixels for a `KeyedTransform`: the longer side that the network was trained at.
+    """
+
+    def __init__(self, transforms: Sequence[nn.Module], seed: int, keys: Sequence[str], unit: int) -> None:
+        self._transforms, self._seed, self._keys = transforms, seed, list(keys)
+        self._uniforms: dict[int, KeyedUniforms] = {}
+        for number, transform in enumerate(transforms):
+            if isinstance(transform, KeyedTransform):
+                transform.unit = unit
+                self._uniforms[number] = KeyedUniforms(seed, self._keys, f"transform {number}", transform.draws)
+
+    def __call__(self, images: Tensor, step: int) -> Tensor:
+        """The pictures as the network sees them, (B, 3, H', W').
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            step: number of the random draw.
+
+        Raises:
+            TransformError: a transform does not give pictures, or does not pass gradients.
+        """
+        for number, transform in enumerate(self._transforms):
+            if isinstance(transform, KeyedTransform):
+                result = transform(images, self._uniforms[number].at(step, images.device))
+            else:
+                result = _apply_seeded(transform, images, seed_of(self._seed, self._keys, number, step))
+            images = _checked(transform, images, result)
+        return images
+
+
+def _apply_seeded(transform: nn.Module, images: Tensor, seed: int) -> Any:
+    """Apply a transform that draws from torch's global generator, which is seeded for it and restored afterwards."""
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        return transform(images)
+
+
+def _checked(transform: nn.Module, images: Tensor, result: Any) -> Tensor:
+    """The result of a transform, if it can be optimised through; another size is fine."""
+    name = type(transform).__name__
+    if not isinstance(result, Tensor):
+        raise TransformError(f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)")
+    if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
+        raise TransformError(f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)")
+    if images.requires_grad and not result.requires_grad:
+        raise TransformError(f"no gradient passes the transform {name}; it detaches its input or rounds it")
+    return result

@@ -1,0 +1,260 @@
+"""Settings of a recipe's parts as plain JSON values: whatever changes a picture must change the id of its job.
+
+What counts as a setting of a part (transform, parameterization, penalty, callback):
+
+- if its class has a method ``settings()``: the mapping that this returns;
+- else its public attributes, its private attributes named like a parameter of its constructor (``_sigma`` for ``sigma``), and
+  for a Module its parameters, its buffers and its child modules; not ``training``, and not private buffers that are not
+  persistent, which hold what follows from other settings.
+
+Plain values are taken as they are, tensors and arrays by digest, functions and classes by qualified name, and Modules,
+objectives, callbacks, distributions and dataclasses inside of a part as parts. Everything else is refused rather than left
+out: a setting that no id holds would let two different pictures pass for one. Code is not looked at: a function or class
+that is edited under the same name keeps its settings.
+
+Settings are taken from fresh parts, before a run: callbacks acquire trainers, threads and files while they run.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import (
+    BasePredictionWriter,
+    Checkpoint,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    ThroughputMonitor,
+)
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.optim import Optimizer
+
+from lightning_fv.errors import UsageError
+from lightning_fv.objectives import Objective
+
+_OBSERVERS = (
+    BasePredictionWriter,
+    Checkpoint,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    ThroughputMonitor,
+)
+"""Lightning's callbacks that only observe a fit."""
+
+
+def settings_of(part: object) -> dict[str, Any]:
+    """The class and the settings of a part of a recipe.
+
+    Args:
+        part: fresh, not one that has been running.
+
+    Returns:
+        ``class`` and the settings by name, all plain JSON values.
+
+    Raises:
+        UsageError: a setting cannot be described; naming part and attribute.
+    """
+    try:
+        return _part(part, type(part).__name__)
+    except RecursionError:
+        raise UsageError(
+            f"the settings of {type(part).__name__} contain themselves; give it a method settings() that returns plain values"
+        ) from None
+
+
+def callback_settings(callbacks: Iterable[pl.Callback]) -> list[dict[str, Any]]:
+    """Settings of those callbacks that may change a picture.
+
+    Left out are Lightning's observers (progress bars, checkpoints, monitors, summaries) with their subclasses, and callbacks
+    whose method ``settings()`` returns None, as this package's loggers and writers.
+
+    Raises:
+        UsageError: a setting cannot be described; naming callback and attribute.
+    """
+    changing = [callback for callback in callbacks if not isinstance(callback, _OBSERVERS)]
+    return [settings_of(callback) for callback in changing if not (_has_settings(callback) and _own(callback) is None)]
+
+
+def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
+    """The class of an optimizer, what it does with its parameters, and its further public attributes.
+
+    Raises:
+        UsageError: a setting cannot be described; naming optimizer and attribute.
+    """
+    owner = type(optimizer).__name__
+    groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    # The groups hold the defaults, or what was given instead of them.
+    attributes = {
+        k: v for k, v in _attributes(optimizer).items() if k not in ("defaults", "param_groups", "params", "state")
+    }
+    settings = attributes | (groups[0] if len(groups) == 1 else {"groups": groups})
+    return {"class": qualified_name(type(optimizer)), **_named(settings, owner)}
+
+
+def qualified_name(value: Any) -> str:
+    """Module and name of a class or function, such as ``torch.nn.functional.relu``."""
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def plain_value(value: object, where: str) -> Any:
+    """A setting as a plain JSON value; equal values give equal JSON, in whatever order a mapping or set holds them.
+
+    Args:
+        value: of a type that the module's docstring names, or a tuple, list, set or mapping of such values.
+        where: names part and attribute in the error, such as ``Masked.mask``.
+
+    Raises:
+        UsageError: the value has no faithful plain form.
+    """
+    if isinstance(value, enum.Enum):
+        return f"{qualified_name(type(value))}.{value.name}"
+    if value is None or isinstance(value, bool | np.bool_):
+        return None if value is None else bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return number if math.isfinite(number) else {"float": repr(number)}  # JSON has no NaN and no infinity
+    if isinstance(value, str | Path | torch.dtype | torch.device | torch.memory_format | torch.layout):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        return {"bytes": hashlib.blake2b(value, digest_size=16).hexdigest()}
+    if isinstance(value, np.ndarray):
+        return _array(value, where)
+    if isinstance(value, Tensor):
+        return _tensor(value, where)
+    if isinstance(value, tuple | list):
+        return [plain_value(item, f"{where}[{number}]") for number, item in enumerate(value)]
+    if isinstance(value, set | frozenset):
+        return sorted((plain_value(item, where) for item in value), key=json.dumps)
+    if isinstance(value, Mapping):
+        return _mapping(value, where)
+    if isinstance(value, functools.partial):
+        arguments = {"args": value.args, "keywords": value.keywords}
+        return {"partial": plain_value(value.func, where), **_named(arguments, where)}
+    if isinstance(value, type) or inspect.isroutine(value):
+        return _function(value, where)
+    if isinstance(value, nn.Module | Objective | pl.Callback | Distribution) or dataclasses.is_dataclass(value):
+        return _part(value, where)
+    if _has_settings(value):
+        return _part(value, where)
+    raise _refusal(where, f"an object of type {type(value).__name__}")
+
+
+def _part(part: object, where: str) -> dict[str, Any]:
+    name = qualified_name(type(part))
+    if _has_settings(part):
+        return {"class": name, **_named(_own(part) or {}, where)}
+    if isinstance(part, torch.jit.ScriptModule):
+        raise _refusal(where, "a TorchScript module, whose code and constants no attribute shows")
+    return {"class": name, **_named(_attributes(part), where)}
+
+
+def _has_settings(part: object) -> bool:
+    return not isinstance(part, type) and callable(getattr(type(part), "settings", None))
+
+
+def _own(part: Any) -> Mapping[str, object] | None:
+    settings = part.settings()
+    if settings is None or isinstance(settings, Mapping):
+        return settings
+    raise UsageError(
+        f"{type(part).__name__}.settings() gives a {type(settings).__name__}; it must give a mapping, or None if nothing in it "
+        "changes a picture"
+    )
+
+
+def _attributes(part: object) -> dict[str, object]:
+    """Public attributes of an instance, and private ones that hold an argument of its constructor."""
+    held = dict(getattr(part, "__dict__", {}))
+    for base in type(part).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(part, slot):
+                held.setdefault(slot, getattr(part, slot))
+    settings = {name: value for name, value in held.items() if not name.startswith("_")}
+    if isinstance(part, nn.Module):
+        del settings["training"]
+        registered = part._parameters | part._buffers | part._modules
+        derived = {name for name in part._non_persistent_buffers_set if name.startswith("_")}
+        settings |= {name: value for name, value in registered.items() if name not in derived}
+        held |= registered
+    for name in _constructor_parameters(type(part)):
+        if f"_{name}" in held:
+            settings.setdefault(name, held[f"_{name}"])
+    return settings
+
+
+def _constructor_parameters(kind: type) -> dict[str, None]:
+    """Names of the parameters of all constructors of a class and its bases, in a fixed order."""
+    found = [base.__dict__["__init__"] for base in kind.__mro__ if "__init__" in base.__dict__]
+    return dict.fromkeys(n for init in found if inspect.isfunction(init) for n in inspect.signature(init).parameters)
+
+
+def _named(values: Mapping[str, object], owner: str) -> dict[str, Any]:
+    return {name: plain_value(value, f"{owner}.{name}") for name, value in values.items()}
+
+
+def _mapping(values: Mapping[Any, object], where: str) -> Any:
+    if all(type(key) is str for key in values):
+        return {key: plain_value(value, f"{where}[{key!r}]") for key, value in values.items()}
+    # JSON would turn the key 1 into "1".
+    pairs = [[plain_value(key, where), plain_value(value, f"{where}[{key!r}]")] for key, value in values.items()]
+    return {"items": sorted(pairs, key=json.dumps)}
+
+
+def _function(value: Any, where: str) -> str:
+    name = getattr(value, "__qualname__", "")
+    if "<lambda>" in name:
+        raise _refusal(where, "a lambda", "use a function defined at the top level of a module, or ")
+    if "<locals>" in name:
+        what = "class" if isinstance(value, type) else "function"
+        raise _refusal(where, f"a {what} defined inside a function", f"use a {what} at the top level of a module, or ")
+    bound_to = getattr(value, "__self__", None)
+    if isinstance(bound_to, type):  # a class method, or a function of torch such as torch.relu
+        return f"{qualified_name(bound_to)}.{value.__name__}"
+    if bound_to is not None and not inspect.ismodule(bound_to):
+        raise _refusal(where, f"a method of an object of type {type(bound_to).__name__}")
+    owner = getattr(value, "__objclass__", value)  # of a method of a C type, such as torch.Tensor.relu
+    return f"{owner.__module__}.{name}"
+
+
+def _array(array: np.ndarray[Any, Any], where: str) -> dict[str, Any]:
+    if array.dtype.hasobject:
+        raise _refusal(where, "an array of objects")
+    return _digest(list(array.shape), str(array.dtype), np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def _tensor(tensor: Tensor, where: str) -> dict[str, Any]:
+    try:
+        values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    except (RuntimeError, NotImplementedError, ValueError):  # sparse, quantized, uninitialized or on the meta device
+        raise _refusal(where, "a tensor without plain values") from None
+    return _digest(list(tensor.shape), str(tensor.dtype).removeprefix("torch."), values)
+
+
+def _digest(shape: list[int], dtype: str, values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    return {"shape": shape, "dtype": dtype, "blake2b": hashlib.blake2b(values.data, digest_size=16).hexdigest()}
+
+
+def _refusal(where: str, what: str, remedy: str = "") -> UsageError:
+    owner = where.partition(".")[0]
+    return UsageError(
+        f"the setting {where} is {what}, which cannot be part of a job's id; "
+        f"{remedy}give {owner} a method settings() that returns all that changes a picture as plain values"
+    )

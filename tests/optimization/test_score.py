@@ -1,0 +1,75 @@
+"""Records of finished renders: status, scores, and what is restored before."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
+from lightning_fv.optimization.score import assess
+from lightning_fv.parameterizations import Pixel
+from tests.helpers import TinyNet, noise
+
+
+@pytest.fixture
+def network() -> VisionNetwork:
+    categories = ["ant", "bee", "cat", "dog", "elk"]
+    return VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(24, 20), categories=categories)
+
+
+def bound_to(network: VisionNetwork, targets: str) -> FeatureVisualizer:
+    return FeatureVisualizer(Pixel(sd=0.5)).bind(network, resolve_targets(targets, network))
+
+
+def test_scores_are_those_of_the_plain_pictures(network: VisionNetwork) -> None:
+    bound = bound_to(network, "logits:bee+conv1:3+probability:cat")
+    with network.frozen():
+        records = assess(bound, 7, 3.0, complete=True)
+        logits = network(bound.pictures())
+        conv1 = network.capture(bound.pictures(), ["conv1"])["conv1"]
+    expected = [float(logits[0, 1]), float(conv1[1, 3].mean()), float(logits[2].softmax(0)[2])]
+    assert [record.score for record in records] == pytest.approx(expected, rel=1e-5)
+    assert [(record.status, record.steps, record.seconds) for record in records] == [("done", 7, 1.0)] * 3
+    probabilities = logits.softmax(1)
+    assert records[0].scores["probability"] == pytest.approx(float(probabilities[0, 1]), abs=1e-4)
+    assert records[0].scores["top1"] == ["ant", "bee", "cat", "dog", "elk"][int(probabilities[0].argmax())]
+    assert "probability" not in records[1].scores
+    assert {record.status for record in assess(bound, 7, 3.0, complete=False)} == {"partial"}
+
+
+def test_nonfinite_pictures_are_restored_and_the_others_left(network: VisionNetwork) -> None:
+    bound = bound_to(network, "logits:0-2")
+    values = bound.parameterization.values
+    start, moved = values.detach().clone(), noise(*values.shape, seed=1)
+    with torch.no_grad():
+        values.copy_(moved)
+        values[1, 0, 3, 4] = torch.nan
+    with network.frozen():
+        records = assess(bound, 7, 3.0, complete=True)
+    assert torch.equal(values[1], start[1])
+    assert torch.equal(values[[0, 2]], moved[[0, 2]])
+    assert [record.status for record in records] == ["done"] * 3
+    assert all(record.score is not None and math.isfinite(record.score) for record in records)
+
+
+class Silent(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.mean((2, 3)) * torch.tensor([1.0, 0.0, 1.0])).relu()
+
+
+def test_a_unit_without_value_and_gradient_is_dead() -> None:
+    network = VisionNetwork(Silent(), mean=(0.0,) * 3, std=(1.0,) * 3, input_size=(6, 5))
+    bound = bound_to(network, "logits:0-2")
+    bound.dead_units.restarts[1] = 3
+    records = assess(bound, 7, 3.0, complete=True)
+    assert [record.status for record in records] == ["done", "dead", "done"]
+    assert [record.scores.get("restarts") for record in records] == [None, 3, None]
+
+
+def test_saturated_pictures_are_reported_in_one_warning(network: VisionNetwork) -> None:
+    bound = bound_to(network, "logits:0-4")
+    with torch.no_grad():
+        bound.parameterization.values.mul_(1e4)
+    with network.frozen(), pytest.warns(UserWarning, match=r"in 5 of 5 pictures .*smaller learning rate"):
+        assess(bound, 7, 3.0, complete=True)
