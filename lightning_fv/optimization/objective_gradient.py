@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lightning_fv.errors import DeviceMemoryError, UsageError
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Objective
+from lightning_fv.objectives import Objective, stack_objectives
 from lightning_fv.optimization.redirected_relu import RedirectedReLU
-from lightning_fv.targets import Target, stack_objectives
+from lightning_fv.targets import Target
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Ascent:
         """Objectives, (B,) with a graph, of pictures of the targets from number ``start`` on."""
         key = (start, start + len(images))
         if key not in self._stacked:
-            stacked = stack_objectives(self.targets[slice(*key)])
+            stacked = stack_objectives([target.objective for target in self.targets[slice(*key)]])
             self._stacked[key] = stacked, frozenset().union(*(objective.layers for _, objective in stacked))
         groups, layers = self._stacked[key]
         activations = self.network.activations(seen, layers)

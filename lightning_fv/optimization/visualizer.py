@@ -360,7 +360,7 @@ class FeatureVisualizer(pl.LightningModule):
         return {
             "parameterization": describe(self.parameterization),
             "transforms": [describe(transform) for transform in self.transforms],
-            "penalties": [repr(penalty) for penalty in self.penalties],
+            "penalties": [penalty.key for penalty in self.penalties],
             "optimizer": {"class": type(optimizer).__qualname__, **_plain(optimizer.defaults)},
             "size": self.asked_size if not isinstance(self.asked_size, tuple) else list(self.asked_size),
             "moments": self.moments,
