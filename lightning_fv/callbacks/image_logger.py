@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections import Counter
 from typing import Any
 
 import lightning.pytorch as pl
@@ -68,12 +67,9 @@ class ImageLogger(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         if self._background is not None:
-            tags = Counter(target.tag for target in pl_module.targets)
             for target, picture in zip(pl_module.targets, pl_module.pictures(), strict=True):
-                # Two classes may have one name, as ImageNet's two cranes: one would hide the other.
-                tag = target.tag if tags[target.tag] == 1 else f"{target.tag} ({target.unit})"
                 if bool(torch.isfinite(picture).all()):
-                    self._log(tag, picture, trainer.global_step, must=True)
+                    self._log(target.tag, picture, trainer.global_step, must=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()

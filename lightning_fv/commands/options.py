@@ -12,10 +12,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
 import lightning_fv.callbacks
-import lightning_fv.objectives
 import lightning_fv.parameterizations  # noqa: F401
 from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError, nearest
+from lightning_fv.objectives import Objective
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.folder import RunFolder
 
@@ -79,10 +79,11 @@ class FitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--targets",
-            type=list[str] | str,
+            type=list[str | Objective] | str,
             default=DEFAULT_TARGETS,
             help="what to draw: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
-            "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4); several joined by + or as a YAML list",
+            "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4); several joined by + or as a YAML list, in "
+            "which an objective may be given by class_path and init_args",
         )
         add_network_arguments(parser)
         parser.add_argument(
@@ -334,9 +335,11 @@ def _condense(message: str) -> str:
     found = re.split(r"\n\s*- ", message.partition("\n  Given value type")[0])[1:]
     reasons = [" ".join(reason.split()) for reason in found]
     telling = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
+    telling = [r for r in telling if r != "Expected a <class 'str'>"] or telling  # an objective in a list of targets
     kinds = [re.fullmatch(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.+)\])", reason) for reason in telling]
     given = re.search(r"Given value: (.*)", message)
     text = f"{name}{telling[0]}" if telling else " ".join(message.split())
     if telling and all(kinds) and given:
         text = f"{name}expected {' or '.join(kind[1] or kind[2] for kind in kinds if kind)}, got {given[1]}"
-    return f"{text.removesuffix(' (see --help)')} (see --help)"
+    text = re.sub(r"(?: \(see --help\))?(?: Given value type: .*)?$", "", text)
+    return f"{text} (see --help)"

@@ -1,8 +1,17 @@
-"""What to maximise: one number per picture, higher is better."""
+"""What to maximise: one number per image, higher is better."""
 
-from lightning_fv.objectives.activation import Channel, Layer, Logit, Neuron, Probability
 from lightning_fv.objectives.base import LOGITS, Activations, Objective
-from lightning_fv.objectives.penalty import L1, L2, Penalty, TotalVariation
+from lightning_fv.objectives.channel import Channel
+from lightning_fv.objectives.function import Function
+from lightning_fv.objectives.l1 import L1
+from lightning_fv.objectives.l2 import L2
+from lightning_fv.objectives.layer import Layer
+from lightning_fv.objectives.logit import Logit
+from lightning_fv.objectives.neuron import Neuron
+from lightning_fv.objectives.penalty import Penalty
+from lightning_fv.objectives.probability import Probability
+from lightning_fv.objectives.stack import stack_objectives
+from lightning_fv.objectives.total_variation import TotalVariation
 
 __all__ = [
     "L1",
@@ -10,6 +19,7 @@ __all__ = [
     "LOGITS",
     "Activations",
     "Channel",
+    "Function",
     "Layer",
     "Logit",
     "Neuron",
@@ -17,4 +27,5 @@ __all__ = [
     "Penalty",
     "Probability",
     "TotalVariation",
+    "stack_objectives",
 ]

@@ -1,26 +1,30 @@
-"""The algebra of objectives."""
+"""What an objective is: its value, its identity and its algebra."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Self, TypeAlias
 
 from torch import Tensor
 
 from lightning_fv.networks.capture import LOGITS as LOGITS
+from lightning_fv.objectives.identity import Identified
 
 Activations: TypeAlias = Mapping[str, Tensor]
 """Layer name -> what the layer gave for the batch, first axis B."""
 
 
-class Objective(ABC):
-    """A number per picture, to be maximised; ``objective(activations, images)`` gives (B,), float32.
+class Objective(Identified, ABC):
+    """A number per image, to be maximised; ``objective(activations, images)`` gives (B,), float32.
 
     Objectives compose by ``+``, ``-`` and ``*`` with each other and with numbers. A composition is a flat sum of
     weighted products, so thousands of terms need no recursion; operands are left as they were; ``repr`` gives an
     expression that evaluates back to an equal objective.
+
+    A subclass implements ``__call__`` and, if it reads activations, ``layers``. If each argument of its constructor is
+    a plain value, kept in an attribute of the same name, it needs no ``__repr__`` of its own (see `Identified`).
 
     >>> from lightning_fv.objectives import Channel, L1
     >>> Channel("layer4", 12) - 0.5 * L1()
@@ -34,15 +38,47 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
-        """The objective of each picture.
+        """The objective of each image.
 
         Args:
-            activations: what each layer in ``layers`` gave for the transformed pictures.
-            images: the pictures before transforms, (B, 3, H, W) in [0, 1].
+            activations: the output of each layer in ``layers`` for the transformed images.
+            images: the images before transforms, (B, 3, H, W) in [0, 1].
 
         Returns:
             (B,), higher is better.
         """
+
+    def text(self, categories: Sequence[str] = ()) -> str:
+        """The objective as a user writes it.
+
+        Args:
+            categories: names of the network's classes, if known.
+        """
+        return repr(self)
+
+    @property
+    def file_stem(self) -> str | None:
+        """How the names of its files start, such as ``layer4-0012``; None: they are made of the text and the key."""
+        return None
+
+    @property
+    def class_index(self) -> int | None:
+        """The class whose logit or probability this is; None for all other objectives."""
+        return None
+
+    @property
+    def stack_key(self) -> Hashable:
+        """Objectives of equal ``stack_key`` can be evaluated together, as one that is `stacked`."""
+        written_by_itself = type(self).__repr__ is not Identified.__repr__  # it may not show all that matters
+        return type(self), id(self) if written_by_itself else self.key
+
+    def stacked(self, objectives: Sequence[Self]) -> Objective:
+        """One objective of a whole batch: its value for image i is that of ``objectives[i]``.
+
+        Args:
+            objectives: one per image, all with the ``stack_key`` of this one.
+        """
+        return self
 
     def __add__(self, other: Objective | float) -> Objective:
         return _sum(self._terms(), _as_terms(other))
@@ -65,12 +101,6 @@ class Objective(ABC):
 
     def __rmul__(self, other: Objective | float) -> Objective:
         return Sum(tuple(a.times(b) for a in _as_terms(other) for b in self._terms()))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Objective) and repr(self) == repr(other)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
 
     def _terms(self) -> tuple[Term, ...]:
         return (Term(1.0, (self,)),)
@@ -103,12 +133,26 @@ class Sum(Objective):
         if len(numbers) > 1:
             total = Term(sum(number.weight for number in numbers), ())
             terms = tuple(total if t is numbers[0] else t for t in terms if t.factors or t is numbers[0])
-        self._flat = terms
+        self.terms = terms
+
+    @property
+    def state(self) -> object:
+        return Sum, [(term.weight, term.factors) for term in self.terms]
+
+    @property
+    def stack_key(self) -> Hashable:
+        return Sum, tuple((term.weight, tuple(factor.stack_key for factor in term.factors)) for term in self.terms)
+
+    def stacked(self, objectives: Sequence[Sum]) -> Sum:
+        if len(objectives) == 1:
+            return self
+        columns = zip(*(objective.terms for objective in objectives), strict=True)
+        return Sum(tuple(_stack_terms(column) for column in columns))
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         total = images.new_zeros(len(images))
-        values: dict[int, Tensor] = {}  # an objective that stands in many terms is evaluated once
-        for term in self._flat:
+        values: dict[int, Tensor] = {}  # an objective that appears in several terms is evaluated once
+        for term in self.terms:
             product: Tensor | float = term.weight
             for factor in term.factors:
                 if id(factor) not in values:
@@ -118,19 +162,24 @@ class Sum(Objective):
         return total
 
     def settings(self) -> dict[str, object]:
-        """The terms, which no public attribute shows, for the ids of jobs."""
-        return {"terms": [[term.weight, *term.factors] for term in self._flat]}
+        """The terms as plain values and objectives, for the ids of jobs."""
+        return {"terms": [[term.weight, *term.factors] for term in self.terms]}
 
     def _terms(self) -> tuple[Term, ...]:
-        return self._flat
+        return self.terms
 
     def __repr__(self) -> str:
         text = ""
-        for term in self._flat:
+        for term in self.terms:
             negative = math.copysign(1.0, term.weight) < 0
             sign = (" - " if negative else " + ") if text else ("-" if negative else "")
             text += sign + repr(term)
         return text
+
+
+def _stack_terms(terms: Sequence[Term]) -> Term:
+    factors = zip(*(term.factors for term in terms), strict=True)
+    return Term(terms[0].weight, tuple(column[0].stacked(column) for column in factors))
 
 
 def _as_terms(value: Objective | float) -> tuple[Term, ...]:

@@ -13,9 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from lightning_fv.errors import DeviceMemoryError
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Objective
+from lightning_fv.objectives import Objective, stack_objectives
 from lightning_fv.optimization.redirected_relu import RedirectedReLU
-from lightning_fv.targets import Target, stack_objectives
+from lightning_fv.targets import Target
 
 
 @dataclass
@@ -133,7 +133,7 @@ class ChunkedObjective:
         """Objectives of one chunk, (B,) with a graph; the network's forward stops after the deepest layer needed."""
         key = (start, start + len(images))
         if key not in self._stacked:
-            stacked = stack_objectives(self.targets[slice(*key)])
+            stacked = stack_objectives([target.objective for target in self.targets[slice(*key)]])
             self._stacked[key] = stacked, frozenset().union(*(objective.layers for _, objective in stacked))
         groups, layers = self._stacked[key]
         activations = self.network.activations(seen, layers)

@@ -62,8 +62,8 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
         )
         if bool(finite[row]):
             record.scores = _picture_scores(pictures[row : row + 1])
-            if target.kind in ("logit", "probability") and logits is not None and status != "diverged":
-                record.scores |= _class_scores(logits[row], target.unit or 0, visualizer.network.categories)
+            if target.class_index is not None and logits is not None and status != "diverged":
+                record.scores |= _class_scores(logits[row], target.class_index, visualizer.network.categories)
         if restarts[row]:
             record.scores["restarts"] = restarts[row]
         records.append(record)

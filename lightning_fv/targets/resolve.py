@@ -1,136 +1,19 @@
-"""Targets: which unit of which layer, read from text and checked against the network before anything runs."""
+"""Targets against a network: every mistake is found before anything runs."""
 
 import functools
-import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 
 from lightning_fv.errors import CaptureError, TargetError, nearest
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
-from lightning_fv.objectives import Channel, Layer, Logit, Neuron, Objective, Probability
-
-PROBABILITY = "probability"
-Kind: TypeAlias = Literal["neuron", "channel", "layer", "logit", "probability", "objective"]
-TargetsLike: TypeAlias = "str | Target | Objective | Sequence[str | Target | Objective]"
-
-# Windows, too, must be able to unpack a run: letters, digits, dot, dash and underscore.
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-# Names that Windows keeps for devices, whatever follows the first dot.
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
-
-
-@dataclass(frozen=True)
-class Target:
-    """One unit that exists in the network.
-
-    Attributes:
-        kind: what is maximised.
-        layer: layer name; "logits" for logits and probabilities.
-        unit: channel or class index; None for a whole layer or an objective of the user's own.
-        position: (y, x) in the layer's map, for a neuron.
-        category: the class's name, where the unit is a class that has one.
-        objective: what is maximised, as an objective.
-    """
-
-    kind: Kind
-    layer: str
-    unit: int | None
-    objective: Objective
-    position: tuple[int, int] | None = None
-    category: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The target as one writes it: ``logits:pizza``, ``layer4:12@3,4``."""
-        if self.kind == "objective":
-            return repr(self.objective)
-        prefix = PROBABILITY if self.kind == "probability" else self.layer
-        if self.unit is None:
-            return prefix
-        place = f"@{self.position[0]},{self.position[1]}" if self.position else ""
-        return f"{prefix}:{self.category or self.unit}{place}"
-
-    @property
-    def key(self) -> str:
-        """What the target's random draws hang on; the same for a class's name and its index."""
-        if self.kind == "objective":
-            return repr(self.objective)
-        return f"{self.kind}:{self.layer}:{self.unit}:{self.position}"
-
-    @property
-    def id(self) -> str:
-        """A name for files: unlike targets of a network have unlike ids, also where case does not count."""
-        if self.kind == "objective":
-            return f"objective-{_slug(self.text)[:60]}-{_hash(self.key)}"
-        parts = [PROBABILITY if self.kind == "probability" else self.layer]
-        parts += [f"{self.unit:04d}"] if self.unit is not None else ["all"]
-        parts += [f"y{self.position[0]}-x{self.position[1]}"] if self.position else []
-        name = "-".join(parts)
-        plain = _slug(name) == name and name.lower() == name and len(name) <= 80
-        name = name if plain else f"{_slug(name)[:80]}-{_hash(self.key)}"
-        if name.partition(".")[0].lower() in _DEVICES:  # a layer called aux.0
-            name = f"{name.replace('.', '-')}-{_hash(self.key)}"
-        return f"{name}-{_slug(self.category)[:40]}".rstrip("-.") if self.category else name
-
-    @property
-    def tag(self) -> str:
-        """The picture's tag in TensorBoard, grouped by layer: ``logits/pizza``, ``layer4/12``."""
-        group, _, unit = self.text.partition(":") if self.kind != "objective" else ("objective", "", self.text)
-        return f"{group}/{unit or 'all'}"
-
-
-@dataclass(frozen=True)
-class _Spec:
-    """A target as written, before the network is known."""
-
-    text: str
-    layer: str
-    units: str | None
-    position: tuple[int, int] | None
-
-
-def parse_targets(targets: TargetsLike) -> "list[_Spec | Target | Objective]":
-    """Read targets without a network: checks the grammar, not whether they exist.
-
-    Args:
-        targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
-            ``layer4:0-511``, ``layer4:3,5``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the neuron at row 3,
-            column 4); several joined by ``+`` or in a list. Objectives and Targets pass as they are. For targets
-            that hold for many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class that there is.
-
-    Raises:
-        TargetError: it cannot be read.
-    """
-    if targets is None or isinstance(targets, int | float):
-        raise TargetError(f"targets are text, objectives or a list of them, not {targets!r}")
-    items = [targets] if isinstance(targets, str | Target | Objective) else list(targets)
-    parsed: list[_Spec | Target | Objective] = []
-    for item in items:
-        if isinstance(item, str):
-            parsed += [_parse(text.strip()) for text in item.split("+")]
-        else:
-            parsed.append(item)
-    if not parsed:
-        raise TargetError("no targets; give some, such as logits:all or layer4:0-15")
-    return parsed
-
-
-def _parse(text: str) -> _Spec:
-    layer, colon, units = text.partition(":")
-    position = None
-    place = re.fullmatch(r"(.*)@(\d+),(\d+)", units)
-    if place:
-        units, position = place[1], (int(place[2]), int(place[3]))
-    if not layer or (colon and not units) or layer != layer.strip():
-        raise TargetError(f"cannot read the target {text!r}; write LAYER, LAYER:UNIT, LAYER:FROM-TO or LAYER:UNIT@Y,X")
-    if "@" in units:
-        raise TargetError(f"cannot read the target {text!r}; a neuron is LAYER:UNIT@Y,X with two whole numbers")
-    return _Spec(text, layer, units or None, position)
+from lightning_fv.objectives import Activations, Channel, Layer, Logit, Neuron, Objective, Probability
+from lightning_fv.objectives.unit import PROBABILITY
+from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets
+from lightning_fv.targets.target import Target
 
 
 def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[int, int] | None = None) -> list[Target]:
@@ -146,32 +29,69 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
     """
     size = size or network.input_size
     shape_of = functools.cache(functools.partial(_check_layer, network=network, size=size))  # one forward per layer
-    resolved: dict[str, Target] = {}
+    chosen: dict[str, Objective] = {}
+    given: list[Objective] = []
     for item in parse_targets(targets):
-        if isinstance(item, Target):
-            found = [item]
-        elif isinstance(item, Objective):
-            for layer in item.layers:
-                shape_of(layer)
-            _try(item, network, size)
-            found = [Target("objective", "objective", None, item)]
-        else:
-            found = _resolve(item, shape_of, network.categories)
-        for target in found:
-            resolved.setdefault(target.key, target)
-    return list(resolved.values())
+        objectives = [item] if isinstance(item, Objective) else _resolve(item, shape_of, network.categories)
+        for objective in objectives:
+            known = chosen.setdefault(objective.key, objective)
+            if known is not objective and not known.same_as(objective):
+                raise TargetError(
+                    f"two different objectives are both {objective.key}; make their repr tell them apart, or name them: "
+                    'Function(objective, name="...")'
+                )
+        given += [item] if isinstance(item, Objective) else []
+    _probe([chosen[key] for key in dict.fromkeys(objective.key for objective in given)], shape_of, network, size)
+    found = [Target.of(objective, _categories(objective, shape_of, network)) for objective in chosen.values()]
+    for name, count in Counter(target.id.lower() for target in found).items():
+        if count > 1:
+            same = [target.text for target in found if target.id.lower() == name]
+            raise TargetError(f"the targets {' and '.join(same)} would share the file name {name}; rename one of them")
+    return found
 
 
-def _try(objective: Objective, network: VisionNetwork, size: tuple[int, int]) -> None:
-    """Evaluate an objective of the user's own once, so that a wrong index is said before anything runs."""
+def _categories(
+    objective: Objective, shape_of: Callable[[str], tuple[int, ...]], network: VisionNetwork
+) -> Sequence[str]:
+    """The names of the classes, if the objective is a class and the network has a name for each."""
+    if objective.class_index is None or len(network.categories) != shape_of(LOGITS)[1]:
+        return ()
+    return network.categories
+
+
+def _probe(
+    objectives: Sequence[Objective],
+    shape_of: Callable[[str], tuple[int, ...]],
+    network: VisionNetwork,
+    size: tuple[int, int],
+) -> None:
+    """Evaluate a user's objectives once on a grey image, so that a wrong index is reported before anything runs."""
+    for objective in objectives:
+        for layer in objective.layers:
+            shape_of(layer)
     grey = torch.full((1, 3, *size), 0.5, device=network.device, requires_grad=True)
     with network.frozen(), torch.enable_grad():
-        activations = network.activations(grey, objective.layers)
-        try:
-            value = objective(activations, grey)
-        except IndexError as error:
-            shapes = ", ".join(f"{layer} {tuple(found.shape)}" for layer, found in activations.items())
-            raise TargetError(f"{objective!r} reads what is not there ({error}); there is {shapes}") from None
+        layers: frozenset[str] | None = None
+        for objective in sorted(objectives, key=lambda objective: sorted(objective.layers)):
+            if objective.layers != layers:  # one forward pass for all that read the same layers
+                layers = objective.layers
+                activations = network.activations(grey, layers)
+            _check_value(objective, activations, grey)
+
+
+def _check_value(objective: Objective, activations: Activations, images: torch.Tensor) -> None:
+    try:
+        value = objective(activations, images)
+    except IndexError as error:
+        shapes = ", ".join(f"{layer} {tuple(found.shape)}" for layer, found in activations.items())
+        raise TargetError(f"{objective!r} reads what is not there ({error}); there is {shapes}") from None
+    except KeyError as error:
+        raise TargetError(
+            f"{objective!r} reads {error}, which is not among its layers: {', '.join(sorted(objective.layers)) or 'none'}"
+        ) from error
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise TargetError(f"{objective!r} cannot be evaluated for one picture: {reason}") from error
     if not isinstance(value, torch.Tensor) or value.shape != (1,):
         gave = tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
         raise TargetError(
@@ -179,39 +99,31 @@ def _try(objective: Objective, network: VisionNetwork, size: tuple[int, int]) ->
         )
     if not value.requires_grad:
         raise TargetError(
-            f"{objective!r} does not depend on the picture: no gradient comes back from it; "
-            "leave out what detaches or rounds its value"
+            f"{objective!r} does not depend on the picture: no gradient flows back from it; "
+            "remove what detaches or rounds its value"
         )
 
 
-def _resolve(spec: _Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> list[Target]:
+def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> Sequence[Objective]:
     layer = LOGITS if spec.layer == PROBABILITY else spec.layer
     shape = shape_of(layer)
     if spec.units is None:
         if spec.layer == PROBABILITY:
             raise TargetError(f"{spec.text!r} names no class; write probability:CLASS or probability:INDEX")
-        return [Target("layer", layer, None, Layer(layer))]
-    names = categories if layer == LOGITS and len(categories) == shape[1] else ()
-    units = _units(spec, shape[1], names)
+        return [Layer(layer)]
+    units = _units(spec, shape[1], categories if layer == LOGITS and len(categories) == shape[1] else ())
     if spec.position is not None:
         if len(shape) != 4:
-            raise TargetError(f"{spec.text!r}: layer {layer!r} gives {shape}, which has no places; leave out @Y,X")
+            raise TargetError(f"{spec.text!r}: layer {layer!r} gives {shape}, without rows and columns; leave out @Y,X")
         y, x = spec.position
         if y >= shape[2] or x >= shape[3]:
             raise TargetError(
                 f"{spec.text!r}: the map of {layer} has rows 0 to {shape[2] - 1} and columns 0 to {shape[3] - 1}"
             )
-        return [Target("neuron", layer, unit, Neuron(layer, unit, y, x), spec.position) for unit in units]
-    made: list[Target] = []
-    for unit in units:
-        category = names[unit] if names else None
-        if spec.layer == PROBABILITY:
-            made.append(Target("probability", layer, unit, Probability(unit), None, category))
-        elif layer == LOGITS:
-            made.append(Target("logit", layer, unit, Logit(unit), None, category))
-        else:
-            made.append(Target("channel", layer, unit, Channel(layer, unit)))
-    return made
+        return [Neuron(layer, unit, y, x) for unit in units]
+    if spec.layer == PROBABILITY:
+        return [Probability(unit) for unit in units]
+    return [Logit(unit) if layer == LOGITS else Channel(layer, unit) for unit in units]
 
 
 def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:
@@ -253,7 +165,7 @@ def check_size(network: VisionNetwork, layer: str, size: tuple[int, int]) -> tup
         ) from None
 
 
-def _units(spec: _Spec, count: int, names: Sequence[str]) -> list[int]:
+def _units(spec: Spec, count: int, names: Sequence[str]) -> list[int]:
     text = spec.units or ""
     if text == "all":
         return list(range(count))
@@ -277,7 +189,7 @@ def _units(spec: _Spec, count: int, names: Sequence[str]) -> list[int]:
     return units
 
 
-def _named(spec: _Spec, text: str, names: Sequence[str]) -> int | None:
+def _named(spec: Spec, text: str, names: Sequence[str]) -> int | None:
     """The index of a class name: exactly, else without regard to case. Digits are always an index."""
     if text.isdigit():
         return None
@@ -294,7 +206,7 @@ def _named(spec: _Spec, text: str, names: Sequence[str]) -> int | None:
     return None
 
 
-def _no_unit(spec: _Spec, part: str, count: int, names: Sequence[str]) -> TargetError:
+def _no_unit(spec: Spec, part: str, count: int, names: Sequence[str]) -> TargetError:
     if re.fullmatch(r"-\d+", part) or not names:
         return TargetError(f"{spec.text!r}: {spec.layer} has units 0 to {count - 1}")
     near = nearest(part.rpartition("|")[2], names)
@@ -304,37 +216,3 @@ def _no_unit(spec: _Spec, part: str, count: int, names: Sequence[str]) -> Target
         else f"it has {count} classes, such as {', '.join(names[:8])}"
     )
     return TargetError(f"{spec.text!r}: no class {part!r}; {hint}")
-
-
-def stack_objectives(targets: Sequence[Target]) -> list[tuple[list[int], Objective]]:
-    """The targets' objectives as few batched ones: rows of the batch, and one objective for all of them.
-
-    A thousand logits are one gather instead of a thousand slices.
-    """
-    groups: dict[tuple[str, str, object], list[int]] = {}
-    for row, target in enumerate(targets):
-        own = target.objective if target.kind in ("objective", "layer") else target.position
-        groups.setdefault((target.kind, target.layer, own), []).append(row)
-    stacked: list[tuple[list[int], Objective]] = []
-    for rows in groups.values():
-        first = targets[rows[0]]
-        units = tuple(unit for row in rows if (unit := targets[row].unit) is not None)
-        objective = first.objective
-        if first.kind == "channel":
-            objective = Channel(first.layer, units)
-        elif first.kind == "logit":
-            objective = Logit(units)
-        elif first.kind == "probability":
-            objective = Probability(units)
-        elif first.kind == "neuron" and first.position is not None:
-            objective = Neuron(first.layer, units, *first.position)
-        stacked.append((rows, objective))
-    return stacked
-
-
-def _slug(text: str) -> str:
-    return _UNSAFE.sub("-", text).strip("-.")
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

@@ -6,6 +6,7 @@ import pytest
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
+from tests.processes import pictures
 
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 
@@ -105,3 +106,81 @@ def test_resume_of_damaged_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "config.yaml").write_bytes(content)
     assert main(["--out", str(tmp_path), "--resume"]) == 2
     assert "config.yaml is damaged" in capsys.readouterr().err
+
+
+OWN = """
+from lightning_fv.objectives import Objective
+
+def brightness(activations, images):
+    return images.flatten(1).mean(1)
+
+class Margin(Objective):
+    layers = frozenset(["logits"])
+
+    def __init__(self, unit: int, other: int = 0) -> None:
+        self.unit, self.other = unit, other
+
+    def __call__(self, activations, images):
+        return activations["logits"][:, self.unit] - activations["logits"][:, self.other]
+"""
+OWN_TARGETS = """
+targets:
+- class_path: lightning_fv.objectives.Channel
+  init_args: {layer: layer3, unit: 5}
+- logits:pizza+logits:iPod
+- class_path: Logit  # logits:pizza again
+  init_args: {unit: 11}
+- class_path: own_objectives.Margin
+  init_args: {unit: 11, other: 12}
+- class_path: Function
+  init_args: {fn: own_objectives.brightness, layers: []}
+batch_size: 3
+"""
+
+
+def test_objectives_by_class_path_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_objectives.py").write_text(OWN)
+    (tmp_path / "targets.yaml").write_text(OWN_TARGETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    args = ["--config", str(tmp_path / "targets.yaml"), "--trainer.max_steps", "2", "--model.size", "16"]
+    run = tmp_path / "run"
+    assert fit(run, *args) == 0
+    records = read_manifest(run / "manifest.jsonl")
+    assert [record.target for record in records] == [
+        "layer3:5", "logits:pizza", "logits:iPod", "Margin(11, other=12)", "Function(name='brightness', layers=())"
+    ]  # fmt: skip
+    assert [record.id for record in records[:3]] == ["layer3-0005", "logits-0011-pizza", "logits-0012-iPod"]
+    assert ["top1" in record.scores for record in records] == [False, True, True, False, False]
+    before = pictures(run)
+    for picture in (run / "images").glob("objective-*.png"):
+        picture.unlink()
+    (last,) = (done for done in (run / "jobs").glob("*/done.jsonl") if "Margin" in done.read_text())
+    last.unlink()
+    assert fit(run, "--resume") == 0
+    assert pictures(run) == before
+    assert fit(tmp_path / "again", "--config", str(run / "config.yaml")) == 0
+    assert pictures(tmp_path / "again") == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{class_path: Channel, init_args: {layer: layr3, unit: 5}}", "did you mean layer3"),
+        ("{class_path: Channel, init_args: {layer: layer3, unit: 256}}", "reads what is not there"),
+        ("{class_path: Channel, init_args: {layer: layer3, unit: -1}}", "a unit is a number from 0, not -1"),
+        ("{class_path: Channel, init_args: {layer: layer3}}", "unit"),
+        ("{class_path: Chanel, init_args: {layer: layer3, unit: 5}}", "Chanel"),
+        ("{class_path: lightning_fv.transforms.RandomWarp}", "RandomWarp"),
+        ("{class_path: Function, init_args: {fn: builtins.nothing, layers: []}}", "builtins.nothing"),
+        ("3", "targets"),
+    ],
+)
+def test_objectives_that_cannot_be_constructed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: str, told: str
+) -> None:
+    (tmp_path / "targets.yaml").write_text(f"targets: [logits:1, {entry}]\n")
+    assert fit(tmp_path / "run", "--config", str(tmp_path / "targets.yaml")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert "Traceback" not in line
+    assert not (tmp_path / "run").exists()

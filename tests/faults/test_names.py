@@ -128,7 +128,10 @@ def test_layers(tmp_path: Path) -> None:
     plain = [f"{layer}:1" for layer in found if not set(layer) & set("+:\0 ")]
     lightning_fv.render(wide(layers, ["one"]), [*targets, *plain], steps=1, out=run, progress=False)
     records = read_manifest(run / "manifest.jsonl")
-    assert [record.target for record in records] == [*map(repr, targets), *plain]
+    texts = [
+        repr(one) if set(one.layer) & set("+:") or one.layer == " " else f"{one.layer}:{one.unit}" for one in targets
+    ]
+    assert [record.target for record in records] == [*texts, *plain]
     files = [Path(str(record.image)) for record in records]
     assert len({str(file).lower() for file in files}) == len(files)
     for file in files:

@@ -6,6 +6,7 @@ import torch
 from lightning_fv import load_network
 from lightning_fv.errors import CaptureError, CheckpointError, NetworkError
 from lightning_fv.networks.torchvision import builders
+from lightning_fv.objectives import Channel
 from lightning_fv.targets import resolve_targets
 from tests.networks.matrix import check
 
@@ -40,7 +41,7 @@ def test_swin_and_vit_channels_are_the_last_axis() -> None:
     axes = {info.name: info.axis for info in swin.layers()}
     assert (axes["features.0.0"], axes["features.7"], axes["features.0"]) == (1, 3, 3)
     (target,) = resolve_targets("features.7:767", swin)
-    assert target.unit == 767
+    assert target.objective == Channel("features.7", 767)
     with pytest.raises(Exception, match="units 0 to 767"):
         resolve_targets("features.7:768", swin)
 

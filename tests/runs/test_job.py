@@ -21,7 +21,7 @@ def network(seed: int = 0) -> VisionNetwork:
 def test_jobs_are_batches_in_order() -> None:
     targets = resolve_targets("logits:0-4", network())
     jobs = make_jobs(targets, 2, {})
-    assert [[target.unit for target in job.targets] for job in jobs] == [[0, 1], [2, 3], [4]]
+    assert [[target.class_index for target in job.targets] for job in jobs] == [[0, 1], [2, 3], [4]]
     assert len({job.id for job in jobs}) == 3
 
 

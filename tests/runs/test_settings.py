@@ -22,11 +22,11 @@ from lightning.pytorch.callbacks import (
     StochasticWeightAveraging,
     TQDMProgressBar,
 )
-from lightning_fv.engines.plan import Setup
 from torch import Tensor, nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, PeriodicBlur, RenderProgress
+from lightning_fv.engines.plan import Setup
 from lightning_fv.errors import UsageError
 from lightning_fv.objectives import L1, L2
 from lightning_fv.runs.job import make_jobs

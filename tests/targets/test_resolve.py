@@ -1,4 +1,4 @@
-"""Targets: what can be written, what it becomes, and what is said when it cannot be."""
+"""Targets against a network: what they become, and what is said when they do not exist."""
 
 import string
 
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, LayerNotFoundError, TargetError
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Channel, Layer, Logit, Neuron, Probability
-from lightning_fv.targets import resolve_targets, stack_objectives
+from lightning_fv.objectives import Channel, Function, Layer, Logit, Neuron, Objective, Probability
+from lightning_fv.objectives.base import Activations
+from lightning_fv.targets import Target, resolve_targets
 
 
 class Odd(nn.Module):
@@ -84,12 +85,7 @@ def test_what_is_written_is_what_is_maximised(
         ("body:6", TargetError, "units 0 to 5"),
         ("body:blue", TargetError, "units 0 to 5"),
         ("body:1@10,0", TargetError, "rows 0 to 9 and columns 0 to 15"),
-        ("head:1@0,0", TargetError, "has no places"),
-        ("body:1@a,b", TargetError, "two whole numbers"),
-        ("body:", TargetError, "cannot read"),
-        (":3", TargetError, "cannot read"),
-        ("", TargetError, "cannot read"),
-        ([], TargetError, "no targets"),
+        ("head:1@0,0", TargetError, "without rows and columns; leave out"),
         ("probability", TargetError, "names no class"),
     ],
 )
@@ -111,9 +107,12 @@ def test_layers_that_trap() -> None:
     assert resolve_targets("relu#1:3", odd)[0].text == "relu#1:3"
 
 
-def test_name_and_index_are_one_target(network: VisionNetwork) -> None:
-    (one,) = resolve_targets("logits:7+logits:7 up", network)
-    assert (one.text, one.unit) == ("logits:7 up", 7)
+def test_name_and_index_and_objective_are_one_target(network: VisionNetwork) -> None:
+    (one,) = resolve_targets(["logits:7+logits:7 up", Logit(7), resolve_targets("logits:7", network)[0]], network)
+    assert (one.text, one.id, one.tag, one.class_index) == ("logits:7 up", "logits-0007-7-up", "logits/7 up", 7)
+    texts = ["probability:6", "body:3", "body", "body:3@1,2"]
+    same = [Probability(6), Channel("body", 3), Layer("body"), Neuron("body", 3, 1, 2)]
+    assert resolve_targets(texts, network) == resolve_targets(same, network) == resolve_targets(same + texts, network)
 
 
 def test_ids_are_unique_and_safe_for_every_file_system(network: VisionNetwork) -> None:
@@ -131,21 +130,104 @@ def test_ids_are_unique_and_safe_for_every_file_system(network: VisionNetwork) -
     assert resolve_targets("logits:0", network)[0].id == "logits-0000-pizza"
 
 
-def test_tags_group_by_layer(network: VisionNetwork) -> None:
-    tags = [target.tag for target in resolve_targets("logits:7+body:3+body:3@1,2+body", network)]
-    assert tags == ["logits/7 up", "body/3", "body/3@1,2", "body/all"]
+def test_compositions_keep_their_identity(network: VisionNetwork) -> None:
+    (target,) = resolve_targets([Logit(1) - 0.5 * Channel("body", 3)], network)
+    assert target.key == target.text == "Logit(1) - 0.5 * Channel('body', 3)"
+    assert target.id == "objective-Logit-1---0.5-Channel-body-3-a5708987"
+    assert target.tag == f"objective/{target.text}"
+    assert target.class_index is None
 
 
-def test_stacked_objectives_are_the_single_ones(network: VisionNetwork) -> None:
-    """A batch's gathered objective gives each picture what its own target's gives."""
-    targets = resolve_targets("logits:2+body:3+logits:5+body:1@2,3+probability:1+body:4@2,3+body+body:0", network)
-    images = torch.rand(len(targets), 3, 21, 33)
-    activations = network.capture(images, ["body", "logits"])
-    together = torch.full((len(targets),), float("nan"))
-    groups = stack_objectives(targets)
-    assert len(groups) == 5
-    for rows, objective in groups:
-        together[rows] = objective({k: v[rows] for k, v in activations.items()}, images[rows])
-    for row, target in enumerate(targets):
-        alone = target.objective({k: v[row : row + 1] for k, v in activations.items()}, images[row : row + 1])
-        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-6)
+class Own(Objective):
+    """Its repr does not show its state."""
+
+    layers = frozenset(("body",))
+
+    def __init__(self, power: int, repr_: str = "Own()") -> None:
+        self.power, self.repr_ = power, repr_
+
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+        return activations["body"].flatten(1).mean(1) ** self.power
+
+    def __repr__(self) -> str:
+        return self.repr_
+
+
+def mean(activations: Activations, images: Tensor) -> Tensor:
+    return activations["body"].mean((1, 2, 3))
+
+
+def other_mean(activations: Activations, images: Tensor) -> Tensor:
+    return activations["body"].square().mean((1, 2, 3))
+
+
+def test_two_objectives_never_become_one_target(network: VisionNetwork) -> None:
+    assert len(resolve_targets([Own(2), Own(2), Function(mean, ["body"]), Function(mean, ["body"])], network)) == 2
+    assert len(resolve_targets([Own(2), Function(Own(3), name="cubed")], network)) == 2
+    functions = [Function(fn, ["body"], name="mean") for fn in (mean, other_mean)]
+    for pair in ([Own(2), Own(3)], functions, [Own(2) + Logit(1), Own(3) + Logit(1)]):
+        with pytest.raises(TargetError, match=r"^two different objectives are both .* name them: Function") as caught:
+            resolve_targets(pair, network)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_two_targets_never_share_a_file(network: VisionNetwork) -> None:
+    """The hash in a file name has 32 bits: here are two names that collide."""
+    met: dict[str, str] = {}
+    for number in range(1_000_000):
+        own = Own(number, f"Own({'x' * 60}{number})")
+        name = Target.of(own).id
+        if name in met:
+            break
+        met[name] = repr(own)
+    with pytest.raises(TargetError, match=r"would share the file name objective-own-x+-\w{8}; rename one"):
+        resolve_targets([Own(1, met[name]), Own(1, repr(own))], network)
+
+
+@pytest.mark.parametrize(
+    ("objective", "error", "told"),
+    [
+        (Channel("bodi", 1), LayerNotFoundError, "did you mean body"),
+        (Logit(9), TargetError, r"^Logit\(9\) reads what is not there .* there is logits \(1, 9\)"),
+        (Neuron("body", 1, 10, 0), TargetError, r"reads what is not there .* body \(1, 6, 10, 16\)"),
+        (Logit(1) - Channel("body", 6), TargetError, "reads what is not there"),
+        (Logit((1, 2)), TargetError, "cannot be evaluated for one picture: 2 units for a batch of 1"),
+        (Function(mean, ["head"]), TargetError, "reads 'body', which is not among its layers: head"),
+        (
+            Function(lambda images: images, [], name="x"),
+            TargetError,
+            "cannot be evaluated for one picture: .* argument",
+        ),
+        (Function(lambda a, i: i.detach().mean((1, 2, 3)), [], name="x"), TargetError, "no gradient flows back"),
+        (Function(lambda a, i: i.mean(), [], name="x"), TargetError, r"gives \(\) for one picture"),
+    ],
+    ids=lambda x: repr(x) if isinstance(x, Objective) else "",
+)
+def test_objectives_are_tried_before_anything_runs(
+    network: VisionNetwork, objective: Objective, error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        resolve_targets(["logits:0", objective], network)
+
+
+def test_targets_of_another_network_are_checked_again(network: VisionNetwork) -> None:
+    odd = VisionNetwork(Odd(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(21, 33))
+    with pytest.raises(TargetError, match="reads what is not there"):
+        resolve_targets(resolve_targets("logits:all", network), odd)
+
+
+def test_many_objectives_share_one_forward_pass(network: VisionNetwork) -> None:
+    calls = []
+    handle = network.module.body.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr]
+    one = [Channel("body", 0)]
+    resolve_targets(one, network)
+    alone = len(calls)
+    resolve_targets([Channel("body", unit) for unit in range(6)], network)
+    handle.remove()
+    assert len(calls) - alone <= alone
+
+
+def test_classes_have_names_only_if_there_are_as_many(network: VisionNetwork) -> None:
+    few = VisionNetwork(network.module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(21, 33), categories=("one", "two"))
+    texts = [target.text for target in resolve_targets(["logits:1", Logit(0)], few)]
+    assert texts == ["logits:1", "logits:0"]

@@ -1,0 +1,21 @@
+"""L2 distance to a grey value."""
+
+from torch import Tensor
+
+from lightning_fv.objectives.penalty import Penalty
+
+
+class L2(Penalty):
+    """Mean squared distance to a grey value: ``mean (x - center)^2``.
+
+    Args:
+        weight: factor.
+        center: the grey value, in [0, 1].
+    """
+
+    def __init__(self, weight: float = 1.0, center: float = 0.5) -> None:
+        super().__init__(weight)
+        self.center = center
+
+    def measure(self, images: Tensor) -> Tensor:
+        return (images - self.center).square().flatten(1).mean(1)

@@ -1,0 +1,141 @@
+"""Base of the objectives that read one layer."""
+
+import copy
+import functools
+import operator
+from collections.abc import Hashable, Sequence
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from lightning_fv.errors import TargetError
+from lightning_fv.objectives.base import Objective
+
+Unit = int | Sequence[int]
+"""A channel or class index for all images, or one for each image of the batch."""
+
+PROBABILITY = "probability"
+"""What stands for a layer in the text of a target: ``probability:pizza``."""
+
+
+class UnitObjective(Objective):
+    """An objective of one unit of a layer, or of the whole layer.
+
+    Only classes with a ``kind`` of their own are written and stacked as units. A subclass of one of them computes
+    something else, so it is identified by its ``repr``, as any other objective.
+
+    Args:
+        layer: layer name.
+        unit: index along the channel axis, or one per image; None for the whole layer.
+        position: (row, column) in the layer's map, for a neuron.
+    """
+
+    kind: ClassVar[str]
+    """The first word of the key."""
+    is_class: ClassVar[bool] = False
+    """Whether the unit is a class of the network."""
+
+    def __init__(self, layer: str, unit: Unit | None, position: tuple[int, int] | None = None) -> None:
+        self.layer, self.position = layer, position
+        self.unit = unit if unit is None else _checked(unit)
+
+    @property
+    def layers(self) -> frozenset[str]:
+        return frozenset((self.layer,))
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.layer}:{self.unit}:{self.position}" if self._has_kind else super().key
+
+    def text(self, categories: Sequence[str] = ()) -> str:
+        if not self._can_be_written:
+            return repr(self)
+        if self.unit is None:
+            return self._prefix
+        name = None if self.class_index is None or not categories else categories[self.class_index]
+        place = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
+        return f"{self._prefix}:{name or self.unit}{place}"
+
+    @property
+    def file_stem(self) -> str | None:
+        if not self._can_be_written:
+            return None
+        unit = f"{self.unit:04d}" if isinstance(self.unit, int) else "all"
+        place = "" if self.position is None else f"-y{self.position[0]}-x{self.position[1]}"
+        return f"{self._prefix}-{unit}{place}"
+
+    @property
+    def class_index(self) -> int | None:
+        return self.unit if self._has_kind and self.is_class and isinstance(self.unit, int) else None
+
+    @property
+    def stack_key(self) -> Hashable:
+        if not self._has_kind or self.unit is None:
+            return super().stack_key
+        return self.kind, self.layer, self.position
+
+    def stacked(self, objectives: Sequence[Self]) -> Objective:
+        if not self._has_kind or self.unit is None:
+            return super().stacked(objectives)
+        stack = copy.copy(self)
+        units = [(one.unit,) if isinstance(one.unit, int) else one.unit or () for one in objectives]
+        stack.unit = tuple(unit for group in units for unit in group)
+        return stack
+
+    @property
+    def _prefix(self) -> str:
+        return self.layer
+
+    @property
+    def _has_kind(self) -> bool:
+        return "kind" in vars(type(self))
+
+    @property
+    def _can_be_written(self) -> bool:
+        """Whether it has a text as a target; some layer names would be read as something else."""
+        readable = not set("+:") & set(self.layer) and self.layer == self.layer.strip() and self.layer != PROBABILITY
+        return self._has_kind and readable and not isinstance(self.unit, tuple)
+
+
+def pick(activation: Tensor, unit: int | tuple[int, ...] | None) -> Tensor:
+    """A unit's activation, in float32.
+
+    Args:
+        activation: (B, C, ...).
+        unit: the index for all images, or one per image; None for all units.
+
+    Returns:
+        (B, ...), or (B, C, ...) for all units.
+    """
+    if unit is None:
+        return activation.float()
+    if isinstance(unit, int):
+        return activation[:, unit].float()
+    if len(unit) != len(activation):
+        raise ValueError(f"{len(unit)} units for a batch of {len(activation)} pictures")
+    rows, units = _index(unit, activation.device)
+    return activation[rows, units].float()
+
+
+@functools.lru_cache(maxsize=64)
+def _index(unit: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows and units as tensors, cached since each step asks for the same ones."""
+    with torch.inference_mode(False):  # tensors made in inference mode could not be saved for a backward pass later
+        return torch.arange(len(unit), device=device), torch.tensor(unit, device=device)
+
+
+def _checked(unit: Unit) -> int | tuple[int, ...]:
+    """Plain integers; negative ones are refused, since they would silently count from the end."""
+    units = tuple(map(_index_of, unit)) if isinstance(unit, Sequence) else _index_of(unit)
+    lowest = units if isinstance(units, int) else min(units, default=0)
+    if lowest < 0:
+        raise TargetError(f"a unit is a number from 0, not {lowest}")
+    return units
+
+
+def _index_of(unit: object) -> int:
+    try:
+        return int(operator.index(unit))  # type: ignore[arg-type]
+    except TypeError:
+        raise TargetError(f"a unit is a whole number, not {unit!r}") from None

@@ -1,0 +1,92 @@
+"""The text of targets: what can be said of it without a network."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lightning_fv.errors import TargetError
+from lightning_fv.objectives import Objective
+from lightning_fv.targets.target import Target
+
+TargetsLike: TypeAlias = "str | Target | Objective | Sequence[str | Target | Objective]"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A target as written, before the network is known.
+
+    Attributes:
+        text: all of it.
+        layer: what stands before the colon.
+        units: what stands after the colon, without the position; None for a whole layer.
+        position: (row, column), for neurons.
+    """
+
+    text: str
+    layer: str
+    units: str | None = None
+    position: tuple[int, int] | None = None
+
+
+def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
+    """Read targets without a network: checks the grammar, not whether they exist.
+
+    Args:
+        targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
+            ``layer4:0-511``, ``layer4:3,5``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the neuron at row 3,
+            column 4); several joined by ``+`` or in a list. Objectives pass as they are, Targets as their objectives.
+            For targets that hold for many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class
+            that exists.
+
+    Raises:
+        TargetError: it cannot be read, or is not a target.
+    """
+    items: list[object] = [targets]
+    if isinstance(targets, Iterable) and not isinstance(targets, str) and not callable(targets):
+        items = list(targets)
+    parsed: list[Spec | Objective] = []
+    for item in items:
+        if isinstance(item, str):
+            if item.lstrip()[:1] in ("[", "{"):  # what the command line could not construct comes here as text
+                raise TargetError(f"{item} is not a list of targets; check each class_path and its init_args")
+            parsed += [parse_spec(text.strip()) for text in item.split("+")]
+        elif isinstance(item, Target):
+            parsed.append(item.objective)
+        elif isinstance(item, Objective):
+            parsed.append(item)
+        else:
+            raise _not_a_target(item)
+    if not parsed:
+        raise TargetError("no targets; give some, such as logits:all or layer4:0-15")
+    return parsed
+
+
+def parse_spec(text: str) -> Spec:
+    """Read one target.
+
+    Raises:
+        TargetError: it cannot be read.
+    """
+    layer, colon, units = text.partition(":")
+    position = None
+    place = re.fullmatch(r"(.*)@(\d+),(\d+)", units)
+    if place:
+        units, position = place[1], (int(place[2]), int(place[3]))
+    if not layer or (colon and not units) or layer != layer.strip():
+        raise TargetError(f"cannot read the target {text!r}; write LAYER, LAYER:UNIT, LAYER:FROM-TO or LAYER:UNIT@Y,X")
+    if "@" in units:
+        raise TargetError(f"cannot read the target {text!r}; a neuron is LAYER:UNIT@Y,X with two whole numbers")
+    return Spec(text, layer, units or None, position)
+
+
+def _not_a_target(item: object) -> TargetError:
+    if isinstance(item, type):
+        return TargetError(f"{item.__name__} is a class, not an objective; give an instance: {item.__name__}(...)")
+    if callable(item):
+        name = getattr(item, "__name__", "")
+        arguments = f"{name}, layers=[...]" if name.isidentifier() else 'function, layers=[...], name="..."'
+        return TargetError(
+            f"a function is an objective once it is wrapped: lightning_fv.objectives.Function({arguments})"
+        )
+    return TargetError(f"targets are text, objectives or a list of them, not {item!r}")

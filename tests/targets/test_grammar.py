@@ -1,0 +1,64 @@
+"""What can be said of targets without a network."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from torch import nn
+
+from lightning_fv.errors import TargetError
+from lightning_fv.objectives import Channel, Logit
+from lightning_fv.targets import Target, parse_targets
+from lightning_fv.targets.grammar import Spec
+
+
+@pytest.mark.parametrize(
+    ("text", "specs"),
+    [
+        ("layer3", [Spec("layer3", "layer3")]),
+        ("logits:king penguin", [Spec("logits:king penguin", "logits", "king penguin")]),
+        ("layer4:0-3,5", [Spec("layer4:0-3,5", "layer4", "0-3,5")]),
+        ("a.b#1[0]:12@3,4", [Spec("a.b#1[0]:12@3,4", "a.b#1[0]", "12", (3, 4))]),
+        ("a:1 + b", [Spec("a:1", "a", "1"), Spec("b", "b")]),
+        (["a:1+b", "c"], [Spec("a:1", "a", "1"), Spec("b", "b"), Spec("c", "c")]),
+        (("a", "b"), [Spec("a", "a"), Spec("b", "b")]),
+    ],
+)
+def test_text(text: Any, specs: list[Spec]) -> None:
+    assert parse_targets(text) == specs
+
+
+def test_objectives_and_targets_among_texts() -> None:
+    composed = Logit(1) - Channel("a", 2)
+    assert parse_targets(composed) == [composed]
+    assert parse_targets(Target.of(Logit(3))) == [Logit(3)]
+    assert parse_targets([composed, "a:1", Target.of(Logit(3))]) == [composed, Spec("a:1", "a", "1"), Logit(3)]
+
+
+def plain(activations: object, images: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ("body:1@a,b", "two whole numbers"),
+        ("body:", "cannot read"),
+        (":3", "cannot read"),
+        ("", "cannot read"),
+        ([], "no targets"),
+        (None, "targets are text, objectives or a list of them, not None"),
+        (3, "targets are text, objectives or a list of them, not 3"),
+        (["logits:1", 3], "targets are text, objectives or a list of them, not 3"),
+        (Channel, r"Channel is a class, not an objective; give an instance: Channel\(...\)"),
+        (plain, r"once it is wrapped: lightning_fv.objectives.Function\(plain, layers=\[...\]\)$"),
+        ([lambda a, i: i], r"Function\(function, layers=\[...\], name=\"...\"\)$"),
+        (partial(plain), r"Function\(function, layers=\[...\], name=\"...\"\)$"),
+        (nn.Sequential(), r"Function\(function, layers=\[...\], name=\"...\"\)$"),
+        ('[{"class_path": "lightning_fv.objectives.Chanel"}]', "check each class_path and its init_args"),
+    ],
+    ids=str,
+)
+def test_what_is_no_target_is_refused_in_one_line(targets: Any, told: str) -> None:
+    with pytest.raises(TargetError, match=told) as caught:
+        parse_targets(targets)
+    assert len(str(caught.value).splitlines()) == 1
