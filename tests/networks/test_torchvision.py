@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torchvision.models import get_model_weights
 
 from lightning_fv import load_network
 from lightning_fv.errors import CaptureError, CheckpointError, NetworkError
+from lightning_fv.networks.download import hash_in_name
 from lightning_fv.networks.torchvision import builders
 from lightning_fv.targets import resolve_targets
 from tests.networks.matrix import check
@@ -74,6 +76,14 @@ def test_names_and_tags() -> None:
     with pytest.raises(NetworkError, match="it has IMAGENET1K_V1, IMAGENET1K_V2"):
         load_network("torchvision/resnet50:V3", None)
     assert load_network("torchvision/resnet18:IMAGENET1K_V1", None).name == "torchvision/resnet18:IMAGENET1K_V1"
+
+
+def test_every_published_file_has_a_hash_and_a_size() -> None:
+    entries = [entry for name in builders() for entry in get_model_weights(name)]
+    assert len(entries) > 100
+    for entry in entries:
+        assert len(hash_in_name(entry.url)) >= 8
+        assert entry.meta["_file_size"] > 1  # in MiB, private to torchvision
 
 
 def test_published_weights_from_the_cache_and_offline(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
