@@ -29,7 +29,11 @@ class TargetError(FeatureVisualizationError):
 
 
 class CheckpointError(FeatureVisualizationError):
-    """Weights or a checkpoint that are damaged, of another make, or not what they should be."""
+    """Weights or a checkpoint that are damaged, of another architecture, or not the published ones."""
+
+    def __init__(self, text: str) -> None:
+        # Names in a file and answers of a server may contain any character; the message remains one line.
+        super().__init__("".join(c if c.isprintable() else " " for c in text))
 
 
 class RunFolderError(FeatureVisualizationError):

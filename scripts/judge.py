@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_fv.functional import resize_images
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.networks.weights import read_safetensors
+from lightning_fv.networks.weights import read_metadata, read_weights
 from lightning_fv.report import read_picture
 from lightning_fv.runs.record import read_manifest
 
@@ -52,7 +52,7 @@ class JudgeNet(nn.Module):
 
 def load_judge(weights: Path = WEIGHTS) -> VisionNetwork:
     """The judge with its preprocessing and class names."""
-    state, metadata = read_safetensors(weights)
+    state, metadata = read_weights(weights), read_metadata(weights)
     categories = json.loads(metadata["categories"])
     module = JudgeNet(len(categories))
     module.load_state_dict(state)

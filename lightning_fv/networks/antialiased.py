@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import NetworkError
 from lightning_fv.networks.base import VisionNetwork
+from lightning_fv.networks.download import WeightsFile, hash_in_name
 from lightning_fv.networks.torchvision import like_torchvision_resnet50
-from lightning_fv.networks.weights import WeightsFile
 
 FILTER_SIZES = (2, 3, 4, 5)
 
@@ -88,10 +88,10 @@ def antialiased_resnet50(filter_size: int) -> nn.Module:
 
 
 def _published(name: str) -> WeightsFile:
+    url = f"https://antialiased-cnns.s3.us-east-2.amazonaws.com/weights_v0.1/{name}"
     return WeightsFile(
-        url=f"https://antialiased-cnns.s3.us-east-2.amazonaws.com/weights_v0.1/{name}",
-        name=name,
-        sha256=name.removesuffix(".pth").rpartition("-")[2],
+        url,
+        hash_in_name(url),
         licence="weights by Adobe Research, CC BY-NC-SA 4.0: non-commercial use only",
         citation="R. Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019 (arXiv:1904.11486)",
     )
@@ -99,7 +99,7 @@ def _published(name: str) -> WeightsFile:
 
 # Filter size and weights by name. `lpf4_finetune` (2020, started from torchvision's weights) is the default, as of the
 # authors' `pretrained=True`; the others are trained from scratch; 2, 3 and 5 are those of the paper's tables.
-# The addresses are as public code quotes them; whether they still answer is not checked here.
+# URLs as quoted by public code; whether they still work has not been checked.
 ANTIALIASED: dict[str, tuple[int, WeightsFile]] = {
     "lpf4_finetune": (4, _published("resnet50_lpf4_finetune-cad66808.pth")),
     "lpf2": (2, _published("resnet50_lpf2-f0f7589d.pth")),
@@ -120,7 +120,7 @@ def load_antialiased(name: str, weights: str | Path | None = "default", offline:
 
     Raises:
         NetworkError: no such variant.
-        CheckpointError: the weights cannot be had, or are not what they should be.
+        CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
     architecture, _, variant = name.partition(":")
     variant = variant or "lpf4_finetune"

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock
 from lightning_fv.errors import CheckpointError, NetworkError, nearest
 from lightning_fv.networks.antialiased import BlurPool
 from lightning_fv.networks.base import VisionNetwork
-from lightning_fv.networks.weights import read_safetensors
+from lightning_fv.networks.weights import read_metadata, read_weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
 WIDTHS = (32, 64, 128, 256)
@@ -86,12 +86,13 @@ def _stage(inputs: int, outputs: int, stride: int, filter_size: int | None) -> n
     return nn.Sequential(block)
 
 
-def load_demo(variant: str = "", weights: str | Path | None = "default") -> VisionNetwork:
+def load_demo(variant: str = "", weights: str | Path | None = "default", offline: bool = False) -> VisionNetwork:
     """An embedded demo network; see `lightning_fv.networks.load.load_network` and ``assets/SOURCES.md``.
 
     Args:
         variant: what stands after ``demo/``: ``antialiased``, ``stylized``, or nothing.
         weights: ``"default"`` for the embedded ones, None for untrained, or a path to a file of scripts/train_demo.py.
+        offline: as for other networks; makes no difference, since nothing is downloaded.
 
     Raises:
         NetworkError: no such variant.
@@ -102,11 +103,10 @@ def load_demo(variant: str = "", weights: str | Path | None = "default") -> Visi
         hint = f"did you mean demo/{near[0]}?" if near else "it is demo, demo/antialiased or demo/stylized"
         raise NetworkError(f"no network 'demo/{variant}'; {hint}")
     twin = TWINS[variant]
-    file = ASSETS / twin.file
-    state, metadata = read_safetensors(file, twin.sha256)
-    if weights not in ("default", None):
-        file = Path(str(weights))
-        state, metadata = read_safetensors(file)
+    embedded = weights is None or weights == "default"
+    file = ASSETS / twin.file if embedded else Path(str(weights))
+    state = read_weights(file, twin.sha256 if embedded else None)
+    metadata = read_metadata(file)
     try:
         categories = json.loads(metadata["categories"])
         module = DemoNet(len(categories), twin.filter_size)

@@ -1,21 +1,35 @@
 """Networks by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lightning_fv.errors import NetworkError, nearest
+from lightning_fv.networks.antialiased import load_antialiased
 from lightning_fv.networks.base import VisionNetwork
+from lightning_fv.networks.checkpoint import load_checkpoint
+from lightning_fv.networks.demo import load_demo
+from lightning_fv.networks.stylized import load_stylized
+from lightning_fv.networks.timm import load_timm
+from lightning_fv.networks.torchvision import load_torchvision
 
-NAMES = (
-    "demo",
-    "demo/antialiased",
-    "demo/stylized",
-    "torchvision/BUILDER[:WEIGHTS]",
-    "timm/NAME",
-    "antialiased/resnet50[:VARIANT]",
-    "stylized/VARIANT",
-    "checkpoint:PATH",
-)
+
+class Source(NamedTuple):
+    """Where networks come from."""
+
+    load: Callable[[str, str | Path | None, bool], VisionNetwork]
+    """Takes what follows the source's name and a slash, then ``weights`` and ``offline`` of `load_network`."""
+    names: tuple[str, ...]
+    """The forms of its networks' names, for messages."""
+
+
+SOURCES = {
+    "demo": Source(load_demo, ("demo", "demo/antialiased", "demo/stylized")),
+    "torchvision": Source(load_torchvision, ("torchvision/BUILDER[:WEIGHTS]",)),
+    "timm": Source(load_timm, ("timm/NAME",)),
+    "antialiased": Source(load_antialiased, ("antialiased/resnet50[:VARIANT]",)),
+    "stylized": Source(load_stylized, ("stylized/VARIANT",)),
+}
 
 
 def load_network(
@@ -50,41 +64,22 @@ def load_network(
 
     Raises:
         NetworkError: no network of that name, or a checkpoint without what belongs to it.
-        CheckpointError: the weights are missing, damaged or of another architecture.
+        CheckpointError: the weights cannot be downloaded or read, or are of another architecture.
     """
-    kind, _, rest = name.partition("/")
-    if kind == "demo":
-        from lightning_fv.networks.demo import load_demo  # here and below: torchvision takes a second to import
-
-        network = load_demo(rest, weights)
-    elif kind == "torchvision":
-        from lightning_fv.networks.torchvision import load_torchvision
-
-        builder, _, tag = rest.partition(":")
-        network = load_torchvision(builder, tag or None, weights, offline)
-    elif kind == "timm":
-        from lightning_fv.networks.timm import load_timm
-
-        network = load_timm(rest, weights, offline)
-    elif kind == "antialiased":
-        from lightning_fv.networks.antialiased import load_antialiased
-
-        network = load_antialiased(rest, weights, offline)
-    elif kind == "stylized":
-        from lightning_fv.networks.stylized import load_stylized
-
-        network = load_stylized(rest, weights, offline)
-    elif name.startswith("checkpoint:"):
-        from lightning_fv.networks.checkpoint import load_checkpoint
-
+    source, _, rest = name.partition("/")
+    if name.startswith("checkpoint:"):
         classes = None if categories is None else len(categories)
         network = load_checkpoint(Path(name.removeprefix("checkpoint:")), architecture, mean, std, classes)
-    else:
-        near = nearest(name, NAMES)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NAMES)}"
-        raise NetworkError(f"no network {name!r}; {hint}")
-    if architecture is not None and not name.startswith("checkpoint:"):
+    elif source not in SOURCES:
+        names = [*(form for known in SOURCES.values() for form in known.names), "checkpoint:PATH"]
+        near = nearest(name, names, 1)
+        raise NetworkError(
+            f"no network {name!r}; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}")
+        )
+    elif architecture is not None:
         raise NetworkError(f"architecture is for checkpoint:PATH; {name} brings its own")
+    else:
+        network = SOURCES[source].load(rest, weights, offline)
     if (mean, std, input_size, categories, channel_axes) != (None,) * 5:
         network = VisionNetwork(
             network.module,

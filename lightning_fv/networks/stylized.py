@@ -19,15 +19,15 @@ from pathlib import Path
 
 from lightning_fv.errors import NetworkError
 from lightning_fv.networks.base import VisionNetwork
+from lightning_fv.networks.download import WeightsFile, hash_in_name
 from lightning_fv.networks.torchvision import build_torchvision, like_torchvision_resnet50
-from lightning_fv.networks.weights import WeightsFile
 
 
 def _published(commit: str, name: str) -> WeightsFile:
+    url = f"https://bitbucket.org/robert_geirhos/texture-vs-shape-pretrained-models/raw/{commit}/{name}"
     return WeightsFile(
-        url=f"https://bitbucket.org/robert_geirhos/texture-vs-shape-pretrained-models/raw/{commit}/{name}",
-        name=name,
-        sha256=name.removesuffix(".pth.tar").rpartition("-")[2],
+        url,
+        hash_in_name(url),
         licence="the authors give no licence for the weights: download on request, never redistribute, cite",
         citation=(
             "R. Geirhos et al., ImageNet-trained CNNs are biased towards texture; increasing shape bias improves "
@@ -36,7 +36,7 @@ def _published(commit: str, name: str) -> WeightsFile:
     )
 
 
-# The addresses are as public code quotes them; whether they still answer is not checked here.
+# URLs as quoted by public code; whether they still work has not been checked.
 STYLIZED: dict[str, WeightsFile] = {
     "resnet50_sin": _published(
         "6f41d2e86fc60566f78de64ecff35cc61eb6436f",
@@ -63,7 +63,7 @@ def load_stylized(name: str, weights: str | Path | None = "default", offline: bo
 
     Raises:
         NetworkError: no such network.
-        CheckpointError: the weights cannot be had, or are not what they should be.
+        CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
     if name not in STYLIZED:
         raise NetworkError(f"no network 'stylized/{name}'; known: {', '.join(STYLIZED)}")

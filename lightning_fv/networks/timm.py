@@ -1,16 +1,16 @@
 """Networks of timm (extra ``timm``), with the preprocessing of their configuration."""
 
 import os
-import socket
+import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+
+from torchvision.models import ResNet18_Weights
 
 from lightning_fv.errors import CheckpointError, NetworkError, nearest
 from lightning_fv.networks.base import VisionNetwork
-from lightning_fv.networks.weights import WeightsFile, fetch, load_strictly, read_weights
-
-_HUB = "https://huggingface.co"
+from lightning_fv.networks.download import WeightsFile, check_connection, fetch, hash_in_name, is_offline
+from lightning_fv.networks.weights import load_strictly, read_weights
 
 
 def load_timm(name: str, weights: str | Path | None = "default", offline: bool = False) -> VisionNetwork:
@@ -23,7 +23,7 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
 
     Raises:
         NetworkError: timm is not installed, or has no such network.
-        CheckpointError: the weights cannot be had, or are not what they should be.
+        CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
     try:
         import timm
@@ -40,8 +40,8 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
     module = timm.create_model(name, pretrained=False)
     settings: Any = module.pretrained_cfg
     if weights is not None:
-        path = _published(name, settings, offline) if weights == "default" else Path(weights)
-        load_strictly(module, read_weights(path), str(path))
+        path, sha256 = _published(name, settings, offline) if weights == "default" else (Path(weights), None)
+        load_strictly(module, read_weights(path, sha256), str(path))
     data: Any = resolve_data_config(module)  # type: ignore[no-untyped-call]
     classes = settings.get("num_classes") or 0
     return VisionNetwork(
@@ -49,48 +49,46 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
         mean=data["mean"],
         std=data["std"],
         input_size=(data["input_size"][1], data["input_size"][2]),
-        categories=_imagenet_names() if classes == 1000 else (),
+        categories=ResNet18_Weights.DEFAULT.meta["categories"] if classes == 1000 else (),
         name=f"timm/{name}",
         fixed_size=bool(settings.get("fixed_input_size")),
     )
 
 
-def _published(name: str, settings: Any, offline: bool) -> Path:
-    """The published file: from a plain address, or from the hub's cache and then the hub."""
+def _published(name: str, settings: Any, offline: bool) -> tuple[Path, str | None]:
+    """The published file and the hash that it must have; from torch's cache, or from that of the Hugging Face hub."""
     url, repository = settings.get("url"), settings.get("hf_hub_id")
     if url and not repository:
-        file = url.rsplit("/", 1)[-1]
-        return fetch(WeightsFile(url, file, file.rsplit("-", 1)[-1].split(".")[0]), offline)
+        published = WeightsFile(url, hash_in_name(url))
+        return fetch(published, offline), published.sha256
     if not repository:
         raise CheckpointError(f"timm publishes no weights for {name!r}; use --no-weights, or give a file by --weights")
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     file = settings.get("hf_hub_filename") or "model.safetensors"
     cached = try_to_load_from_cache(repository, file)
     if isinstance(cached, str):
-        return _verified(Path(cached))
-    where = f"{_HUB}/{repository}/resolve/main/{file}; fetch it by hand and give it by --weights"
-    if offline or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        raise CheckpointError(f"offline, and the weights of timm/{name} are not in the hub's cache: {where}")
-    try:  # the hub's client would try for most of a minute
-        socket.create_connection((str(urlparse(_HUB).hostname), 443), timeout=5).close()
-    except OSError as error:
-        raise CheckpointError(f"cannot reach the hub for the weights of timm/{name} ({error}): {where}") from None
-    return _verified(Path(hf_hub_download(repository, file)))
+        return _blob(Path(cached))
+    address = hf_hub_url(repository, file)
+    by_hand = f"download {address} by other means and give it by --weights"
+    if is_offline(offline):
+        raise CheckpointError(f"the weights of timm/{name} are not in the hub's cache, and we are offline; {by_hand}")
+    print(f"downloading {address}; licence: {settings.get('license') or 'unknown'}", file=sys.stderr, flush=True)
+    try:
+        check_connection(address)  # the hub's client would retry for most of a minute
+        return _blob(Path(hf_hub_download(repository, file)))
+    except Exception as error:  # of the hub's client, its HTTP library, or the disk
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"cannot download the weights of timm/{name}: {reason}; {by_hand}") from None
 
 
-def _verified(path: Path) -> Path:
-    """The hub's cache names large files by their SHA-256: read only what still has it."""
-    import hashlib
+def _blob(path: Path) -> tuple[Path, str | None]:
+    """The file that an entry of the hub's cache links to, and its SHA-256, by which the hub's client names it.
 
-    blob = path.resolve()
-    if len(blob.name) == 64 and hashlib.sha256(blob.read_bytes()).hexdigest() != blob.name:
-        raise CheckpointError(f"{blob} is not the file that the hub published; delete it, so that it is fetched again")
-    return path
-
-
-def _imagenet_names() -> tuple[str, ...]:
-    """The 1000 short English class names, the same list as torchvision's."""
-    from torchvision.models import ResNet18_Weights
-
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+    Where the file system has no links the cache does not tell the hash.
+    """
+    if not path.is_symlink():
+        return path, None
+    # One link only: the blob may be a link itself, to a file that is named by another hash.
+    blob = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
+    return blob, blob.name if len(blob.name) == 64 else None

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import torchvision.models
 from torch import nn
+from torchvision.models import ResNet50_Weights
 
 from lightning_fv.errors import NetworkError, nearest
 from lightning_fv.networks.base import VisionNetwork
-from lightning_fv.networks.weights import WeightsFile, fetch, load_strictly, read_weights
+from lightning_fv.networks.download import WeightsFile, fetch, hash_in_name
+from lightning_fv.networks.weights import load_strictly, read_weights
 
 # What builders do to themselves when they are given weights, and what spares a slow initialisation otherwise.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -18,41 +21,35 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def builders() -> list[str]:
     """Names of torchvision's classification builders."""
-    import torchvision.models
-
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
-def load_torchvision(
-    builder: str, tag: str | None = None, weights: str | Path | None = "default", offline: bool = False
-) -> VisionNetwork:
+def load_torchvision(name: str, weights: str | Path | None = "default", offline: bool = False) -> VisionNetwork:
     """A torchvision classification network.
 
     Args:
-        builder: such as ``resnet50``.
-        tag: which published weights, such as ``IMAGENET1K_V1``; torchvision's default if None.
+        name: the builder, such as ``resnet50``, or with the tag of published weights, ``resnet50:IMAGENET1K_V1``;
+            without a tag, torchvision's default.
         weights: ``"default"`` for the published ones, None for untrained, or a path to a file of them.
         offline: use the cache, never the network.
 
     Raises:
         NetworkError: no such builder or tag.
-        CheckpointError: the weights cannot be had, or are not what they should be.
+        CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
-    import torchvision.models
-
+    builder, _, tag = name.partition(":")
     if builder not in builders():
         near = nearest(builder, builders())
         hint = f"did you mean {', '.join(near)}?" if near else "see torchvision's list of classification models"
         raise NetworkError(f"torchvision has no classification network {builder!r}; {hint}")
     published = torchvision.models.get_model_weights(builder)
-    if tag is not None and tag not in published.__members__:
+    if tag and tag not in published.__members__:
         raise NetworkError(f"torchvision/{builder} has no weights {tag!r}; it has {', '.join(published.__members__)}")
-    entry = published[tag] if tag is not None else published.DEFAULT
+    entry = published[tag] if tag else published.DEFAULT
     module = build_torchvision(builder, min(entry.meta["min_size"]))
     if weights is not None:
-        name = entry.url.rsplit("/", 1)[-1]
-        # torchvision publishes the first digits of the hash in the file's name, no more.
-        file = WeightsFile(entry.url, name, name.rsplit("-", 1)[-1].split(".")[0])
+        size = round(entry.meta.get("_file_size", 0) * 2**20) or None  # from MiB
+        file = WeightsFile(entry.url, hash_in_name(entry.url), size)
         _fill(module, file, weights, offline)
     preset = entry.transforms()
     side = preset.crop_size[0]
@@ -62,15 +59,13 @@ def load_torchvision(
         std=preset.std,
         input_size=(side, side),
         categories=entry.meta["categories"],
-        name=f"torchvision/{builder}" + (f":{tag}" if tag else ""),
+        name=f"torchvision/{name}",
         fixed_size=builder.startswith(("vit_", "maxvit_")),
     )
 
 
 def build_torchvision(builder: str, side: int = 224, num_classes: int = 1000) -> nn.Module:
     """An untrained torchvision network; ``side`` in pixels is for those whose weights depend on it."""
-    import torchvision.models
-
     arguments = dict(_ARGUMENTS.get(builder, {}))
     if builder.startswith("vit_"):
         arguments["image_size"] = side
@@ -104,10 +99,8 @@ def like_torchvision_resnet50(
         offline: use the cache, never the network.
 
     Raises:
-        CheckpointError: the weights cannot be had, or are not what they should be.
+        CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
-    from torchvision.models import ResNet50_Weights
-
     if weights is not None:
         _fill(module, file, weights, offline)
     entry = ResNet50_Weights.IMAGENET1K_V1

@@ -65,7 +65,7 @@ def test_what_cannot_be_told_is_asked_for(network: VisionNetwork) -> None:
         resolve_targets("both:4", network)
     with pytest.raises(CaptureError, match="cannot tell the channel axis of layer 'both\\[map\\]'"):
         resolve_targets("both[map]:4", network)
-    assert resolve_targets("both[logits]:5", network)[0].unit == 5
+    assert resolve_targets("both[logits]:5", network)[0].objective.unit == 5
     given = VisionNetwork(
         network.module,
         mean=(0.5,) * 3,
@@ -73,7 +73,7 @@ def test_what_cannot_be_told_is_asked_for(network: VisionNetwork) -> None:
         input_size=(12, 10),
         channel_axes={"cubes": 1, "both[map]": 1, "nlc": 4},
     )
-    assert resolve_targets("cubes:5+both[map]:5", given)[1].unit == 5
+    assert resolve_targets("cubes:5+both[map]:5", given)[1].objective.unit == 5
     with pytest.raises(CaptureError, match="its channel axis cannot be 4"):
         resolve_targets("nlc:1", given)
 

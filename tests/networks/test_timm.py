@@ -1,9 +1,9 @@
 """Families of timm, untrained; skipped where the extra is not installed."""
 
 import hashlib
-import os
-import subprocess
-import sys
+import http.server
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from lightning_fv.errors import CheckpointError, NetworkError
 from tests.networks.matrix import check
 
 timm = pytest.importorskip("timm")
+huggingface_hub = pytest.importorskip("huggingface_hub")
 
 QUICK = ("convnext_atto", "vit_tiny_patch16_224", "mobilenetv3_small_050", "resnet18")
 SLOW = (
@@ -53,31 +54,106 @@ def test_a_local_file(tmp_path: object) -> None:
     assert load_network("timm/convnext_atto", file).digest() == network.digest()
 
 
-def test_the_hubs_cache_is_read_and_checked(tmp_path: Path) -> None:
-    """A cache as the hub's client lays it out: blobs named by their SHA-256, and links to them."""
+NAME = "convnext_atto.d2_in1k"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for the hub's client, which reads its environment when it is imported and its constants later."""
+    for name in ("HF_HUB_OFFLINE", "http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture(scope="module")
+def weights() -> tuple[bytes, str]:
+    """A file of untrained weights, and the digest of its network."""
     network = load_network("timm/convnext_atto", None)
-    content = save({k: v.contiguous() for k, v in network.module.state_dict().items()})
-    digest = hashlib.sha256(content).hexdigest()
-    repository = tmp_path / "hub" / "models--timm--convnext_atto.d2_in1k"
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    for folder in ("blobs", "refs", f"snapshots/{commit}"):
+    return save({k: v.contiguous() for k, v in network.module.state_dict().items()}), network.digest()
+
+
+def test_the_hubs_cache_is_read_and_checked(hub: Path, weights: tuple[bytes, str]) -> None:
+    """A cache as the hub's client lays it out: blobs named by their SHA-256, and links to them."""
+    content, digest = weights
+    sha256 = hashlib.sha256(content).hexdigest()
+    repository = hub / f"models--timm--{NAME}"
+    for folder in ("blobs", "refs", f"snapshots/{COMMIT}"):
         (repository / folder).mkdir(parents=True)
-    (repository / "refs" / "main").write_text(commit)
-    (repository / "blobs" / digest).write_bytes(content)
-    (repository / "snapshots" / commit / "model.safetensors").symlink_to(f"../../blobs/{digest}")
-    code = "import lightning_fv; print(lightning_fv.load_network('timm/convnext_atto.d2_in1k', offline=True).digest())"
-    environment = {**os.environ, "HF_HOME": str(tmp_path)}
+    (repository / "refs" / "main").write_text(COMMIT)
+    blob = repository / "blobs" / sha256
+    blob.write_bytes(content)
+    (repository / "snapshots" / COMMIT / "model.safetensors").symlink_to(f"../../blobs/{sha256}")
+    assert load_network(f"timm/{NAME}", offline=True).digest() == digest
 
-    def load() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
-        )
+    # A cache that shares equal files of several repositories: the blob is a link, to a file named by another hash.
+    shared = hub / "blobs" / "ab" / ("ab" * 32)
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(f"../../blobs/ab/{shared.name}")
+    assert load_network(f"timm/{NAME}", offline=True).digest() == digest
 
-    done = load()
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == network.digest()
     changed = bytearray(content)
     changed[-1] ^= 1
-    (repository / "blobs" / digest).write_bytes(changed)
-    assert "CheckpointError" in (refused := load()).stderr
-    assert "not the file that the hub published" in refused.stderr
+    shared.write_bytes(changed)
+    with pytest.raises(CheckpointError, match="is not the published file") as error:
+        load_network(f"timm/{NAME}")
+    assert str(error.value).startswith(f"{blob} (")
+
+
+def use_hub(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub as its client needs to download one file."""
+
+    content = b""
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        found = self.path == f"/timm/{NAME}/resolve/main/model.safetensors"
+        self.send_response(200 if found else 404)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(self.content) if found else 0))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(self.content)
+
+
+def test_a_download_from_the_hub(
+    hub: Path, weights: tuple[bytes, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, digest = weights
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Hub,), {"content": content})) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        use_hub(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+        assert load_network(f"timm/{NAME}").digest() == digest
+        assert "licence: apache-2.0" in capsys.readouterr().err
+        server.shutdown()
+        thread.join()
+    assert load_network(f"timm/{NAME}", offline=True).digest() == digest
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_no_hub_is_one_line(hub: Path, monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
+    if offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        use_hub(monkeypatch, address)
+        with pytest.raises(CheckpointError, match="offline" if offline else "refused") as error:
+            load_network(f"timm/{NAME}")
+    assert f"{address}/timm/{NAME}/resolve/main/model.safetensors" in str(error.value)
+    assert "--weights" in str(error.value)
+    assert "\n" not in str(error.value)

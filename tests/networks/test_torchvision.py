@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torchvision.models import get_model_weights
 
 from lightning_fv import load_network
 from lightning_fv.errors import CaptureError, CheckpointError, NetworkError
+from lightning_fv.networks.download import hash_in_name
 from lightning_fv.networks.torchvision import builders
 from lightning_fv.objectives import Channel
 from lightning_fv.targets import resolve_targets
@@ -52,10 +54,10 @@ def test_vit_layers_that_trap() -> None:
     block = "encoder.layers.encoder_layer_3"
     assert vit.fixed_size
     assert vit(torch.rand(1, 3, 90, 61)).shape == (1, 1000)
-    assert resolve_targets(f"{block}:767", vit)[0].unit == 767
+    assert resolve_targets(f"{block}:767", vit)[0].objective.unit == 767
     with pytest.raises(CaptureError, match=r"choose one of its items: .*self_attention\[0\] \(1, 197, 768\)"):
         resolve_targets(f"{block}.self_attention:5", vit)
-    assert resolve_targets(f"{block}.self_attention[0]:5", vit)[0].unit == 5
+    assert resolve_targets(f"{block}.self_attention[0]:5", vit)[0].objective.unit == 5
     with pytest.raises(CaptureError, match="did not run"):
         resolve_targets(f"{block}.self_attention.out_proj:5", vit)
 
@@ -75,6 +77,14 @@ def test_names_and_tags() -> None:
     with pytest.raises(NetworkError, match="it has IMAGENET1K_V1, IMAGENET1K_V2"):
         load_network("torchvision/resnet50:V3", None)
     assert load_network("torchvision/resnet18:IMAGENET1K_V1", None).name == "torchvision/resnet18:IMAGENET1K_V1"
+
+
+def test_every_published_file_has_a_hash_and_a_size() -> None:
+    entries = [entry for name in builders() for entry in get_model_weights(name)]
+    assert len(entries) > 100
+    for entry in entries:
+        assert len(hash_in_name(entry.url)) >= 8
+        assert entry.meta["_file_size"] > 1  # in MiB, private to torchvision
 
 
 def test_published_weights_from_the_cache_and_offline(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
