@@ -1,11 +1,13 @@
 """Fixtures that every room may use."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests import processes
 from tests.helpers import TinyNet, smooth_photos
 
 
@@ -19,6 +21,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["OMP_NUM_THREADS"] = (
         "1"  # processes that tests start: sums, and so bits, depend on the number of threads
     )
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    """Those of a module's fixtures were started before, and are theirs to end."""
+    before = processes.started()
+    yield
+    processes.end_started(before)
+
+
+def pytest_sessionfinish() -> None:
+    processes.end_started()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,7 @@
 """Tiny stand-ins: a network, pictures, and a Fourier series that knows no FFT."""
 
 import math
-import subprocess
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -89,22 +86,3 @@ def low_pass(images: Tensor, cells: tuple[int, int] = (6, 5)) -> NDArray[np.floa
     planes = [Image.fromarray(plane.numpy(), "F") for plane in images.detach().cpu().flatten(0, 1)]
     small = [np.asarray(plane.resize(cells[::-1], Image.Resampling.BOX)) for plane in planes]
     return np.stack(small).reshape(*images.shape[:2], *cells)
-
-
-def wait_for(condition: Callable[[], object], *processes: "subprocess.Popen[str]", seconds: float) -> None:
-    """Wait until a condition holds, while all processes live and for so many seconds at most."""
-    end = time.monotonic() + seconds
-    while not condition():
-        for process in processes:
-            assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def pictures(run: Path) -> dict[str, bytes]:
-    """The pixels of a run's finished pictures, by file name."""
-    shown = {}
-    for file in sorted((run / "images").glob("*.png")):
-        with Image.open(file) as picture:
-            shown[file.name] = picture.tobytes()
-    return shown

@@ -1,11 +1,7 @@
 """The command line, in process where that is the same and as a real process where it is not."""
 
-import functools
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,21 +12,11 @@ from PIL import Image
 from lightning_fv.commands.main import main
 from lightning_fv.runs.picture import CHUNK
 from lightning_fv.runs.record import read_manifest
-from tests import helpers
-from tests.helpers import pictures
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "fit.py"
-QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+from tests.processes import QUICK, finish, kill, pictures, press_ctrl_c, run_python, start, wait_for
 
 
 def fit(folder: Path, *args: str) -> int:
     return main(["--out", str(folder), *QUICK, *args])
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
 
 
 def test_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
@@ -124,9 +110,9 @@ def test_output_folder_that_cannot_be_used(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_two_runs_started_together_never_share_a_folder(tmp_path: Path) -> None:
-    arguments = [sys.executable, str(SCRIPT), *QUICK, "--targets", "logits:3", "--trainer.max_steps", "2"]
-    runs = [subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [run.wait(120) for run in runs] == [0, 0]
+    arguments = [*QUICK, "--targets", "logits:3", "--trainer.max_steps", "2"]
+    codes, outputs = zip(*map(finish, [start(*arguments, cwd=tmp_path) for _ in range(2)]), strict=True)
+    assert codes == (0, 0), outputs
     folders = sorted((tmp_path / "lightning_logs").iterdir())
     assert [folder.name for folder in folders] == ["version_0", "version_1"]
     for folder in folders:
@@ -199,12 +185,10 @@ def test_help_loads_no_network() -> None:
         "bad = [m for m in ('kornia', 'lightning_fv.networks.demo', 'tensorboard') if m in sys.modules]\n"
         "assert not bad, bad"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "--targets" in done.stdout
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.error_output
+    assert "--targets" in done.output
 
-
-wait_for = functools.partial(helpers.wait_for, seconds=120)
 
 GROWING = [
     "--targets", "logits:pizza+layer3:5", "--model.size", "24", "--model.stage_steps", "10", "--trainer.max_steps", "400",
@@ -220,14 +204,13 @@ def test_killed_in_mid_growth_and_resumed_is_bitwise_the_same(tmp_path: Path, pa
     assert main(["--out", str(whole), *args]) == 0
     process = start("--out", str(killed), *args, "--checkpoint_seconds", "0.2")
     wait_for(lambda: len(list(killed.glob("jobs/*/checkpoints/step=*.ckpt"))) >= 2, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(process)
     assert not (killed / "manifest.jsonl").exists()
     assert not list(killed.glob("images/*.png"))
     last = max(int(f.stem[5:]) for f in killed.glob("jobs/*/checkpoints/step=*.ckpt"))
     assert 0 < last < 400
-    done = subprocess.run([sys.executable, str(SCRIPT), "--out", str(killed), "--resume"], timeout=200)
-    assert done.returncode == 0
+    code, output = finish(start("--out", str(killed), "--resume"))
+    assert code == 0, output
     assert pictures(killed) == pictures(whole)
     assert len(pictures(whole)) == 2
 
@@ -238,7 +221,8 @@ def test_a_signal_leaves_partial_pictures_and_a_checkpoint(tmp_path: Path, numbe
     process = start("--out", str(run), *QUICK, *GROWING, "--trainer.max_steps", "100000")
     wait_for(lambda: list(run.glob("jobs/*/frames/0000002*.jpg")), process)
     process.send_signal(number)
-    assert process.wait(60) == code
+    ended, output = finish(process, seconds=60)
+    assert ended == code, output
     records = read_manifest(run / "manifest.jsonl")
     assert [record.status for record in records] == ["partial", "partial"]
     assert all((run / str(record.image)).is_file() for record in records)
@@ -251,11 +235,12 @@ def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start("--out", str(run), *QUICK, "--trainer.max_steps", "100000", "--model.size", "900")
     wait_for(lambda: list(run.glob("jobs/*/frames/*.jpg")), process)
-    os.kill(process.pid, signal.SIGINT)
+    press_ctrl_c(process)
     time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    press_ctrl_c(process)
     begin = time.monotonic()
-    assert process.wait(60) == 130
+    code, output = finish(process, seconds=60)
+    assert code == 130, output
     assert time.monotonic() - begin < 10
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from lightning_fv.commands.main import main
 from lightning_fv.engines.fleet import RANKS, hold_slot, read_beat
 from lightning_fv.runs.record import read_manifest
-from tests import helpers
+from tests import processes
 from tests.engines.ray_cluster import on, two_nodes
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fit.py"
@@ -88,7 +88,7 @@ def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
     return results
 
 
-wait_for = functools.partial(helpers.wait_for, seconds=SECONDS)
+wait_for = functools.partial(processes.wait_for, seconds=SECONDS)
 
 
 def torchrun(ranks: int, *options: str) -> list[str]:

@@ -17,9 +17,9 @@ import pytest
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
-from tests import helpers
+from tests import processes
 from tests.engines.ray_cluster import STORE, added, on, two_nodes
-from tests.helpers import pictures
+from tests.processes import pictures
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "fit.py"
@@ -107,7 +107,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 600) -> tuple[int, s
     return process.returncode, told
 
 
-wait_for = functools.partial(helpers.wait_for, seconds=300)
+wait_for = functools.partial(processes.wait_for, seconds=300)
 
 
 def statuses(run: Path) -> list[str]:

@@ -1,10 +1,6 @@
-"""Runs as processes of their own, and whether what they leave is whole."""
+"""The run that most of these tests disturb, and whether what is left of it is whole."""
 
-import functools
 import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,14 +8,8 @@ import yaml
 from PIL import Image
 
 from lightning_fv.runs.record import read_manifest
-from tests import helpers
+from tests.processes import QUICK
 
-PATIENCE = 900.0
-"""Seconds that a process may take: on a machine that has other work its start alone may take minutes."""
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "fit.py"
-QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 GROWING = [
     *QUICK, "--targets", "logits:pizza+layer3:5+logits:3", "--batch_size", "2", "--checkpoint_seconds", "0.1",
     "--model.size", "24", "--model.stage_steps", "10", "--trainer.max_steps", "160",
@@ -27,30 +17,6 @@ GROWING = [
     "--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=20",
 ]  # fmt: skip
 """Two jobs with growth and blur, seconds of work."""
-
-
-def start(
-    *args: str, enter: Sequence[str] = (), env: Mapping[str, str] = os.environ, **options: object
-) -> "subprocess.Popen[str]":
-    """A run; its output, of both kinds, can be read from ``stdout``."""
-    paths = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]  # the package and these tests
-    options["env"] = {**env, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.Popen(
-        [*enter, sys.executable, str(SCRIPT), *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        **options,
-    )  # type: ignore[call-overload, no-any-return]  # fmt: skip
-
-
-def run(
-    *args: str, enter: Sequence[str] = (), env: Mapping[str, str] = os.environ, **options: object
-) -> tuple[int, str]:
-    """A run to its end: exit code and output."""
-    process = start(*args, enter=enter, env=env, **options)
-    told, _ = process.communicate(timeout=PATIENCE)
-    return process.returncode, told
-
-
-wait_for = functools.partial(helpers.wait_for, seconds=PATIENCE)
 
 
 def check_files(run: Path) -> dict[str, int]:

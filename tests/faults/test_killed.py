@@ -1,9 +1,7 @@
 """kill -9 at any moment: every file that has a name is whole, and the resumed run makes the same bits."""
 
-import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,11 +10,11 @@ import pytest
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
-from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, run, start
+from tests.faults.runs import GROWING, check_files
 from tests.faults.signals import SENDING, VARIABLE
-from tests.helpers import pictures
+from tests.processes import QUICK, SECONDS, ends_within, finish, pictures, run, start
 
-pytestmark = pytest.mark.timeout(4 * PATIENCE)
+pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 KILLS = 20
 
@@ -38,9 +36,8 @@ def phase(folder: Path) -> str:
 def test_killed_at_random_moments_of_a_whole_life(tmp_path: Path) -> None:
     chance = random.Random(27)
     begin = time.monotonic()
-    whole = start("--out", str(tmp_path / "whole"), *GROWING)
-    told, _ = whole.communicate(timeout=PATIENCE)
-    assert whole.returncode == 0, told
+    code, told = run("--out", str(tmp_path / "whole"), *GROWING)
+    assert code == 0, told
     life = time.monotonic() - begin
     expected = pictures(tmp_path / "whole")
     assert len(expected) == 3
@@ -54,15 +51,13 @@ def test_killed_at_random_moments_of_a_whole_life(tmp_path: Path) -> None:
             goes_on = (folder / "config.yaml").is_file()
             resumed += goes_on
             process = start("--out", str(folder), *(["--resume", *QUICK] if goes_on else GROWING))
-            try:
-                # Once there were enough, the last round is let go to its end.
-                process.wait(PATIENCE if phases.total() >= KILLS else chance.uniform(0, life))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-            told, _ = process.communicate()
+            # Once there were enough kills, the last round runs to its end.
+            if phases.total() < KILLS and not ends_within(process, chance.uniform(0, life)):
+                process.kill()
+            code, told = finish(process)
             check_files(folder) if folder.is_dir() else None
-            if process.returncode != -signal.SIGKILL:
-                assert process.returncode == 0, told
+            if code != -signal.SIGKILL:
+                assert code == 0, told
                 break
             phases[phase(folder)] += 1
         assert pictures(folder) == expected
@@ -89,7 +84,7 @@ def test_killed_at_each_station_of_a_life(tmp_path: Path) -> None:
         if len(done := list(folder.glob("jobs/*/done.jsonl"))) == 2:  # a job must be left, for its callback to watch
             done[0].unlink()
         args = ["--resume", *QUICK] if number else [*GROWING, SENDING]
-        code, told = run("--out", str(folder), *args, env={**os.environ, VARIABLE: f"SIGKILL@{station}"})
+        code, told = run("--out", str(folder), *args, **{VARIABLE: f"SIGKILL@{station}"})
         assert code in (0, -signal.SIGKILL), (station, told)
         killed += [station] if code != 0 else []  # a kill that came late may have let the next station pass
         check_files(folder)

@@ -1,6 +1,5 @@
 """SIGTERM and Ctrl-C at awkward moments: in mid-growth, while pictures are being written, twice, at the start."""
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -9,11 +8,11 @@ import pytest
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
-from tests.faults.runs import GROWING, PATIENCE, QUICK, check_files, run, start
+from tests.faults.runs import GROWING, check_files
 from tests.faults.signals import SENDING, VARIABLE
-from tests.helpers import pictures
+from tests.processes import QUICK, SECONDS, finish, pictures, run, start
 
-pytestmark = pytest.mark.timeout(4 * PATIENCE)
+pytestmark = pytest.mark.timeout(4 * SECONDS)
 
 # Eight pictures that take their time to be written, and a job after them.
 LARGE = [
@@ -22,15 +21,11 @@ LARGE = [
 ]  # fmt: skip
 
 
-def send(signals: str) -> dict[str, str]:
-    return {**os.environ, VARIABLE: signals}
-
-
 def test_sigterm_in_mid_growth_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *GROWING, SENDING]) == 0
     rarely = ["--checkpoint_seconds", "1000"]
-    code, told = run("--out", str(folder), *GROWING, SENDING, *rarely, env=send("SIGTERM@47"))
+    code, told = run("--out", str(folder), *GROWING, SENDING, *rarely, **{VARIABLE: "SIGTERM@47"})
     assert code == 143, told
     check_files(folder)
     first, second, waiting = read_manifest(folder / "manifest.jsonl")
@@ -50,7 +45,7 @@ def test_while_pictures_are_written(tmp_path: Path, name: str, code: int) -> Non
     """All of the job's pictures are; the next job is not begun."""
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *LARGE]) == 0
-    found, told = run("--out", str(folder), *LARGE, env=send(f"{name}@images/*.png"))
+    found, told = run("--out", str(folder), *LARGE, **{VARIABLE: f"{name}@images/*.png"})
     assert found == code, told
     assert "8 of 9 targets done, 1 not begun" in told
     assert f"\ngo on          lightning-fv --resume --out {folder}\n" in told
@@ -65,7 +60,7 @@ def test_twice_while_pictures_are_written(tmp_path: Path) -> None:
     """At once: not all of them are there, and what has a name is whole."""
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *LARGE]) == 0
-    code, told = run("--out", str(folder), *LARGE, env=send("SIGINT,SIGINT@images/*.png"))
+    code, told = run("--out", str(folder), *LARGE, **{VARIABLE: "SIGINT,SIGINT@images/*.png"})
     assert code == 130, told
     check_files(folder)
     assert not (folder / "manifest.jsonl").exists()
@@ -82,7 +77,7 @@ def test_at_any_moment_of_the_start(tmp_path: Path, number: int, codes: set[int]
     process = start("--out", str(folder), *GROWING, "--trainer.max_steps", "100000")
     time.sleep(seconds)
     process.send_signal(number)
-    told, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode in codes, told
+    code, told = finish(process)
+    assert code in codes, told
     if folder.exists():
         check_files(folder)

@@ -1,9 +1,6 @@
 """Families of timm, untrained; skipped where the extra is not installed."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from safetensors.torch import save
 from lightning_fv import load_network
 from lightning_fv.errors import CheckpointError, NetworkError
 from tests.networks.matrix import check
+from tests.processes import run_python
 
 timm = pytest.importorskip("timm")
 
@@ -66,18 +64,13 @@ def test_the_hubs_cache_is_read_and_checked(tmp_path: Path) -> None:
     (repository / "blobs" / digest).write_bytes(content)
     (repository / "snapshots" / commit / "model.safetensors").symlink_to(f"../../blobs/{digest}")
     code = "import lightning_fv; print(lightning_fv.load_network('timm/convnext_atto.d2_in1k', offline=True).digest())"
-    environment = {**os.environ, "HF_HOME": str(tmp_path)}
-
-    def load() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
-        )
-
-    done = load()
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == network.digest()
+    home = str(tmp_path)
+    done = run_python("-c", code, HF_HOME=home)
+    assert done.returncode == 0, done.error_output
+    assert done.output.strip() == network.digest()
     changed = bytearray(content)
     changed[-1] ^= 1
     (repository / "blobs" / digest).write_bytes(changed)
-    assert "CheckpointError" in (refused := load()).stderr
-    assert "not the file that the hub published" in refused.stderr
+    refused = run_python("-c", code, HF_HOME=home).error_output
+    assert "CheckpointError" in refused
+    assert "not the file that the hub published" in refused
