@@ -6,6 +6,7 @@ never blocks a process that nobody reads.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import signal
@@ -45,9 +46,8 @@ class Process(subprocess.Popen[str]):
         self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as its output is wanted
         self._stderr = tempfile.TemporaryFile() if separate else self._stdout  # noqa: SIM115
         options["env"] = {**options["env"], _MARK: self.mark}
-        super().__init__(
-            command, stdout=self._stdout, stderr=self._stderr, text=True, start_new_session=True, **options
-        )
+        options |= {"stdout": self._stdout, "stderr": self._stderr, "text": True}
+        super().__init__(command, start_new_session=True, preexec_fn=_die_with_parent, **options)
 
     @property
     def output(self) -> str:
@@ -74,6 +74,15 @@ class Process(subprocess.Popen[str]):
             if file is not None:
                 with contextlib.suppress(BrokenPipeError):  # words that it no longer read
                     file.close()
+
+
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+
+def _die_with_parent() -> None:
+    """Where the tests themselves are killed, no fixture ends the process, and signals for their group do not reach it."""
+    if _prctl is not None:  # Linux
+        _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _content(file: Any) -> str:

@@ -1,6 +1,7 @@
 """The harness itself: nothing that a test starts is left behind, and nothing that it wrote is lost."""
 
 import signal
+import sys
 
 import pytest
 
@@ -42,6 +43,15 @@ def test_descendants_are_killed_too(session: str, parent: str) -> None:
     assert started() == before
     assert not alive(child)
     assert not alive(process.pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel to tell processes that their parent has died")
+def test_processes_die_with_the_tests() -> None:
+    code = "import os, signal\nfrom tests.processes import start_command\n"
+    code += "print(start_command('sleep', '600').pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    tests = start_python("-c", code)
+    assert tests.wait(60) == -signal.SIGKILL
+    wait_for(lambda: not alive(int(tests.output)))
 
 
 def test_a_process_that_ends_early_or_never_shows_its_output() -> None:
