@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests import processes
 from tests.helpers import TinyNet, smooth_photos
-from tests.processes import end_all
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,6 +21,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["OMP_NUM_THREADS"] = (
         "1"  # processes that tests start: sums, and so bits, depend on the number of threads
     )
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    """Those of a module's fixtures were started before, and are theirs to end."""
+    before = processes.started()
+    yield
+    processes.end_started(before)
+
+
+def pytest_sessionfinish() -> None:
+    processes.end_started()
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +52,3 @@ def tiny_network(device: torch.device) -> TinyNet:
 def photo() -> Tensor:
     """Two smooth pictures with colour, (2, 3, 37, 29) in [0, 1], on the CPU."""
     return smooth_photos(37, 29)
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_running() -> Iterator[None]:
-    """A test that fails must not leave processes behind."""
-    yield
-    end_all()

@@ -1,14 +1,13 @@
 """Who may import whom. The package is a house of floors: imports point downwards only."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import lightning_fv
+from tests.processes import run_python
 
 PACKAGE = Path(lightning_fv.__file__).parent
 FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"))}
@@ -126,6 +125,8 @@ def test_the_search_for_imports_finds_them() -> None:
 def test_import_of_the_package_is_light() -> None:
     heavy = {"torch", "timm", "tensorboard", "matplotlib", "kornia", "lightning", "torchvision", "PIL", "numpy"}
     code = "import sys, lightning_fv; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.error_output
+    loaded = done.output.split()
     assert "lightning_fv" in loaded
     assert not heavy & set(loaded)

@@ -8,14 +8,14 @@ import json
 import os
 import select
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pytest
+
+from tests.processes import kill, start_python
 
 # The browser reads from descriptor 3 and writes to 4; the pipes' own numbers may be in each other's way until they are moved up.
 _LAUNCH = """
@@ -46,13 +46,8 @@ class Browser:
     def __enter__(self) -> "Browser":
         there, self._write = os.pipe()
         self._read, back = os.pipe()
-        launch = [sys.executable, "-c", _LAUNCH, str(there), str(back), self._program]
-        self._process = subprocess.Popen(
-            [*launch, *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
-            pass_fds=(there, back),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        launch = ["-c", _LAUNCH, there, back, self._program, *_FLAGS, f"--user-data-dir={self._profile}"]
+        self._process = start_python(*launch, "about:blank", pass_fds=(there, back))
         os.close(there)
         os.close(back)
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -67,8 +62,7 @@ class Browser:
     ) -> None:
         os.close(self._write)
         os.close(self._read)
-        self._process.terminate()
-        self._process.wait()
+        kill(self._process)
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """The answer to a command."""

@@ -4,9 +4,6 @@ import io
 import json
 import shutil
 import socket
-import subprocess
-import sys
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +14,7 @@ import pytest
 from PIL import Image
 
 import lightning_fv
+from tests.processes import finish, kill, start_command, start_python, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -28,35 +26,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        str(run),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    command += ["--load_fast=false", "--samples_per_plugin", "images=200"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["-m", "tensorboard.main", "--logdir", run, "--host", "127.0.0.1", "--port", port]
+    process = start_python(*command, "--load_fast=false", "--samples_per_plugin", "images=200")
     url = f"http://127.0.0.1:{port}"
+
+    def has_pictures() -> bool:
+        try:
+            return get(f"{url}/data/plugin/images/tags") != b"{}"
+        except OSError:
+            return False
+
     try:
-        end = time.monotonic() + 90
-        while True:
-            try:
-                if get(f"{url}/data/plugin/images/tags") != b"{}":
-                    break
-            except OSError:
-                pass
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.5)
+        wait_for(has_pictures, process)
         yield url
     finally:
-        process.terminate()
-        process.wait()
+        kill(process)
 
 
 def get(url: str) -> bytes:
@@ -88,9 +72,8 @@ def test_a_browser_shows_them(server: str, tmp_path: Path) -> None:
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--virtual-time-budget=30000"]
-    subprocess.run(
-        [*command, f"--screenshot={shot}", f"{server}/#images"], timeout=200, check=True, capture_output=True
-    )
+    code, output = finish(start_command(*command, f"--screenshot={shot}", f"{server}/#images"))
+    assert code == 0, output
     with Image.open(shot) as image:
         pixels = np.array(image.convert("RGB")).reshape(-1, 3)
     # The page is white, grey and orange; pictures bring thousands of other colours.

@@ -1,14 +1,11 @@
 """The table of layers."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from lightning_fv import load_network
 from lightning_fv.commands.layers import table
 from lightning_fv.commands.main import main
+from tests.processes import SCRIPTS, run_python
 
 
 def test_the_demo_networks_layers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,16 +23,10 @@ def test_the_demo_networks_layers(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_piped_output_is_one_full_row_per_layer() -> None:
-    script = Path(__file__).parents[2] / "scripts" / "layers.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "torchvision/googlenet", "--no-weights"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_python(SCRIPTS / "layers.py", "torchvision/googlenet", "--no-weights")
+    assert done.returncode == 0, done.error_output
     network = load_network("torchvision/googlenet", None)
-    lines = done.stdout.splitlines()
+    lines = done.output.splitlines()
     assert len(lines) == len(network.layers()) + 2
     for info, line in zip(network.layers(), lines[1:], strict=False):
         assert f" {info.name} " in f"{line} "

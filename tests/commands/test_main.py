@@ -7,7 +7,7 @@ import pytest
 
 from lightning_fv.commands import fit
 from lightning_fv.commands.main import COMMANDS, main
-from tests.processes import finish, python
+from tests.processes import finish, start_python
 
 
 def test_help_names_every_command_and_fits_on_two_screens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +43,7 @@ def test_help_is_quick_and_the_gallery_needs_no_torch() -> None:
         "assert not bad, bad"
     )
     for words in (["--help"], ["gallery", "--help"], ["--version"]):
-        ended, told = finish(python(code, *words))
+        ended, told = finish(start_python("-c", code, *words))
         assert ended == 0, told
 
 
@@ -54,7 +54,7 @@ def test_help_of_fit_loads_no_network() -> None:
         "bad = [m for m in ('kornia', 'lightning_fv.networks.demo', 'tensorboard') if m in sys.modules]\n"
         "assert not bad, bad"
     )
-    ended, told = finish(python(code))
+    ended, told = finish(start_python("-c", code))
     assert ended == 0, told
     assert "--targets" in told
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -17,7 +16,7 @@ import pytest
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
 from tests.engines.ray_nodes import STORE, added, on, two_nodes
-from tests.processes import ROOT, descendants, finish, pictures, python, start, statuses, wait_for
+from tests.processes import ROOT, ends_within, finish, pictures, start, start_command, start_python, statuses, wait_for
 
 pytestmark = pytest.mark.timeout(900)  # a dozen processes that import torch, on two cores that others use, too
 CPU = ["--trainer.accelerator", "cpu"]
@@ -39,7 +38,7 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
         sys.exit(main(sys.argv[1:]))
     """
     run = tmp_path / "run"
-    ended, told = finish(python(textwrap.dedent(code), "--engine", "ray", "--out", str(run)))
+    ended, told = finish(start_python("-c", textwrap.dedent(code), "--engine", "ray", "--out", str(run)))
     assert ended == 2
     (line,) = told.splitlines()
     assert "pip install 'lightning_fv[ray]'" in line
@@ -253,7 +252,7 @@ def test_interrupted_and_resumed(tmp_path: Path, cluster: Any, alone: Any, numbe
 def blind_node(tmp_path: Path, cluster: Any) -> Iterator[int]:
     """A node in a mount namespace of its own, in which another disk lies over ``tmp_path``; gives its raylet's id."""
     command = shutil.which("unshare")
-    if command is None or subprocess.run([command, "-m", "true"], capture_output=True).returncode:
+    if command is None or finish(start_command(command, "-m", "true"))[0]:
         pytest.skip("a mount namespace cannot be made here; the other tests use one file system")
     script = (
         'mount -t tmpfs none "$1" && mkdir -p "$2" && exec "$3" -m ray.scripts.scripts start --block --address="$4" \
@@ -261,24 +260,11 @@ def blind_node(tmp_path: Path, cluster: Any) -> Iterator[int]:
     )
     run = tmp_path / "run"  # it has a folder of that name, which is not the driver's
     words = ["sh", "-c", script, "sh", str(tmp_path), str(run), sys.executable, cluster.address, str(STORE)]
-    process = subprocess.Popen(
-        [command, "-m", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        end = time.monotonic() + 60
-        while not (found := [pid for pid in descendants(process.pid) if name_of(pid) == "raylet"]):
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        yield found[0]
-    finally:
-        family = [*descendants(process.pid), process.pid]
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    process = start_command(command, "-m", *words)
+    wait_for(lambda: [pid for pid in process.family() if name_of(pid) == "raylet"], process)
+    yield next(pid for pid in process.family() if name_of(pid) == "raylet")
+    process.terminate()
+    ends_within(process, 20)
 
 
 def name_of(pid: int) -> str:

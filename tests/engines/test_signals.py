@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 
 import pytest
 
 from lightning_fv.engines.signals import PARENT, StopSignals
+from tests.processes import finish, start_python
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -62,7 +61,7 @@ def test_other_threads_change_nothing() -> None:
 
 
 def test_a_second_ctrl_c_ends_at_once_also_where_python_does_not_run() -> None:
-    code = """
+    source = """
         import hashlib, os, signal, threading, time
         from lightning_fv.engines.signals import StopSignals
         def press():
@@ -73,8 +72,8 @@ def test_a_second_ctrl_c_ends_at_once_also_where_python_does_not_run() -> None:
             threading.Thread(target=press, daemon=True).start()
             hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one bytecode of minutes
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
-    assert done.returncode == 128 + signal.SIGINT
+    code, told = finish(start_python("-c", textwrap.dedent(source)))
+    assert code == 128 + signal.SIGINT, told
 
 
 def test_a_worker_without_its_parent_is_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import Process, finish, kill, start_command, wait_for
+
 
 class Disk:
     """A small file system in memory.
@@ -18,16 +20,17 @@ class Disk:
         enter: what to put before a command, so that it sees the disk.
     """
 
-    def __init__(self, path: Path, seen: Path, enter: list[str], shell: "subprocess.Popen[str]") -> None:
+    def __init__(self, path: Path, seen: Path, enter: list[str], shell: Process) -> None:
         self.path, self.seen, self.enter, self._shell = path, seen, enter, shell
 
     def do(self, command: str) -> None:
         """Run a command with the rights to mount, such as ``mount -o remount,ro .``; the disk is its ``$DISK``."""
         assert self._shell.stdin is not None
-        assert self._shell.stdout is not None
+        before = self._shell.output
         self._shell.stdin.write(f"{command} && echo done || echo failed\n")
         self._shell.stdin.flush()
-        assert self._shell.stdout.readline() == "done\n", command
+        wait_for(lambda: self._shell.output.removeprefix(before).endswith("\n"), self._shell)
+        assert self._shell.output.removeprefix(before) == "done\n", (command, self._shell.error_output)
 
     def fill(self, name: str = "ballast") -> Path:
         """Write until not a byte is free; returns the file that takes the room."""
@@ -45,13 +48,9 @@ class Disk:
 @contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[Disk]:
     """Mount a disk at an empty folder: in a namespace of its own where one may, else as root; skips where neither may be."""
-    environment = {**os.environ, "DISK": str(path)}
     for enter in (["unshare", "--user", "--map-root-user", "--mount"], []):
         try:
-            shell = subprocess.Popen(
-                [*enter, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                env=environment,
-            )  # fmt: skip
+            shell = start_command("sh", under=enter, stdin=subprocess.PIPE, separate=True, DISK=str(path))
         except OSError:  # no such command
             continue
         number = str(shell.pid)
@@ -68,10 +67,9 @@ def small_disk(path: Path, megabytes: int) -> Iterator[Disk]:
             ]
         try:
             disk.do(f'mount -t tmpfs -o size={megabytes}m,mode=0777 lightning_fv_test "$DISK"')
-            subprocess.run([*disk.enter, "true"], check=True, capture_output=True)
-        except (AssertionError, OSError, subprocess.CalledProcessError):
-            shell.kill()
-            shell.wait()
+            assert finish(start_command("true", under=disk.enter))[0] == 0
+        except (AssertionError, OSError):
+            kill(shell)
             continue
         try:
             yield disk
@@ -80,6 +78,6 @@ def small_disk(path: Path, megabytes: int) -> Iterator[Disk]:
                 disk.do('umount -l "$DISK"')
             assert shell.stdin is not None
             shell.stdin.close()
-            shell.wait(30)
+            finish(shell)
         return
     pytest.skip("no disk can be mounted here: neither user namespaces nor root")

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_fv.commands.main import main
-from tests.faults.runs import QUICK
-from tests.processes import pictures
+from tests.processes import QUICK, pictures
 
 ARGS = [
     *QUICK, "--targets", "layer3:3+layer3:5", "--batch_size", "1", "--model.size", "24", "--trainer.max_steps", "20",

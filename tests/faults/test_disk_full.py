@@ -12,8 +12,8 @@ from lightning_fv.commands.main import main
 from lightning_fv.runs.checkpoints import AtomicCheckpointIO, latest_checkpoint, steps_of
 from lightning_fv.runs.record import read_manifest
 from tests.faults.disks import Disk, small_disk
-from tests.faults.runs import GROWING, QUICK, check_files, lines_with
-from tests.processes import SECONDS, finish, pictures, python, run, start, wait_for
+from tests.faults.runs import GROWING, check_files, lines_with
+from tests.processes import QUICK, SECONDS, finish, pictures, run, run_python, start, wait_for
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
@@ -37,7 +37,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_full_in_the_middle_of_a_run(disk: Disk, undisturbed: dict[str, bytes]) -> None:
     """Checkpoints, scalars, pictures in TensorBoard, frames, pictures, manifest and pages: each is told once."""
     folder, seen = disk.path / "run", disk.seen / "run"
-    process = start("--out", str(folder), *GROWING, enter=disk.enter)
+    process = start("--out", str(folder), *GROWING, under=disk.enter)
 
     def waiting() -> list[Path]:
         return [job for job in seen.glob("jobs/*") if not (job / "done.jsonl").exists()]
@@ -64,7 +64,7 @@ def test_full_in_the_middle_of_a_run(disk: Disk, undisturbed: dict[str, bytes]) 
     assert len(first) == 2  # those of the first job
     assert [latest_checkpoint(job / "checkpoints") is not None for job in waiting()] == [True]
     ballast.unlink()
-    code, told = run("--out", str(folder), "--resume", *QUICK, enter=disk.enter)
+    code, told = run("--out", str(folder), "--resume", *QUICK, under=disk.enter)
     assert code == 0, told
     assert pictures(seen) == undisturbed
     assert check_files(seen)[".html"] == 1
@@ -76,7 +76,7 @@ def test_pictures_without_room_are_made_again_from_the_last_checkpoint(
 ) -> None:
     """A disk of its own under images/ is full, that of the checkpoints is not."""
     folder, seen = disk.path / "run", disk.seen / "run"
-    process = start("--out", str(folder), *GROWING, enter=disk.enter)
+    process = start("--out", str(folder), *GROWING, under=disk.enter)
     wait_for(lambda: len(list(seen.glob("jobs/*/done.jsonl"))) == 1, process)
     disk.do('mount -t tmpfs -o size=4k lightning_fv_test "$DISK/run/images"')
     ballast = disk.fill("run/images/ballast")
@@ -90,7 +90,7 @@ def test_pictures_without_room_are_made_again_from_the_last_checkpoint(
     last = latest_checkpoint(waiting / "checkpoints")
     assert last is not None
     assert 0 < steps_of(last) < 160  # there is none of the last step, which would leave nothing to do
-    code, told = run("--out", str(folder), "--resume", *QUICK, enter=disk.enter)
+    code, told = run("--out", str(folder), "--resume", *QUICK, under=disk.enter)
     assert code == 0, told
     assert pictures(seen) == undisturbed
     assert [record.status for record in read_manifest(seen / "manifest.jsonl")] == ["done"] * 3
@@ -100,25 +100,25 @@ def test_pictures_without_room_are_made_again_from_the_last_checkpoint(
 def test_full_at_the_end_leaves_the_old_manifest_and_pages(disk: Disk) -> None:
     folder, seen = disk.path / "run", disk.seen / "run"
     options = [*QUICK, "--targets", "logits:3", "--trainer.max_steps", "2"]
-    assert run("--out", str(folder), *options, enter=disk.enter)[0] == 0
+    assert run("--out", str(folder), *options, under=disk.enter)[0] == 0
     (seen / "sheet.png").unlink()
     kept = {name: (seen / name).read_bytes() for name in ("manifest.jsonl", "gallery.html", "progress.webp")}
     ballast = disk.fill()
-    code, told = run("--out", str(folder), "--resume", *QUICK, enter=disk.enter)
+    code, told = run("--out", str(folder), "--resume", *QUICK, under=disk.enter)
     assert code == 1, told
     for name in ("manifest.jsonl", "sheet.png", "progress.webp"):
         assert len(lines_with(told, f"warning: {name}: cannot be written (No space left on device)")) == 1, told
     assert {name: (seen / name).read_bytes() for name in kept} == kept
     assert not (seen / "sheet.png").exists()
     ballast.unlink()
-    code, told = run("--out", str(folder), "--resume", *QUICK, enter=disk.enter)
+    code, told = run("--out", str(folder), "--resume", *QUICK, under=disk.enter)
     assert code == 0, told
     assert (seen / "sheet.png").exists()
 
 
 def test_full_from_the_start_is_told_before_any_work(disk: Disk) -> None:
     disk.fill()
-    code, told = run("--out", str(disk.path / "run"), *QUICK, "--targets", "logits:3", enter=disk.enter)
+    code, told = run("--out", str(disk.path / "run"), *QUICK, "--targets", "logits:3", under=disk.enter)
     assert code == 2
     (line,) = told.splitlines()
     assert line.startswith(f"lightning-fv: error: cannot write to {disk.path / 'run'}: No space left on device")
@@ -150,11 +150,11 @@ else:
     raise AssertionError
 """
     result = tmp_path / "result.pt"
-    ended, told = finish(python(code, str(disk.path), str(result), enter=disk.enter))
-    assert ended == 0, told
+    done = run_python("-c", code, disk.path, result, under=disk.enter)
+    assert done.returncode == 0, done.error_output
     found = torch.load(result, weights_only=True)
-    warned = [text for text in found["told"] if "cannot be written (No space left on device)" in text]
-    assert len([text for text in warned if text.startswith("pictures:")]) == 1
+    told = [text for text in found["told"] if "cannot be written (No space left on device)" in text]
+    assert len([text for text in told if text.startswith("pictures:")]) == 1
     whole = lightning_fv.render("demo", "logits:3+logits:4", steps=8, size=32, progress=False, accelerator="cpu")
     assert torch.equal(found["images"], whole.images)
     assert len(pictures(tmp_path / "elsewhere")) == 2

@@ -12,8 +12,8 @@ from lightning_fv.commands.main import main
 from lightning_fv.errors import RunFolderError
 from lightning_fv.runs.record import read_manifest
 from tests.faults.disks import small_disk
-from tests.faults.runs import GROWING, QUICK, check_files
-from tests.processes import SECONDS, finish, pictures, python, run, start, wait_for
+from tests.faults.runs import GROWING, check_files
+from tests.processes import QUICK, SECONDS, finish, kill, pictures, run, run_python, start, wait_for
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
@@ -70,9 +70,9 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
             ["--out", str(disk.path / "deep" / "run"), *UNKNOWN],
             ["--out", str(disk.path / "begun"), "--resume"],
         ]
-        ended, told = finish(python(code, *map("|".join, wanted), enter=disk.enter))
-    assert ended == 2, told
-    lines = told.splitlines()
+        done = run_python("-c", code, *map("|".join, wanted), under=disk.enter)
+    assert done.returncode == 2, done.error_output
+    lines = done.error_output.splitlines()
     assert len(lines) == 3
     assert all("may not be written; " in line for line in lines)
 
@@ -130,12 +130,11 @@ def test_a_folder_that_is_itself_named_by_a_link_is_the_users_choice(tmp_path: P
 def test_of_two_that_want_one_folder_one_gets_it(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     runs = [start("--out", str(folder), *SMALL, "--seed", str(seed)) for seed in range(2)]
-    results = [finish(process) for process in runs]
-    codes = [code for code, _ in results]
-    assert sorted(codes) == [0, 2], results
+    codes, told = zip(*map(finish, runs), strict=True)
+    assert sorted(codes) == [0, 2], told
     winner = codes.index(0)
-    assert results[1 - winner][1].splitlines()[-1].startswith("lightning-fv: error: ")
-    assert str(folder) in results[1 - winner][1]
+    assert told[1 - winner].splitlines()[-1].startswith("lightning-fv: error: ")
+    assert str(folder) in told[1 - winner]
     (record,) = read_manifest(folder / "manifest.jsonl")
     assert record.seed == winner  # all of the folder is of one of them
     assert len(list((folder / "jobs").iterdir())) == 1
@@ -157,8 +156,7 @@ def test_a_clock_that_jumps_back_between_two_runs(tmp_path: Path) -> None:
     assert main(["--out", str(whole), *GROWING]) == 0
     process = start("--out", str(folder), *GROWING)
     wait_for(lambda: len(list(folder.glob("jobs/*/checkpoints/*.ckpt"))) >= 2, process)
-    process.kill()
-    finish(process)
+    kill(process)
     shift(folder, 3e7)
     found = sorted(folder.glob("jobs/*/checkpoints/*.ckpt"), key=lambda file: int(file.stem[5:]))
     os.utime(found[0], (time.time() + 6e7,) * 2)
@@ -182,6 +180,6 @@ def test_a_run_in_the_past(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert main(["--out", str(folder), *SMALL, "--trainer.max_steps", "4"]) == 0
     (folder / "images").rename(folder / "gone")
-    code, told = run("--out", str(folder), "--resume", *QUICK, enter=["faketime", "-y1"])
+    code, told = run("--out", str(folder), "--resume", *QUICK, under=["faketime", "-y1"])
     assert code == 0, told
     assert pictures(folder).keys() == {file.name for file in (folder / "gone").iterdir()}

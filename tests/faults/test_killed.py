@@ -2,7 +2,6 @@
 
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,9 +10,9 @@ import pytest
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
-from tests.faults.runs import GROWING, QUICK, check_files
+from tests.faults.runs import GROWING, check_files
 from tests.faults.signals import SENDING, VARIABLE
-from tests.processes import SECONDS, finish, pictures, run, start
+from tests.processes import QUICK, SECONDS, ends_within, finish, pictures, run, start
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
@@ -37,8 +36,7 @@ def phase(folder: Path) -> str:
 def test_killed_at_random_moments_of_a_whole_life(tmp_path: Path) -> None:
     chance = random.Random(27)
     begin = time.monotonic()
-    whole = start("--out", str(tmp_path / "whole"), *GROWING)
-    code, told = finish(whole)
+    code, told = run("--out", str(tmp_path / "whole"), *GROWING)
     assert code == 0, told
     life = time.monotonic() - begin
     expected = pictures(tmp_path / "whole")
@@ -53,11 +51,9 @@ def test_killed_at_random_moments_of_a_whole_life(tmp_path: Path) -> None:
             goes_on = (folder / "config.yaml").is_file()
             resumed += goes_on
             process = start("--out", str(folder), *(["--resume", *QUICK] if goes_on else GROWING))
-            try:
-                # Once there were enough, the last round is let go to its end.
-                process.wait(SECONDS if phases.total() >= KILLS else chance.uniform(0, life))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+            # Once there were enough kills, the last round runs to its end.
+            if phases.total() < KILLS and not ends_within(process, chance.uniform(0, life)):
+                process.kill()
             code, told = finish(process)
             check_files(folder) if folder.is_dir() else None
             if code != -signal.SIGKILL:

@@ -15,7 +15,8 @@ from lightning_fv.errors import NetworkError
 from lightning_fv.objectives import Channel
 from lightning_fv.runs.picture import CHUNK
 from lightning_fv.runs.record import Record, read_manifest
-from tests.faults.runs import QUICK, check_files
+from tests.faults.runs import check_files
+from tests.processes import QUICK
 
 NAMES = [
     "../../../etc/passwd", "/etc/shadow", "..", ".", "a/b\\c", "nul\0byte", "-rf", "--out", "x" * 300, "Crane", "crane",

@@ -8,9 +8,9 @@ import pytest
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
-from tests.faults.runs import GROWING, QUICK, check_files
+from tests.faults.runs import GROWING, check_files
 from tests.faults.signals import SENDING, VARIABLE
-from tests.processes import SECONDS, finish, pictures, run, start
+from tests.processes import QUICK, SECONDS, finish, pictures, run, start
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
@@ -21,15 +21,11 @@ LARGE = [
 ]  # fmt: skip
 
 
-def send(signals: str) -> dict[str, str]:
-    return {VARIABLE: signals}
-
-
 def test_sigterm_in_mid_growth_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *GROWING, SENDING]) == 0
     rarely = ["--checkpoint_seconds", "1000"]
-    code, told = run("--out", str(folder), *GROWING, SENDING, *rarely, **send("SIGTERM@47"))
+    code, told = run("--out", str(folder), *GROWING, SENDING, *rarely, **{VARIABLE: "SIGTERM@47"})
     assert code == 143, told
     check_files(folder)
     first, second, waiting = read_manifest(folder / "manifest.jsonl")
@@ -49,7 +45,7 @@ def test_while_pictures_are_written(tmp_path: Path, name: str, code: int) -> Non
     """All of the job's pictures are; the next job is not begun."""
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *LARGE]) == 0
-    found, told = run("--out", str(folder), *LARGE, **send(f"{name}@images/*.png"))
+    found, told = run("--out", str(folder), *LARGE, **{VARIABLE: f"{name}@images/*.png"})
     assert found == code, told
     assert "8 of 9 targets done, 1 pending" in told
     assert f"\ngo on          lightning-fv --resume --out {folder}\n" in told
@@ -64,7 +60,7 @@ def test_twice_while_pictures_are_written(tmp_path: Path) -> None:
     """At once: not all of them are there, and what has a name is whole."""
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *LARGE]) == 0
-    code, told = run("--out", str(folder), *LARGE, **send("SIGINT,SIGINT@images/*.png"))
+    code, told = run("--out", str(folder), *LARGE, **{VARIABLE: "SIGINT,SIGINT@images/*.png"})
     assert code == 130, told
     check_files(folder)
     assert not (folder / "manifest.jsonl").exists()

@@ -1,8 +1,5 @@
 """Which axis holds the channels, and what is said where that cannot be told."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +8,7 @@ from lightning_fv import VisionNetwork, render
 from lightning_fv.errors import CaptureError, NetworkError
 from lightning_fv.networks.capture import channel_axis
 from lightning_fv.targets import resolve_targets
+from tests.processes import run_python
 
 
 class Layouts(nn.Module):
@@ -116,6 +114,6 @@ def test_without_timm_the_package_works_and_says_what_to_install() -> None:
         "    except (NetworkError, lightning_fv.errors.CheckpointError) as error:\n"
         "        print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "pip install 'lightning_fv[timm]'" in done.stdout
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.error_output
+    assert "pip install 'lightning_fv[timm]'" in done.output

@@ -1,10 +1,7 @@
 """An objective is identified by text that is the same in every process, or not at all."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from torch import Tensor, nn
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives import L1, Channel, Function, Logit, Objective
 from lightning_fv.objectives.base import Activations
+from tests.processes import run_python
 
 
 class Own(Objective):
@@ -90,13 +88,7 @@ def test_is_written_from_the_arguments() -> None:
 def test_is_the_same_in_every_process() -> None:
     """Sets of text are in another order in each process."""
     code = "from tests.objectives.test_identity import Plain\nprint(Plain(frozenset('abcdefgh'), {'x', 'y', 'z'}).key)"
-    told = {
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
-            env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
+    told = {run_python("-c", code, PYTHONHASHSEED=seed).output for seed in ("1", "2")}
     letters = ", ".join(repr(letter) for letter in "abcdefgh")
     assert told == {f"Plain(frozenset([{letters}]), power=set(['x', 'y', 'z']))\n"}
 

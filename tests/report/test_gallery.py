@@ -4,8 +4,6 @@ import configparser
 import dataclasses
 import inspect
 import json
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,9 @@ from lightning_fv.report.gallery import CHUNK as CHUNK_READ
 from lightning_fv.report.gallery import FRAME_PICTURES
 from lightning_fv.runs.picture import CHUNK, write_picture
 from lightning_fv.runs.record import Record, write_manifest
+from tests.processes import ROOT, SCRIPTS, run_python
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "gallery.py"
+SCRIPT = SCRIPTS / "gallery.py"
 DONE = Record(
     id="logits-0011-pizza",
     target="logits:pizza",
@@ -368,13 +366,11 @@ def test_templates_are_package_data() -> None:
 
 def test_reports_are_made_without_torch() -> None:
     code = "import sys, lightning_fv.report.gallery; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.error_output
+    loaded = done.output.split()
     assert "lightning_fv" in loaded
     assert not {"torch", "torchvision", "lightning", "numpy"} & set(loaded)
-
-
-def call(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, args)], capture_output=True, text=True, timeout=60)
 
 
 def test_the_script(tmp_path: Path) -> None:
@@ -385,8 +381,8 @@ def test_the_script(tmp_path: Path) -> None:
         ([first, "--out", tmp_path / "c.html"], tmp_path / "c.html"),
     ]
     for args, page in calls:
-        done = call(*args)
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"{page}\n", "")
+        done = run_python(SCRIPT, *args)
+        assert (done.returncode, done.output, done.error_output) == (0, f"{page}\n", "")
         assert len(Page(page).rows()) == len(args) - ("--out" in args) * 2
 
 
@@ -398,8 +394,8 @@ def test_the_script_tells_mistakes_in_a_line(tmp_path: Path) -> None:
         ([run, "--out", tmp_path], "cannot write"),
     ]
     for args, told in calls:
-        done = call(*args)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("gallery: error: ")
-        assert told in done.stderr
-        assert done.stderr.count("\n") == 1
+        done = run_python(SCRIPT, *args)
+        assert (done.returncode, done.output) == (2, "")
+        assert done.error_output.startswith("gallery: error: ")
+        assert told in done.error_output
+        assert done.error_output.count("\n") == 1

@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lightning_fv.runs.claims import claim, locks_work
+from tests.processes import Process, start_command, start_python, wait_for
 
 HOLDER = """
 import sys, time
@@ -20,10 +19,9 @@ with claim(Path(sys.argv[1])) as held:
 """
 
 
-def holder(file: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(file)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "True\n"
+def holder(file: Path) -> Process:
+    process = start_python("-c", HOLDER, file)
+    wait_for(lambda: process.output == "True\n", process)
     return process
 
 
@@ -57,7 +55,7 @@ def test_a_killed_holder_lets_go_and_a_stopped_one_does_not(tmp_path: Path) -> N
 def test_waiting_lasts_until_the_holder_is_gone(tmp_path: Path) -> None:
     file = tmp_path / "a.lock"
     process = holder(file)
-    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {process.pid}"])
+    start_command("sh", "-c", f"sleep 0.5; kill -9 {process.pid}")
     with claim(file, wait=True) as held:
         assert held
         assert process.wait() == -signal.SIGKILL
