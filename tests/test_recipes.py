@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_fv.commands.main import RECIPES, main, recipe_names
+from lightning_fv.commands.main import main
+from lightning_fv.commands.options import RECIPES, recipe_names
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.parameterizations import Fourier
 from lightning_fv.runs.record import read_manifest

@@ -1,17 +1,16 @@
+"""The warp, against slices and turns that need no interpolation."""
+
 import copy
 import math
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import Tensor
 
-import lightning_fv
 from lightning_fv.errors import UsageError
-from lightning_fv.transforms import KeyedTransform, RandomNoise, RandomWarp, study_warp
+from lightning_fv.transforms import KeyedTransform, RandomWarp
 from tests.helpers import noise
 
 MIDDLE = 0.5
@@ -211,22 +210,6 @@ def test_gradients(mode: Any, device: torch.device) -> None:
     assert torch.autograd.gradcheck(lambda x: made(x, draws), images)
 
 
-def test_study_warp_is_the_recipes() -> None:
-    recipe = Path(lightning_fv.__file__).parent / "recipes" / "seed_transforms.yaml"
-    (entry,) = yaml.safe_load(recipe.read_text())["model"]["transforms"]
-    arguments = entry["init_args"]
-    made = study_warp()
-    assert entry["class_path"] == "lightning_fv.transforms.RandomWarp"
-    assert set(arguments) == {"pad", "crop", "rotate", "scale", "padding_mode"}
-    for name in ("pad", "crop", "rotate", "scale"):
-        np.testing.assert_allclose(getattr(made, name), arguments[name], rtol=0, atol=5e-5)
-    assert made.padding_mode == arguments["padding_mode"] == "grey"
-
-
-def test_study_warp_is_in_pixels_of_224() -> None:
-    assert study_warp().window((224, 224)) == (224 + 48 - 12, 224 + 48 - 12)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -252,27 +235,6 @@ def test_copies_warp_alike(images: Tensor) -> None:
     made.unit = 64
     draws = uniforms(images, angle=0.9, scale=0.1)
     assert torch.equal(copy.deepcopy(made)(images, draws), made(images, draws))
-
-
-def test_noise_has_the_asked_strength_and_is_keyed_by_picture() -> None:
-    noise = RandomNoise(std=0.2)
-    images = torch.full((3, 3, 65, 43), 0.5)
-    draws = torch.tensor([[0.1, 0.2, 0.3], [0.7, 0.9, 0.8], [0.1, 0.2, 0.9]])
-    added = noise(images, draws) - images
-    assert added.mean().abs() < 0.01
-    torch.testing.assert_close(added.std((1, 2, 3)), torch.full((3,), 0.2), rtol=0.03, atol=0)
-    correlation = torch.corrcoef(added.flatten(1))
-    assert correlation[0, 1].abs() < 0.05
-    torch.testing.assert_close(added[0], -added[2])  # the same place, the other sign
-    torch.testing.assert_close(noise(images[1:2], draws[1:2])[0] - images[1], added[1])
-
-
-def test_noise_at_both_ends_of_its_draws_and_for_pictures_larger_than_its_tile() -> None:
-    noise = RandomNoise(std=0.1)
-    for draw in (0.0, 1 - 2**-24):
-        assert noise(torch.zeros(1, 3, 600, 520), torch.full((1, 3), draw)).isfinite().all()
-    with pytest.raises(UsageError, match="std of at least 0"):
-        RandomNoise(-0.1)
 
 
 def test_a_window_that_crops_everything_is_refused() -> None:

@@ -1,32 +1,13 @@
-"""Transform robustness: a picture must excite its unit also when it is moved, turned and scaled (Olah et al. 2017)."""
+"""One warp for moving, turning and scaling (transform robustness, Olah et al. 2017)."""
 
 import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_fv.errors import UsageError
-from lightning_fv.functional import keyed_generator
-
-# Sides of the tile of noise: large enough that windows of a few hundred pixels hardly ever overlap much.
-_TILE = 512
-
-
-class KeyedTransform(nn.Module):
-    """A random transform that draws nothing itself: it is handed uniforms keyed by (seed, target, step).
-
-    Attributes:
-        draws: how many uniforms it needs per picture and step.
-        unit: what lengths of 1.0 are, in pixels: the longer side that the network was trained at.
-    """
-
-    draws: int = 0
-    unit: int = 224
-
-    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Transform (B, 3, H, W) pictures with uniforms (B, draws) in [0, 1)."""
-        raise NotImplementedError
+from lightning_fv.transforms.keyed import KeyedTransform
 
 
 class RandomWarp(KeyedTransform):
@@ -109,52 +90,3 @@ class RandomWarp(KeyedTransform):
             align_corners=True,
         )
         return warped + grey if grey else warped
-
-
-class RandomNoise(KeyedTransform):
-    """Add Gaussian noise, other noise for every picture and step.
-
-    The gradient that reaches the picture is then an average over a neighbourhood (SmoothGrad, Smilkov et al. 2017):
-    what only excites the unit by precise speckle averages out, shapes stay.
-
-    The noise is a window, at a random place and of random sign, into one tile of white noise that is drawn once: a step
-    draws three numbers per picture instead of all pixels.
-
-    Args:
-        std: standard deviation, in units of the picture's range [0, 1].
-    """
-
-    draws = 3
-    _tile: Tensor
-
-    def __init__(self, std: float = 0.12) -> None:
-        super().__init__()
-        if std < 0:
-            raise UsageError(f"RandomNoise needs std of at least 0, got std={std}")
-        self.std = std
-        tile = torch.randn(3, _TILE, _TILE, generator=keyed_generator("RandomNoise"))
-        self.register_buffer("_tile", tile, persistent=False)
-        self._repeated = torch.empty(3, 0, 0)
-
-    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        y, x = (uniforms[:, :2] * _TILE).long().unbind(1)
-        noise = self._windows(images.shape[-2], images.shape[-1])[:, y, x].transpose(0, 1)  # (B, 3, H, W)
-        sign = torch.where(uniforms[:, 2] < 0.5, -self.std, self.std)
-        return torch.addcmul(images, noise, sign.view(-1, 1, 1, 1))
-
-    def _windows(self, height: int, width: int) -> Tensor:
-        """All windows of a size into the endless repetition of the tile, (3, 512, 512, height, width): a view."""
-        needed = (_TILE + height - 1, _TILE + width - 1)
-        if self._repeated.shape[1:] != needed or self._repeated.device != self._tile.device:
-            times = (1, -(-needed[0] // _TILE), -(-needed[1] // _TILE))
-            self._repeated = self._tile.repeat(times)[:, : needed[0], : needed[1]].contiguous()
-        return self._repeated.unfold(1, height, 1).unfold(2, width, 1)
-
-
-def study_warp() -> RandomWarp:
-    """The transforms of the study: crop 12 px, pad 24 px, rotate 20 degrees, scale 1.5, for a network trained at 224 px.
-
-    The study does not say whether 1.5 is a factor or a range; uniform in [1 / 1.5, 1.5] is our reading. It does not say
-    what it pads with either; mid grey is Lucid's habit.
-    """
-    return RandomWarp(pad=24 / 224, crop=12 / 224, rotate=20.0, scale=(1 / 1.5, 1.5), padding_mode="grey")
