@@ -13,7 +13,8 @@ from lightning_fv.runs.record import Record, read_manifest
 from lightning_fv.targets import Target
 
 FORMAT = 2
-"""Raised when a release makes other pictures from the same settings, so that old results are not taken for new ones."""
+"""Raised when a release makes other pictures from the same settings, or describes settings in another way, so that old
+results are not taken for new ones."""
 
 DONE = "done.jsonl"
 """A job's records; there when, and only when, all its pictures are written."""

@@ -133,6 +133,7 @@ class RandomNoise(KeyedTransform):
             raise UsageError(f"RandomNoise needs std of at least 0, got std={std}")
         self.std = std
         tile = torch.randn(3, _TILE, _TILE, generator=keyed_generator("RandomNoise"))
+        # Private, and so in no job's id: it is the same for all, but its last bits may differ between CPUs.
         self.register_buffer("_tile", tile, persistent=False)
         self._repeated = torch.empty(3, 0, 0)
 
