@@ -35,7 +35,7 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
     pictures, values, dead, logits = _evaluate(visualizer)
     nonfinite = ~(pictures.isfinite().flatten(1).all(1) & values.isfinite())
     if bool(nonfinite.any()):
-        visualizer.restore_last_finite(nonfinite)
+        visualizer.guard.restore_last_finite(visualizer.parameterization.values, nonfinite)
         pictures, values, dead, logits = _evaluate(visualizer)
     finite = pictures.isfinite().flatten(1).all(1)
     diverged = visualizer.guard.diverged

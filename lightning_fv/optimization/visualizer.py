@@ -118,6 +118,9 @@ class FeatureVisualizer(pl.LightningModule):
             network: held outside the module tree: not saved, not trained, not moved between modes.
             targets: one picture each.
             seed: with the target and the step, all that the random draws depend on.
+
+        Raises:
+            UsageError: a setting of the recipe cannot be described, or its size is not possible.
         """
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
@@ -293,10 +296,6 @@ class FeatureVisualizer(pl.LightningModule):
             raise UsageError("pictures that several devices share cannot be resized; take the strategy independent")
         optimizers = self.trainer.optimizers if self._trainer is not None else []
         resize_pictures(self.parameterization, size, self.guard, optimizers, self.moments)
-
-    def restore_last_finite(self, rows: Tensor) -> None:
-        """Restore the pictures of ``rows``, (B,) bool, to the last ones with a finite gradient."""
-        self.guard.restore_last_finite(self.parameterization.values, rows)
 
     def describe(self) -> dict[str, Any]:
         """All settings that change a picture, as plain JSON values; part of job ids and of each PNG.

@@ -35,7 +35,7 @@ class Fourier(Parameterization):
     def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
         super().__init__()
         self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
-        self.register_buffer("_weights", torch.empty(0), persistent=False)
+        self.register_buffer("_weights", torch.empty(0), persistent=False)  # they follow from size and decay
 
     def forward(self) -> Tensor:
         # The FFT knows no bfloat16, and a product after it would be cast down: this room stays in float32.

@@ -10,7 +10,8 @@ if TYPE_CHECKING:  # reading a run needs no torch
     from lightning_fv.targets import Target
 
 FORMAT = 2
-"""Raised when a release makes other pictures from the same settings, so that old results are not taken for new ones."""
+"""Raised when a release makes other pictures from the same settings, or describes settings in another way, so that old
+results are not taken for new ones."""
 
 
 @dataclass(frozen=True)

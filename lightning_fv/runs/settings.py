@@ -22,6 +22,7 @@ import hashlib
 import inspect
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,8 @@ def _function(value: Any, where: str) -> str:
     if "<locals>" in name:
         what = "class" if isinstance(value, type) else "function"
         raise _refusal(where, f"a {what} defined inside a function", f"use a {what} at the top level of a module, or ")
+    if getattr(value, "__closure__", None) and not _is_found_by_name(value):  # made by a decorator that copies the name
+        raise _refusal(where, "a closure", "use a function defined at the top level of a module, or ")
     bound_to = getattr(value, "__self__", None)
     if isinstance(bound_to, type):  # a class method, or a function of torch such as torch.relu
         return f"{qualified_name(bound_to)}.{value.__name__}"
@@ -232,6 +235,13 @@ def _function(value: Any, where: str) -> str:
         raise _refusal(where, f"a method of an object of type {type(bound_to).__name__}")
     owner = getattr(value, "__objclass__", value)  # of a method of a C type, such as torch.Tensor.relu
     return f"{owner.__module__}.{name}"
+
+
+def _is_found_by_name(function: Any) -> bool:
+    found: object = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is function
 
 
 def _array(array: np.ndarray[Any, Any], where: str) -> dict[str, Any]:

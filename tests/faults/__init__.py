@@ -28,14 +28,14 @@ the default run):
 | a second process in the same place of a run folder | refused by a lock that ends with its process, exit 2 | test_fleet: second_process (slow), the_lock_goes |
 | a rank killed, hanging or silent | the others finish, the missing jobs are named, exit 1, `--resume` makes the rest | test_fleet: rank_that (slow); under ddp all end within a minute: test_strategies (slow) |
 | more ranks than jobs, uneven jobs | idle ranks end clean, each target once | test_fleet: more_ranks (slow) |
-| a dead unit | a redirected gradient, other noise three times, then `dead`, exit 1 | test_guard: dead_unit; test_redirect |
-| NaN or infinite objective or gradient | never seen by the optimizer; the last finite state, half steps, then `diverged`, exit 1; batch-mates keep their bits | test_guard; test_optimization: divergence |
+| a dead unit | a redirected gradient, other noise three times, then `dead`, exit 1 | test_dead_units; test_redirected_relu |
+| NaN or infinite objective or gradient | never seen by the optimizer; the last finite state, half steps, then `diverged`, exit 1; batch-mates keep their bits | test_nonfinite; test_optimization: divergence |
 | one bad target, where that is wanted to stop all | `--fail-fast` | test_optimization: fail_fast; test_fleet, test_ray_engine: fail_fast (slow) |
 | learning rate too large | a warning at 90 % saturated pixels, a number in the manifest | test_optimization: too_large |
 | bfloat16 | for the network alone | test_optimization: bfloat16 |
 | a picture of NaN as a file | refused | test_optimization: not_finite |
 | pictures too small for network, transform or blur | said before anything runs | test_optimization: too_small |
-| out of memory | the batch passes the network in halves; one picture too large is said with sizes | test_ascent, on a network that says so; not on a GPU |
+| out of memory | the batch passes the network in halves; one picture too large is said with sizes | test_objective_gradient, on a network that says so; not on a GPU |
 | transforms of another size, not a tensor, detached | another size is fine; the others are said before step 0 | test_optimization: transforms_of_ones_own; test_visualizer |
 | objectives that are not one number per picture, or do not look at it | said before step 0 | test_optimization: cannot_be_climbed |
 | an objective that raises | no hook is left | test_optimization: no_hook |

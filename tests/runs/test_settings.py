@@ -118,11 +118,27 @@ def double(x: Tensor) -> Tensor:
     return 2 * x
 
 
+def times(factor: float) -> Any:
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapped(x: Tensor) -> Tensor:
+            return factor * function(x)
+
+        return wrapped
+
+    return decorate
+
+
+@times(3.0)
+def decorated(x: Tensor) -> Tensor:
+    return x
+
+
 DIFFERENT: list[Any] = [
     None, True, 1, 2, 1.5, float("nan"), float("inf"), -float("inf"), "", "1", "None", b"1", b"2", [], [1], [1, [2]], [[1], 2],
     {}, {"a": 1}, {"a": None}, {1: "a"}, {"1": "a"}, {"b": 1}, {1, 2}, Path("mask.png"), Path("other.png"), Kind.ONE, Kind.TWO,
     torch.float32, torch.float64, torch.device("cpu"), torch.channels_last, torch.relu, torch.sigmoid, torch.Tensor.relu,
-    nn.functional.relu, double, functools.partial(double, 1), functools.partial(double, 2), functools.partial(double, x=2),
+    nn.functional.relu, double, decorated, functools.partial(double, 1), functools.partial(double, 2), functools.partial(double, x=2),
     nn.ReLU, nn.GELU, Range(0.0, 1.0), Range(0.0, 2.0), L1(), L1(center=0.4), L2(), 0.5 * L1(), L1() + L2(), Described(1),
     Described(2), torch.zeros(2), torch.zeros(3), torch.zeros(2, 1), torch.zeros(2, dtype=torch.int32), np.ones(2),
     np.ones(2, dtype=np.float32), torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(0.0, 2.0), Slotted(1, 2),
@@ -169,6 +185,7 @@ REFUSED = {
     "lambda": (lambda x: x, "Holder.value is a lambda"),
     "closure": (a_closure(), "Holder.value is a lambda"),
     "inner function": (an_inner_function(), "Holder.value is a function defined inside a function"),
+    "closure by its own name": (times(4.0)(double), "Holder.value is a closure"),
     "partial": (functools.partial(an_inner_function()), "Holder.value is a function defined inside"),
     "file": (io.StringIO(), "Holder.value is an object of type"),
     "object": (object(), "Holder.value is an object of type object"),
