@@ -1,6 +1,7 @@
 """Who may import whom. The package is a house of floors: imports point downwards only."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,3 +131,62 @@ def test_import_of_the_package_is_light() -> None:
     loaded = done.output.split()
     assert "lightning_fv" in loaded
     assert not heavy & set(loaded)
+
+
+def test_each_module_has_a_test_of_its_name() -> None:
+    tests = Path(__file__).parent
+    modules = [file for file in FILES if file not in FRONT_DOOR and file.name not in ("__init__.py", "version.py")]
+    missing = [file for file in modules if not (tests / file.parent / f"test_{file.name}").is_file()]
+    assert not missing
+
+
+def test_no_file_is_longer_than_a_person_reads_at_once() -> None:
+    lengths = {str(file): len(path.read_text().splitlines()) for file, path in FILES.items()}
+    assert {file: length for file, length in lengths.items() if length > 350} == {}
+
+
+FOLDER_OWNERS = {
+    Path("networks/download.py"),  # the cache of weights: torch calls its folder "checkpoints" too
+    Path("runs/folder.py"),
+    Path("runs/job_folder.py"),
+    Path("runs/comparison_folder.py"),
+    Path("runs/checkpoints.py"),
+}
+FOLDER_NAMES = re.compile(
+    r"^(config\.yaml|manifest\.jsonl|sheet\.png|progress\.webp|gallery\.html|images/?|partial/?|jobs/?|frames|checkpoints|"
+    r"\.run|(done|unfinished|comparison)\.jsonl|comparison\.png|index\.html|error\.txt|step=.*|.*\.ckpt)$"
+)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in FOLDER_OWNERS], ids=str)
+def test_only_the_run_folder_spells_its_names(file: Path) -> None:
+    """In paths: where a name is joined, compared with a file's, or globbed for. Messages may say them."""
+    for node in ast.walk(ast.parse(FILES[file].read_text())):
+        operands: list[ast.AST] = []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            operands = [node.left, node.right]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+            "glob",
+            "rglob",
+            "joinpath",
+            "Path",
+        ):
+            operands = list(node.args)
+        for operand in operands:
+            text = operand.value if isinstance(operand, ast.Constant) else None
+            assert not (isinstance(text, str) and FOLDER_NAMES.match(text)), f"{file}:{node.lineno} spells {text!r}"
+
+
+def test_late_imports_of_our_own_modules_have_a_reason() -> None:
+    """An import inside a function hides an arrow: it is there for start-up alone, and the function says what it saves."""
+    late = []
+    for file, path in FILES.items():
+        text = path.read_text()
+        for function in ast.walk(ast.parse(text)):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                imports = [node for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]
+                if any((node.module or "").startswith("lightning_fv") for node in imports):
+                    late.append(str(file))
+                    source = ast.get_source_segment(text, function) or ""
+                    assert re.search(r"takes? .*(seconds|\d s\b)", source), f"{file}: {function.name} imports late"
+    assert len(late) <= 3, late

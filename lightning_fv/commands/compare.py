@@ -4,16 +4,14 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning_fv.commands.fit import LOGS, Run, exit_code, prepare
+from lightning_fv.comparison import compare_runs, markdown
 from lightning_fv.engines.rank import find_rank
 from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.networks import VisionNetwork
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.folder import RunFolder, next_version
-
-if TYPE_CHECKING:
-    from lightning_fv.networks import VisionNetwork
 
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
 STRATEGIES = ("seed_transforms", "seed_penalty", "seed_upscaling")
@@ -50,9 +48,7 @@ def compare(args: list[str]) -> int:
         return _render(runs, list(networks.values()), out)
 
 
-def _render(runs: dict[str, Run], networks: "list[VisionNetwork]", out: ComparisonFolder) -> int:
-    from lightning_fv.comparison import compare_runs, markdown
-
+def _render(runs: dict[str, Run], networks: list[VisionNetwork], out: ComparisonFolder) -> int:
     start, everything = time.monotonic(), []
     for number, (name, run) in enumerate(runs.items(), 1):
         print(f"column {number} of {len(runs)}: {name}", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
@@ -23,17 +23,22 @@ from lightning_fv.commands.options import (
     resume_args,
     saved_settings,
 )
+from lightning_fv.engines.base import Engine
+from lightning_fv.engines.ddp import DDPEngine
+from lightning_fv.engines.launch import Children, children
+from lightning_fv.engines.plan import Plan, Setup, batch_size_for, make_plan
 from lightning_fv.engines.rank import RankInfo, find_rank
-from lightning_fv.engines.ray_cluster import check_ray
+from lightning_fv.engines.ray import RayEngine
+from lightning_fv.engines.ray_cluster import check_ray, cluster
+from lightning_fv.engines.run import Outcome, run_plan
+from lightning_fv.engines.strategy import strategy_name
+from lightning_fv.engines.trainer import count_devices
+from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import UsageError
+from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.runs.folder import RunFolder, check_parent, next_version
-
-if TYPE_CHECKING:
-    from lightning_fv.engines.base import Engine
-    from lightning_fv.engines.plan import Plan
-    from lightning_fv.engines.run import Outcome
-    from lightning_fv.networks import VisionNetwork
-    from lightning_fv.runs.record import Record
+from lightning_fv.runs.record import Record
+from lightning_fv.targets import parse_targets
 
 LOGS = Path("lightning_logs")
 
@@ -49,7 +54,7 @@ class Run:
     """
 
     cli: FitCLI
-    plan: "Plan"
+    plan: Plan
     words: list[str]
 
     @property
@@ -87,11 +92,8 @@ class Run:
         folder = self.plan.folder or (RunFolder(self.config.out) if self.config.out is not None else None)
         return folder is not None and all(folder.done(job) is not None for job in self.plan.jobs)
 
-    def execute(self) -> "Outcome":
+    def execute(self) -> Outcome:
         """Render in the folder that was opened, with whatever further processes are asked for."""
-        from lightning_fv.engines.launch import Children, children
-        from lightning_fv.engines.run import run_plan
-
         plan, setup = self.plan, self.plan.setup
         assert plan.folder is not None
         with plan.stop:
@@ -108,29 +110,21 @@ class Run:
             print(f"lightning-fv: {clause}", file=sys.stderr)
         return outcome
 
-    def _engine(self, others: Any) -> "Engine":
+    def _engine(self, others: Children) -> Engine:
         if self.config.engine == "ray":
-            from lightning_fv.engines.ray import RayEngine
-
             return RayEngine(self.config.ray)
         if self.plan.setup.shared:
-            from lightning_fv.engines.ddp import DDPEngine
-
             return DDPEngine(others)
-        from lightning_fv.engines.workers import WorkerEngine
-
         return WorkerEngine()
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
         """Connect to what the run needs to render, before any folder is made."""
         if self.config.engine != "ray" or self.finished():
             return contextlib.nullcontext()
-        from lightning_fv.engines.ray_cluster import cluster
-
         return cluster(self.config.ray, self.plan.setup.options)
 
 
-def prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork] | None" = None) -> Run:
+def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | None = None) -> Run:
     """Find everything that is wrong with a run before any work.
 
     Args:
@@ -156,10 +150,6 @@ def prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork] | N
         agree(cli, folder)
     if config.engine == "ray":
         check_ray(config.ray, config.trainer)
-
-    from lightning_fv.engines.plan import Setup, batch_size_for, make_plan  # from here on work begins
-    from lightning_fv.networks import load_network
-    from lightning_fv.targets import parse_targets
 
     parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
     rank, shared, port = _find_rank(config)
@@ -191,9 +181,6 @@ def _parse(args: list[str], resumed: RunFolder | None) -> FitCLI:
 
 def _find_rank(config: Any) -> tuple[RankInfo, bool, int | None]:
     """Which process this is; whether all share the pictures of one job (ddp); the port where rank 0 then listens."""
-    from lightning_fv.engines.strategy import strategy_name
-    from lightning_fv.engines.trainer import count_devices
-
     trainer = config.trainer
     name = strategy_name(trainer.strategy)
     rank = find_rank(count_devices(dict(trainer)), trainer.num_nodes)
@@ -241,7 +228,7 @@ def fit(args: list[str]) -> int:
     return exit_code(outcome.records if first else [], [run], folder.path)
 
 
-def exit_code(records: "Sequence[Record]", runs: Sequence[Run], folder: Path) -> int:
+def exit_code(records: Sequence[Record], runs: Sequence[Run], folder: Path) -> int:
     """0 if all targets are done and all files written, else 1; says what could not be written."""
     reasons = {what: reason for run in runs for what, reason in run.plan.errors.reasons.items()}
     if reasons:
@@ -250,7 +237,7 @@ def exit_code(records: "Sequence[Record]", runs: Sequence[Run], folder: Path) ->
     return 0 if not reasons and all(record.status == "done" for record in records) else 1
 
 
-def print_summary(folder: RunFolder, records: "Sequence[Record]", seconds: float) -> None:
+def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) -> None:
     """What became of the targets, and where the pictures are."""
     lost = [record.status == "done" and record.image is None for record in records]
     counts = Counter("not written" if gone else record.status for record, gone in zip(records, lost, strict=True))
