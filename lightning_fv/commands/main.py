@@ -53,9 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0 done; 1 a target is not done or a file not written; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
-    words = list(sys.argv[1:] if args is None else args)
-    with _warnings_of_one_line():
-        return _main(words)
+    return _main(list(sys.argv[1:] if args is None else args))
 
 
 def console() -> None:
@@ -72,7 +70,9 @@ def _main(words: list[str]) -> int:
             print(f"lightning_fv {__version__}")
             return 0
         named = bool(words) and words[0] in COMMANDS
-        return _command(words[0] if named else "fit")(words[1:] if named else words)
+        command = _command(words[0] if named else "fit")
+        with _warnings_of_one_line():
+            return command(words[1:] if named else words)
     except FeatureVisualizationError as error:
         print(f"lightning-fv: error: {error}", file=sys.stderr)
         return 2
@@ -109,7 +109,10 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 @contextlib.contextmanager
 def _warnings_of_one_line() -> Iterator[None]:
-    """Our warnings look like our errors: a line, without a place in the source. Those of others stay as they are."""
+    """Our warnings look like our errors: a line, without a place in the source. Those of others stay as they are.
+
+    To be entered when Lightning has been imported, which sets a format of its own.
+    """
     before, package = warnings.formatwarning, str(Path(__file__).parents[1])
 
     def brief(

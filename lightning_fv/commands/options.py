@@ -52,11 +52,7 @@ class _Parser(LightningArgumentParser):
 
     def _hide_nested(self) -> None:
         for action in self._actions:
-            if any("." in option for option in action.option_strings) or action.dest in (
-                "seed_everything",
-                "model",
-                "trainer",
-            ):
+            if "." in action.dest or action.dest in ("data", "model", "ray", "seed_everything", "trainer"):
                 action.help = SUPPRESS
         self._action_groups = [
             group for group in self._action_groups if any(action.help != SUPPRESS for action in group._group_actions)
@@ -200,7 +196,11 @@ def parse(args: Sequence[str]) -> FitCLI:
         save_config_callback=None,
         seed_everything_default=False,
         auto_configure_optimizers=False,
-        parser_kwargs={"default_config_files": [str(RECIPES / "default.yaml")]},
+        parser_kwargs={
+            "prog": "lightning-fv fit",
+            "description": "Render pictures of what units of a network look for.",
+            "default_config_files": [str(RECIPES / "default.yaml")],
+        },
         trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
     )
 

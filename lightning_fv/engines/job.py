@@ -18,9 +18,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
 from lightning_fv.engines.base import JobResult
+from lightning_fv.engines.logger import quiet_writer_threads
 from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.trainer import make_trainer, quiet_lightning
-from lightning_fv.errors import DeviceMemoryError, RunFolderError, UsageError
+from lightning_fv.errors import DeviceMemoryError, FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
 from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
@@ -44,7 +45,7 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
 
     def render(job: Job) -> JobResult:
         try:
-            with quiet_lightning():
+            with quiet_lightning(), quiet_writer_threads():
                 return _fit(plan, job, progress)
         except Exception as error:
             too_large = isinstance(error, DeviceMemoryError) or out_of_memory(error)
@@ -77,15 +78,16 @@ def _concerns_the_run(error: Exception) -> bool:
 def _failed(plan: Plan, job: Job, error: Exception, too_large: bool) -> JobResult:
     """A job that failed, while others may not; reported in a warning."""
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if not too_large:
+    expected = too_large or isinstance(error, FeatureVisualizationError)
+    if not expected:
         reason = f"{type(error).__name__}: {reason}"
     records = plan.blank_records(job.targets, "failed", error=reason)
     where = ""
     if plan.folder is not None:
         folder = plan.folder.job(job)
         try:
-            folder.mark_unfinished(records, "" if too_large else "".join(traceback.format_exception(error)))
-            where = "" if too_large else f"; its traceback: {folder.error_file}"
+            folder.mark_unfinished(records, "" if expected else "".join(traceback.format_exception(error)))
+            where = "" if expected else f"; its traceback: {folder.error_file}"
         except OSError as disk:
             plan.errors.add("records of failed jobs", disk)
     warnings.warn(f"job {job.id} ({job.text}) failed: {reason}{where}", stacklevel=2)

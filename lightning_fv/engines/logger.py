@@ -1,6 +1,7 @@
 """TensorBoard on a disk that may be full: the log stops, the render does not."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,19 @@ class _NoWriter:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: self
+
+
+@contextlib.contextmanager
+def quiet_writer_threads() -> Iterator[None]:
+    """Keep tracebacks of TensorBoard's writer threads off the terminal when the disk is full: the next call reports it."""
+    before = threading.excepthook
+
+    def hook(args: Any) -> None:
+        if not (type(args.thread).__name__ == "_AsyncWriterThread" and issubclass(args.exc_type, OSError)):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

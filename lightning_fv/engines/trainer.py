@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
+from lightning_fv.engines.logger import FaultTolerantLogger
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.strategy import RankEnvironment, SharedStrategy
 from lightning_fv.errors import UsageError
@@ -43,8 +44,6 @@ def make_trainer(
     else:
         chosen["default_root_dir"] = str(run)
         if options.get("logger") in (None, True):
-            from lightning_fv.engines.logger import FaultTolerantLogger  # here: TensorBoard takes 0.3 s to import
-
             chosen["logger"] = FaultTolerantLogger(job.path, errors)
     return pl.Trainer(**chosen)
 

@@ -127,7 +127,7 @@ def test_same_pictures_as_in_one_process(
     assert told.out.startswith("24 of 24 targets done")
     assert len(told.out.splitlines()) == 5  # nothing of Ray's own
     assert "6/6 jobs, " in told.err
-    assert len(told.err.splitlines()) == 1  # the line of progress
+    assert told.err.count("\n") == 1  # the line of progress
     assert pictures(run) == alone(*args)
     assert len(pictures(run)) == 24
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -334,7 +334,7 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path, cluster: Any)
     records = {record.target.partition(":")[2]: record for record in read_manifest(run / "manifest.jsonl")}
     assert list(records) == names
     assert [record.status for record in records.values()] == ["failed"] * 3 + ["done"] * 2
-    assert records["pizza"].error == "TransformError: no pizza today"
+    assert records["pizza"].error == "no pizza today"
     assert records["iPod"].error == "ValueError: two"
     assert "lost its worker 4 times" in str(records["espresso"].error)
     lines = [line for line in told.splitlines() if " failed: " in line]
@@ -345,6 +345,6 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path, cluster: Any)
     assert sum("retry" in line for line in told.splitlines()) == 3
     assert sum("a warning of one's own" in line for line in told.splitlines()) == 1
     tracebacks = [file.read_text() for file in run.glob("jobs/*/error.txt")]
-    assert len(tracebacks) == 2
+    assert len(tracebacks) == 1
     assert sum("two\nlines" in text for text in tracebacks) == 1
     assert "2 of 5 targets done, 3 failed in " in told

@@ -396,6 +396,6 @@ def test_the_script_tells_mistakes_in_a_line(tmp_path: Path) -> None:
     for args, told in calls:
         done = run_python(SCRIPT, *args)
         assert (done.returncode, done.output) == (2, "")
-        assert done.error_output.startswith("gallery: error: ")
+        assert done.error_output.startswith("lightning-fv: error: ")
         assert told in done.error_output
         assert done.error_output.count("\n") == 1
