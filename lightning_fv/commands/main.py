@@ -24,9 +24,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import lightning_fv.callbacks
 import lightning_fv.objectives
 import lightning_fv.parameterizations  # noqa: F401
+from lightning_fv.commands.recipes import RECIPES, recipe_args, recipe_names
 from lightning_fv.engines.placement import Place, find_place, was_restarted
 from lightning_fv.engines.ray import RayOptions, check
-from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError, nearest
+from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.files import Unwritten
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.folder import check_new_folder, check_parent, refuse_links
@@ -40,14 +41,13 @@ if TYPE_CHECKING:
     from lightning_fv.runs.record import Record
     from lightning_fv.targets import Target
 
-RECIPES = Path(__file__).parents[1] / "recipes"
 LOGS = Path("lightning_logs")
 DEFAULT_TARGETS = [
     f"logits:{name}"
     for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
 ]
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
-STRATEGIES = ("seed_transforms", "seed_penalty", "seed_upscaling")
+STRATEGIES = ("study_transforms", "study_penalty", "study_upscaling")
 # Settings that say where and how a run is computed, not what comes out.
 _NEUTRAL = {
     "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
@@ -75,7 +75,8 @@ class FitCLI(LightningCLI):
             "-c",
             "--config",
             action="config",
-            help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A config file is code: it names classes to run.",
+            help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A line `base: NAME_OR_FILE` in a file puts "
+            "its settings on top of another's. A config file is code: it names classes to run.",
         )
         return parser
 
@@ -388,7 +389,7 @@ def _prepare(args: list[str], networks: "dict[tuple[str, str], VisionNetwork]") 
         networks: those loaded already, by name and options; the run's is added.
     """
     words = args
-    args, resumed = _resume_args(_recipe_args(args))
+    args, resumed = _resume_args(recipe_args(args))
     with warnings.catch_warnings():
         # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
         warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
@@ -663,31 +664,6 @@ def network_options(config: Any) -> dict[str, Any]:
         "categories": categories,
         "channel_axes": config.channel_axes,
     }
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that ``--config`` takes beside files."""
-    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
-
-
-def _recipe_args(args: list[str]) -> list[str]:
-    """Put config files first, so that options beside them win wherever they stand, and recipes' files for their names."""
-    configs, rest = [], []
-    words = iter(args)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag not in ("--config", "-c"):
-            rest.append(word)
-            continue
-        name = value if equals else next(words, "")
-        if not Path(name).is_file():
-            if name not in recipe_names():
-                near = nearest(name, recipe_names())
-                hint = f"did you mean {near[0]}?" if near else f"recipes: {', '.join(recipe_names())}"
-                raise UsageError(f"--config {name}: no such file and no such recipe; {hint}")
-            name = str(RECIPES / f"{name}.yaml")
-        configs += ["--config", name]
-    return configs + rest
 
 
 def _resume_args(args: list[str]) -> tuple[list[str], Path | None]:
