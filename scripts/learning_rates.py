@@ -31,7 +31,7 @@ SHOWN = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="+", default=["default", "seed_transforms"])
+    parser.add_argument("--recipes", nargs="+", default=["default", "study_transforms"])
     parser.add_argument("--steps", type=int, default=128)
     parser.add_argument("--out", type=Path, default=Path("lightning_logs/learning_rates"))
     args = parser.parse_args()

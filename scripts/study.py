@@ -21,13 +21,13 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 CLASSES = "logits:king penguin+logits:lion+logits:pizza+logits:iPod"
 EIGHT = "logits:goldfish+logits:monarch+logits:king penguin+logits:lion+logits:school bus+logits:pizza+logits:iPod+logits:espresso"
 CHANNELS = "layer1:last+layer2:last+layer3:last+layer4:last+logits:king penguin"
-STRATEGIES = "seed_transforms seed_penalty seed_upscaling default"
+STRATEGIES = "study_transforms study_penalty study_upscaling default"
 
 # Figure: the command after `lightning-fv`, and the picture in its folder.
 FIGURES = {
     "strategies": (f'compare --strategies {STRATEGIES} --targets "{EIGHT}"', "comparison.png"),
-    "layers": (f'compare --strategies seed_channels default --targets "{CHANNELS}"', "comparison.png"),
-    "networks_study": ("compare --config seed_classes", "comparison.png"),
+    "layers": (f'compare --strategies study_channels default --targets "{CHANNELS}"', "comparison.png"),
+    "networks_study": ("compare --config study_classes", "comparison.png"),
     "networks": (f'compare --targets "{CLASSES}"', "comparison.png"),
     "all": ("compare --targets logits:all --batch-size 24", "comparison.png"),
     "demo_logits": ("--targets logits:all", "sheet.png"),
@@ -42,24 +42,24 @@ BEST = (
 )
 
 
-MADE_BY_HANDS = (
+ARTIFICIAL = (
     "school bus", "sports car", "pizza", "iPod", "espresso", "suspension bridge", "computer keyboard", "scoreboard", "beacon",
 )  # fmt: skip
 
 
-def print_made_by_hands(folder: Path) -> None:
-    """The table of docs/study.md on natural things and things made by hands, per network."""
+def print_artificial(folder: Path) -> None:
+    """The table of docs/study.md on natural and artificial objects, per network."""
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
     for line in (folder / "comparison.jsonl").read_text().splitlines():
         cell = json.loads(line)
-        artificial = cell["target"].partition(":")[2] in MADE_BY_HANDS
+        artificial = cell["target"].partition(":")[2] in ARTIFICIAL
         found.setdefault((cell["column"], artificial), []).append(cell["scores"])
-    print("| network | things | classes | probability | under the two others | lowest of those |")
+    print("| network | objects | classes | probability | under the two others | lowest of those |")
     print("|---|---|---|---|---|---|")
     for (column, artificial), scores in found.items():
         own = sum(score["probability"] for score in scores) / len(scores)
         others = [value for score in scores for key, value in score.items() if key.startswith("p(")]
-        kind = "made by hands" if artificial else "natural"
+        kind = "artificial" if artificial else "natural"
         mean = sum(others) / len(others)
         print(f"| {column} | {kind} | {len(scores)} | {own:.3f} | {mean:.3f} | {min(others):.2f} |")
 
@@ -118,7 +118,7 @@ def main() -> None:
             subprocess.check_call([sys.executable, script, "--data", str(args.data), "--pictures", str(IMAGES)])
             continue
         if name == "all":
-            print_made_by_hands(folder)
+            print_artificial(folder)
         with Image.open(folder / picture) as found:
             shrink(found, IMAGES / f"{name}.webp", 900)
 

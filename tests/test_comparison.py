@@ -93,7 +93,7 @@ def test_strategies_are_columns_of_one_network(tmp_path: Path, capsys: pytest.Ca
     out = tmp_path / "out"
     assert main(["compare", "--strategies", "--out", str(out), "--trainer.max_steps", "2", *QUICK]) == 0
     found = lines(out)
-    assert [line["column"] for line in found] == ["seed_transforms", "seed_penalty", "seed_upscaling"]
+    assert [line["column"] for line in found] == ["study_transforms", "study_penalty", "study_upscaling"]
     assert {line["network"] for line in found} == {"demo"}
     assert {line["target"] for line in found} == {"logits:king penguin"}
     assert all({"p(demo/antialiased)", "p(demo/stylized)"} <= line["scores"].keys() for line in found)
@@ -124,7 +124,7 @@ def test_resume_goes_on_with_what_is_missing(tmp_path: Path, capsys: pytest.Capt
         (["--networks", "demo", "demo"], "name each once"),
         (["--network", "demo"], "by --networks"),
         (["--resume"], "add --out FOLDER"),
-        (["--strategies", "seed_penalti"], "did you mean seed_penalty"),
+        (["--strategies", "study_penalti"], "did you mean study_penalty"),
         (["--targets", "logits:pizzza"], "did you mean pizza"),
     ],
 )
@@ -156,7 +156,7 @@ def test_the_studys_networks_are_compared_from_files_of_the_published_formats(tm
     torch.save({"epoch": 60, "arch": "resnet50", "state_dict": wrapped}, tmp_path / "stylized.pth.tar")
     networks = ["torchvision/resnet50:IMAGENET1K_V1", "antialiased/resnet50", "stylized/resnet50_sin"]
     files = [str(tmp_path / name) for name in ("plain.pth", "blurred.pth", "stylized.pth.tar")]
-    words = ["--networks", *networks, "--weights", *files, "--config", "seed_classes", "--out", str(tmp_path / "out")]
+    words = ["--networks", *networks, "--weights", *files, "--config", "study_classes", "--out", str(tmp_path / "out")]
     main(["compare", *words, "--trainer.max_steps", "1", *QUICK])
     found = lines(tmp_path / "out")
     wanted = {"logits:brambling", "logits:black swan", "logits:pizza", "logits:iPod"}

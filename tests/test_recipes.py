@@ -1,12 +1,13 @@
 """Every shipped recipe runs through the real command line, and says what the study says."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from lightning_fv.commands.main import main
-from lightning_fv.commands.options import RECIPES, recipe_names
+from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.parameterizations import Fourier
 from lightning_fv.runs.record import read_manifest
@@ -18,9 +19,9 @@ from lightning_fv.transforms import RandomNoise, RandomWarp
 def test_recipe_runs_two_steps(tmp_path: Path, name: str) -> None:
     run = tmp_path / "run"
     code = main(["--config", name, "--out", str(run), "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"])
-    assert code == 0 or name == "seed_channels"  # 2 steps wake no dead channel
+    assert code == 0 or name == "study_channels"  # 2 steps wake no dead channel
     records = read_manifest(run / "manifest.jsonl")
-    assert len(records) == {"default": 8, "seed_channels": 5, "seed_classes": 4}.get(name, 1)
+    assert len(records) == {"default": 8, "study_channels": 5, "study_classes": 4}.get(name, 1)
     assert {record.steps for record in records} == {2}
 
 
@@ -36,15 +37,23 @@ def test_default_recipe_and_python_defaults_are_the_same() -> None:
     assert {k: optimizer[k] for k in recipe["optimizer"]["init_args"]} == recipe["optimizer"]["init_args"]
 
 
-@pytest.mark.parametrize("name", ["seed_channels", "seed_classes"])
-def test_figures_of_the_study_differ_in_their_targets_alone(name: str) -> None:
-    figure, strategy = (yaml.safe_load((RECIPES / f"{n}.yaml").read_text()) for n in (name, "seed_upscaling"))
-    del figure["targets"], strategy["targets"]
-    figure["model"].pop("redirect_steps", None)  # layers 3 and 4 start dead
+def settings(capsys: pytest.CaptureFixture[str], name: str) -> dict[str, Any]:
+    """The settings of a run by a recipe, with those of the recipes that it builds upon."""
+    assert main(["--config", name, "--print_config"]) == 0
+    found: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("name", ["study_channels", "study_classes"])
+def test_figures_of_the_study_differ_in_their_targets_alone(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    figure, strategy = (settings(capsys, n) for n in (name, "study_upscaling"))
+    assert figure.pop("targets") != strategy.pop("targets")
+    if name == "study_channels":  # layers 3 and 4 start dead
+        assert (figure["model"].pop("redirect_steps"), strategy["model"].pop("redirect_steps")) == (800, 16)
     assert figure == strategy
 
 
-@pytest.mark.parametrize("name", ["seed_channels", "seed_classes"])
+@pytest.mark.parametrize("name", ["study_channels", "study_classes"])
 def test_recipes_of_the_study_fit_imagenet_networks_as_they_are(tmp_path: Path, name: str) -> None:
     run = tmp_path / "run"
     network = ["--network", "torchvision/resnet18", "--no-weights", "--categories", str(tmp_path / "names")]
@@ -53,27 +62,39 @@ def test_recipes_of_the_study_fit_imagenet_networks_as_they_are(tmp_path: Path, 
     options = ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu"]
     main(["--config", name, *network, "--out", str(run), *options])
     targets = [record.target for record in read_manifest(run / "manifest.jsonl")]
-    if name == "seed_classes":
+    if name == "study_classes":
         assert targets == ["logits:brambling", "logits:black swan", "logits:pizza", "logits:iPod"]
     else:
         assert targets == ["layer1:63", "layer2:127", "layer3:255", "layer4:511", "logits:brambling"]
 
 
-@pytest.mark.parametrize("name", ["seed_transforms", "seed_penalty", "seed_upscaling"])
-def test_recipes_of_the_study_have_its_numbers(name: str) -> None:
-    recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
-    assert recipe["model"]["optimizer"] == {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.001}}
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("study_")])
+def test_recipes_of_the_study_have_its_numbers(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    recipe = settings(capsys, name)
+    model = recipe["model"]
+    optimizer = model["optimizer"]
+    assert (optimizer["class_path"], optimizer["init_args"]["lr"]) == ("torch.optim.Adam", 0.001)
+    assert model["parameterization"]["class_path"] == "lightning_fv.parameterizations.Pixel"
+    assert model["parameterization"]["init_args"]["sd"] == 0.01
     assert recipe["trainer"]["max_steps"] == 4096
-    assert recipe["model"]["stage_steps"] == 50
-    warp = recipe["model"]["transforms"][0]["init_args"]
+    assert model["stage_steps"] == 50
+    (transform,) = model["transforms"]
+    warp = transform["init_args"]
+    assert transform["class_path"] == "lightning_fv.transforms.RandomWarp"
     assert [round(warp[key] * 224, 1) for key in ("pad", "crop")] == [24, 12]
-    assert warp["rotate"] == 20
+    assert (warp["rotate"], warp["padding_mode"]) == (20, "grey")
     assert [round(side, 3) for side in warp["scale"]] == [round(1 / 1.5, 3), 1.5]
-    callbacks = {c["class_path"].split(".")[-1]: c["init_args"] for c in recipe["trainer"].get("callbacks", [])}
-    if name == "seed_penalty":
-        assert recipe["model"]["penalties"][0]["init_args"] == {"weight": 0.5, "center": 0.5}
-        assert callbacks["PeriodicBlur"]["every"] == 300
-    if name == "seed_upscaling":
-        assert round(recipe["model"]["size"] * 224, 1) == 64
+    callbacks = {c["class_path"].split(".")[-1]: c["init_args"] for c in recipe["trainer"]["callbacks"] or []}
+    if name == "study_transforms":
+        assert (callbacks, model["penalties"], model["size"]) == ({}, None, None)
+    elif name == "study_penalty":
+        (penalty,) = model["penalties"]
+        assert penalty == {"class_path": "lightning_fv.objectives.L1", "init_args": {"weight": 0.5, "center": 0.5}}
+        assert callbacks == {"PeriodicBlur": {"every": 300, "sigma": 0.5}}
+        assert model["size"] is None
+    else:
+        assert round(model["size"] * 224, 1) == 64
+        assert model["penalties"] is None
+        assert list(callbacks) == ["ProgressiveUpscale"]
         grow = callbacks["ProgressiveUpscale"]
-        assert (round(grow["to"] * 224), grow["factor"], grow["every"]) == (400, 1.1, 50)
+        assert (round(grow["to"] * 224), grow["factor"], grow["every"], grow["blur"]) == (400, 1.1, 50, 0.5)

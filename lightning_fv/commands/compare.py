@@ -14,7 +14,7 @@ from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.folder import RunFolder, next_version
 
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
-STRATEGIES = ("seed_transforms", "seed_penalty", "seed_upscaling")
+STRATEGIES = ("study_transforms", "study_penalty", "study_upscaling")
 
 
 def compare(args: list[str]) -> int:

@@ -19,10 +19,10 @@ from lightning_fv.commands.options import (
     check_settings,
     network_options,
     parse,
-    recipe_args,
     resume_args,
     saved_settings,
 )
+from lightning_fv.commands.recipes import recipe_args
 from lightning_fv.engines.base import Engine
 from lightning_fv.engines.ddp import DDPEngine
 from lightning_fv.engines.launch import Children, children

@@ -13,13 +13,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
 import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
+from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.engines.ray_cluster import RayOptions
-from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError, nearest
+from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.objectives import Objective
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.folder import RunFolder
 
-RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_TARGETS = [
     f"logits:{name}"
     for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
@@ -68,7 +68,8 @@ class FitCLI(LightningCLI):
             "-c",
             "--config",
             action="config",
-            help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A config file is code: it names classes to run.",
+            help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A line `base: NAME_OR_FILE` in a file puts "
+            "its settings on top of another's. A config file is code: it names classes to run.",
         )
         return parser
 
@@ -203,31 +204,6 @@ def parse(args: Sequence[str]) -> FitCLI:
         },
         trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
     )
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that ``--config`` takes beside files."""
-    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
-
-
-def recipe_args(args: Sequence[str]) -> list[str]:
-    """Put config files first, so that options beside them win wherever they stand, and recipes' files for their names."""
-    configs, rest = [], []
-    words = iter(args)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag not in ("--config", "-c"):
-            rest.append(word)
-            continue
-        name = value if equals else next(words, "")
-        if not Path(name).is_file():
-            if name not in recipe_names():
-                near = nearest(name, recipe_names())
-                hint = f"did you mean {near[0]}?" if near else f"recipes: {', '.join(recipe_names())}"
-                raise UsageError(f"--config {name}: no such file and no such recipe; {hint}")
-            name = str(RECIPES / f"{name}.yaml")
-        configs += ["--config", name]
-    return configs + rest
 
 
 def resume_args(args: list[str]) -> tuple[list[str], RunFolder | None]:

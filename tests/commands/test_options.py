@@ -25,7 +25,7 @@ def fit(out: Path, *args: str) -> int:
         (["--targets", "layer4:3@4,0"], "rows 0 to 3 and columns 0 to 3"),
         (["--targets", "layer4:"], "cannot read the target"),
         (["--network", "demmo"], "did you mean demo"),
-        (["--config", "seed_upscalin"], "did you mean seed_upscaling"),
+        (["--config", "study_upscalin"], "did you mean study_upscaling"),
         (["--trainer.max_steps", "0"], "trainer.max_steps"),
         (["--trainer.max_epochs", "3"], "trainer.max_steps alone"),
         (["--trainer.precision", "16-true"], "use 32-true or bf16-mixed"),

@@ -45,7 +45,7 @@ def test_a_channel_is_the_same_in_every_layout(network: VisionNetwork) -> None:
     assert rendering.scores[0] != 0
     objective = resolve_targets("conv:4+nhwc:4+nlc:4", network)
     images = torch.rand(2, 3, 12, 14)
-    values = [t.objective(network.activations(images, [t.layer]), images) for t in objective]
+    values = [t.objective(network.activations(images, t.objective.layers), images) for t in objective]
     torch.testing.assert_close(values[1], values[0])
     torch.testing.assert_close(values[2], values[0])
 

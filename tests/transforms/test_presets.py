@@ -10,7 +10,7 @@ from lightning_fv.transforms import study_warp
 
 
 def test_study_warp_is_the_recipes() -> None:
-    recipe = Path(lightning_fv.__file__).parent / "recipes" / "seed_transforms.yaml"
+    recipe = Path(lightning_fv.__file__).parent / "recipes" / "study_transforms.yaml"
     (entry,) = yaml.safe_load(recipe.read_text())["model"]["transforms"]
     arguments = entry["init_args"]
     made = study_warp()
