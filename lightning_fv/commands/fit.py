@@ -51,11 +51,13 @@ class Run:
         cli: the parsed options.
         plan: the jobs, without a folder yet.
         words: the command line, for processes that this one starts.
+        measured: whether the batch size was measured here, and not asked for.
     """
 
     cli: FitCLI
     plan: Plan
     words: list[str]
+    measured: bool = False
 
     @property
     def config(self) -> Any:
@@ -82,10 +84,19 @@ class Run:
             try:
                 folder.create(self.cli.parser.dump(settings, skip_none=False))
             except FileExistsError:  # another process was quicker, with the same command or another
-                agree(self.cli, folder)
+                self._take_settings(folder)
         folder.register(self.plan.jobs)
         self.plan.folder = folder
         return folder
+
+    def _take_settings(self, folder: RunFolder) -> None:
+        """Agree with the settings of a run that has just been begun; a GPU may have measured another batch size."""
+        own = self.cli.config.batch_size
+        if self.measured:
+            self.cli.config.batch_size = "auto"
+        agree(self.cli, folder)
+        if self.cli.config.batch_size != own:
+            self.plan.jobs = make_plan(self.plan.setup, self.config.targets, self.cli.config.batch_size).jobs
 
     def finished(self) -> bool:
         """Whether nothing is left to do."""
@@ -106,8 +117,9 @@ class Run:
                 outcome = run_plan(self._engine(others), plan)
                 if outcome.signal is not None or outcome.failed_fast:
                     others.stop()
-        for clause in others.failed():
-            print(f"lightning-fv: {clause}", file=sys.stderr)
+        if outcome.signal is None and not outcome.failed_fast:
+            for clause in others.failed():
+                print(f"lightning-fv: {clause}", file=sys.stderr)
         return outcome
 
     def _engine(self, others: Children) -> Engine:
@@ -164,10 +176,11 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
         network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port
     )
     # Written to config.yaml as a number: jobs are cut by it, here, in every other process and by whoever resumes.
+    measured = cli.config.batch_size == "auto"
     cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)
     plan = make_plan(setup, config.targets, cli.config.batch_size)
     plan.fail_fast = config.fail_fast
-    return Run(cli, plan, words)
+    return Run(cli, plan, words, measured)
 
 
 def _parse(args: list[str], resumed: RunFolder | None) -> FitCLI:
