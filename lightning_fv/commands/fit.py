@@ -238,7 +238,7 @@ def fit(args: list[str]) -> int:
     if outcome.signal is not None:
         return 128 + outcome.signal
     # Launchers such as torchrun end all processes when one ends with an error: only the first says what is not done.
-    return exit_code(outcome.records if first else [], [run], folder.path)
+    return exit_code(outcome.records if first or run.plan.setup.shared else [], [run], folder.path)
 
 
 def exit_code(records: Sequence[Record], runs: Sequence[Run], folder: Path) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch.distributed
@@ -14,7 +15,7 @@ from lightning_fv.engines.launch import Children
 from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.progress import shown_progress
 from lightning_fv.engines.signals import is_orphaned
-from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.errors import RunFolderError
 
 
 class DDPEngine:
@@ -33,7 +34,6 @@ class DDPEngine:
 
         Raises:
             RunFolderError: another process renders the job.
-            UsageError: another rank is gone.
         """
         folder, (job,) = plan.folder, plan.jobs
         assert folder is not None
@@ -54,9 +54,8 @@ class DDPEngine:
                     if not re.search(r"gloo|nccl|connection|peer", str(error), re.IGNORECASE):
                         raise
                     reason = str(error).strip().splitlines()[0][:120]
-                    raise UsageError(
-                        f"ddp needs all ranks, and one is gone ({reason}); go on with --resume --out {folder}"
-                    ) from None
+                    warnings.warn(f"ddp needs all ranks, and one is gone ({reason})", stacklevel=2)
+                    result = JobResult(job, plan.known_records(job), error=error)
                 finally:
                     if torch.distributed.is_initialized():
                         torch.distributed.destroy_process_group()
