@@ -66,7 +66,7 @@ class ProgressiveUpscale(pl.Callback):
             warnings.warn(
                 f"ProgressiveUpscale gets to {last} px in {trainer.max_steps} steps, not to {top}; "
                 "take more steps, a smaller every or a larger factor",
-                stacklevel=2,
+                stacklevel=1,  # Lightning calls this
             )
 
     def on_train_batch_start(

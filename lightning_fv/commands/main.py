@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from lightning_fv.errors import FeatureVisualizationError
 from lightning_fv.version import __version__
@@ -109,21 +110,27 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 @contextlib.contextmanager
 def _warnings_of_one_line() -> Iterator[None]:
-    """Our warnings look like our errors: a line, without a place in the source. Those of others stay as they are.
+    """Our warnings look like our errors: one line, without a place in the source, once per run. Others stay as they are."""
+    from tqdm import tqdm  # here: --help needs none
 
-    To be entered when Lightning has been imported, which sets a format of its own.
-    """
-    before, package = warnings.formatwarning, str(Path(__file__).parents[1])
+    before, package, shown = warnings.showwarning, str(Path(__file__).parents[1]), set[str]()
 
-    def brief(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-    ) -> str:
-        if category is UserWarning and filename.startswith(package):
-            return f"lightning-fv: warning: {message}\n"
-        return before(message, category, filename, lineno, line)
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is not UserWarning or not filename.startswith(package):
+            before(message, category, filename, lineno, file, line)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            tqdm.write(f"lightning-fv: warning: {message}", file=sys.stderr)  # above the line of progress
 
-    warnings.formatwarning = brief
+    warnings.showwarning = show
     try:
         yield
     finally:
-        warnings.formatwarning = before
+        warnings.showwarning = before
