@@ -1,0 +1,27 @@
+"""Renders by a plain Trainer, as a user of Lightning would make them."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
+from lightning_fv.engines.trainer import quiet_lightning
+from tests.helpers import TinyNet
+
+
+def fit(steps: int, *callbacks: pl.Callback, checkpoint: str | None = None, **options: Any) -> pl.Trainer:
+    """The Trainer of a render of two pictures of 16x20 px of the tiny network, afterwards.
+
+    Args:
+        steps: optimizer steps.
+        callbacks: of the Trainer; there are no others.
+        checkpoint: what to go on from.
+        options: further ones of the Trainer.
+    """
+    network = VisionNetwork(TinyNet().eval(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(16, 20))
+    bound = FeatureVisualizer().bind(network, resolve_targets("logits:0-1", network))
+    quiet = {"accelerator": "cpu", "logger": False, "enable_model_summary": False, "enable_checkpointing": False}
+    with quiet_lightning():
+        trainer = pl.Trainer(max_steps=steps, max_epochs=-1, callbacks=list(callbacks), **{**quiet, **options})
+        trainer.fit(bound, ckpt_path=checkpoint, weights_only=True)
+    return trainer
