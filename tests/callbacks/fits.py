@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
 from lightning_fv.engines.trainer import quiet_lightning
@@ -21,7 +22,10 @@ def fit(steps: int, *callbacks: pl.Callback, checkpoint: str | None = None, **op
     network = VisionNetwork(TinyNet().eval(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(16, 20))
     bound = FeatureVisualizer().bind(network, resolve_targets("logits:0-1", network))
     quiet = {"accelerator": "cpu", "logger": False, "enable_model_summary": False, "enable_checkpointing": False}
+    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     with quiet_lightning():
-        trainer = pl.Trainer(max_steps=steps, max_epochs=-1, callbacks=list(callbacks), **{**quiet, **options})
+        trainer = pl.Trainer(
+            max_steps=steps, max_epochs=-1, callbacks=list(callbacks), enable_progress_bar=bar, **{**quiet, **options}
+        )
         trainer.fit(bound, ckpt_path=checkpoint, weights_only=True)
     return trainer
