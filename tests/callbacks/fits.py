@@ -20,7 +20,7 @@ def fit(steps: int, *callbacks: pl.Callback, checkpoint: str | None = None, **op
         options: further ones of the Trainer.
     """
     network = VisionNetwork(TinyNet().eval(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(16, 20))
-    bound = FeatureVisualizer().bind(network, resolve_targets("logits:0-1", network))
+    bound = FeatureVisualizer(stage_steps=12).bind(network, resolve_targets("logits:0-1", network))
     quiet = {"accelerator": "cpu", "logger": False, "enable_model_summary": False, "enable_checkpointing": False}
     bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     with quiet_lightning():

@@ -13,7 +13,8 @@ from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import PARENT, StopSignals
 from tests.processes import alive, wait_for
 
-NEVER_ENDS = ["--targets", "logits:0", "--trainer.max_steps", "100000000", "--trainer.accelerator", "cpu"]
+NEVER_ENDS = ["--targets", "logits:0", "--trainer.max_steps", "100000000"]
+NEVER_ENDS += ["--trainer.accelerator", "cpu", "--trainer.devices", "3"]
 
 
 @pytest.fixture

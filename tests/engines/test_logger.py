@@ -30,6 +30,9 @@ def test_a_log_that_cannot_be_written_ends_with_one_warning(tmp_path: Path, recw
     assert list(errors.reasons) == ["TensorBoard logs"]
     assert len([w for w in recwarn if "TensorBoard logs: cannot be written" in str(w.message)]) == 1
     logger.experiment.add_scalar("a", 1.0)  # a callback of one's own that uses the writer does not fail either
+    (tmp_path / "jobs").unlink()
+    logger.log_metrics({"a": 1.0}, 3)
+    assert not (tmp_path / "jobs").exists()  # it has ended: a log with a hole would mislead
 
 
 def test_what_is_not_the_disks_fault_is_raised(tmp_path: Path) -> None:

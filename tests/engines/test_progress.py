@@ -38,9 +38,12 @@ def test_jobs_that_are_done_in_the_folder_count(tmp_path: Path, capsys: pytest.C
 def test_the_line_ends_when_the_run_does_also_with_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     plan = tiny_plan("logits:0-3", 1, enable_progress_bar=True)
 
+    kept = []  # else the line would end with the object
+
     def run() -> None:
         with shown_progress(plan) as progress:
             assert progress is not None
+            kept.append(progress)
             progress.job_done()
             assert not capsys.readouterr().err.endswith("\n")
             raise ValueError("x")
