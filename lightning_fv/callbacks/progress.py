@@ -80,11 +80,16 @@ class RenderProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._bar is not None and self._is_time():  # asking the device for the score every step would stall it
+        if not self._is_time():  # asking the device for the score every step would stall it
+            return
+        if self.jobs > 1:
+            self._done = self._counted()
+            self._show_jobs(trainer.global_step / trainer.max_steps)
+        else:
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._bar is not None and self.jobs == 1:
+        if self.jobs == 1:
             self._show(trainer, pl_module)
             self.close()
 
@@ -94,12 +99,10 @@ class RenderProgress(ProgressBar):
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert self._bar is not None
-        assert isinstance(pl_module, FeatureVisualizer)
-        if self.jobs > 1:
-            self._done = self._counted()
-            self._show_jobs(trainer.global_step / trainer.max_steps)
+        """The line of a render."""
+        if self._bar is None:
             return
+        assert isinstance(pl_module, FeatureVisualizer)
         height, width = pl_module.size
         score = "" if pl_module.objective_values is None else f"score {float(pl_module.mean_objective()):.3g}, "
         self._bar.set_postfix_str(f"{score}{height}x{width} px", refresh=False)
@@ -113,8 +116,6 @@ class RenderProgress(ProgressBar):
         """
         if not self._enabled:
             return
-        if self._bar is None:
-            self._bar = self._tqdm(_JOBS, total=self.jobs)
         if self._done == self._written and not sys.stderr.isatty():
             return  # a log file of a night's run must not fill with lines that say the same
         self._written = self._done
@@ -122,11 +123,13 @@ class RenderProgress(ProgressBar):
         finished = self._done - self._done_before + fraction  # jobs that were done before tell nothing of the pace
         rate = finished * self.pictures / self.jobs / seconds
         left = tqdm.format_interval((self.jobs - self._done - fraction) * seconds / finished) if finished > 0 else "?"
-        self._bar.n = min(self._done + fraction, self.jobs)
-        self._bar.set_description_str(
-            f"{self._done}/{self.jobs} jobs, {rate:.3g} pictures/s, {left} left", refresh=False
-        )
-        self._bar.refresh()
+        shown = min(self._done + fraction, self.jobs)
+        text = f"{self._done}/{self.jobs} jobs, {rate:.3g} pictures/s, {left} left"
+        if self._bar is None:  # also after a job that failed has ended the line
+            self._bar = self._tqdm(_JOBS, total=self.jobs, initial=shown, desc=text)
+        else:
+            self._bar.n = shown
+            self._bar.set_description_str(text)
 
     def _tqdm(self, form: str, **options: Any) -> "tqdm[Any]":
         return tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=self.interval, bar_format=form, **options)

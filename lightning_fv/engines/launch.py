@@ -20,9 +20,11 @@ class Children:
 
     def __init__(self) -> None:
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._asked = False
 
     def stop(self) -> None:
         """Ask all to stop in order."""
+        self._asked = True
         for child in self.processes.values():
             if child.poll() is None:
                 child.terminate()  # not SIGINT: from a terminal they have had that already, and two mean at once
@@ -34,7 +36,9 @@ class Children:
 
     def failed(self) -> list[str]:
         """What went wrong, a clause for each process that has ended with an error of its own."""
-        good = (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM)  # a signal stops all of them
+        good = {None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # a signal stops all of them
+        if self._asked:
+            good.add(-signal.SIGTERM)  # it had not come to taking signals itself
         return [
             f"worker {rank} ended with {_told(code)}"
             for rank, child in self.processes.items()

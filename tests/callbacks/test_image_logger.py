@@ -4,14 +4,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_fv import load_network, render
 from lightning_fv.callbacks import ImageLogger
-from lightning_fv.callbacks.background import Background
-from lightning_fv.runs.files import WriteErrors
 
 
 def events(run: Path) -> EventAccumulator:
@@ -47,22 +44,3 @@ def test_an_entry_of_the_same_class_replaces_the_shipped_one(tmp_path: Path) -> 
            callbacks=[ImageLogger(pictures=1, side=32)])  # fmt: skip
     read = events(tmp_path / "run")
     assert decoded(read.Images("pictures")[0]).shape == (32, 32, 3)
-
-
-def test_a_full_disk_under_the_logs_does_not_end_the_render(recwarn: pytest.WarningsRecorder) -> None:
-    done: list[int] = []
-
-    def fail() -> None:
-        raise OSError(28, "No space left on device")
-
-    errors = WriteErrors()
-    background = Background("logs", errors)
-    background.submit(lambda: done.append(1), must=True)
-    background.submit(fail, must=True)
-    background.submit(lambda: done.append(2), must=True)
-    background.close()
-    assert done == [1]
-    assert background.failed
-    (warning,) = [w for w in recwarn if str(w.message).startswith("logs: cannot be written")]
-    assert "No space left" in str(warning.message)
-    assert errors.reasons == {"logs": "No space left on device"}

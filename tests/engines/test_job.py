@@ -14,19 +14,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 import lightning_fv
 from lightning_fv.engines.job import job_renderer
 from lightning_fv.errors import UsageError
-from tests.engines.runs import plan_of, work
-
-
-class Signal(pl.Callback):
-    """Sends its own process a SIGTERM in a batch; has no settings, so that the job stays the same."""
-
-    def __init__(self, batch: int) -> None:
-        self._batch, self._seen = batch, 0
-
-    def on_train_batch_start(self, *args: Any) -> None:
-        self._seen += 1
-        if self._seen == self._batch:
-            os.kill(os.getpid(), signal.SIGTERM)
+from tests.engines.runs import Fails, Signal, plan_of, work
 
 
 @pytest.mark.parametrize("batch", [14, 16])
@@ -86,22 +74,8 @@ def test_a_done_job_that_lost_a_picture_is_rendered_again(tmp_path: Path) -> Non
     assert {file.name for file in run.images.iterdir()} == set(first)
 
 
-class Fails(pl.Callback):
-    """Raises in the second step of renders of one class."""
-
-    def __init__(self, error: Exception, target: str = "logits:goldfish") -> None:
-        self._error, self._target = error, target
-
-    def settings(self) -> None:
-        """None, for the ids of jobs."""
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
-        if trainer.global_step == 2 and self._target in [target.text for target in pl_module.targets]:
-            raise self._error
-
-
 def test_a_job_that_fails_says_why_and_the_others_go_on(tmp_path: Path) -> None:
-    plan = plan_of("logits:0-3", 1, tmp_path / "run", [Fails(ValueError("two\nlines"))])
+    plan = plan_of("logits:0-3", 1, tmp_path / "run", [Fails(ValueError("two\nlines"), "logits:goldfish")])
     with pytest.warns(UserWarning, match=r"job \w+ \(logits:goldfish\) failed: ValueError: two; its traceback: "):
         results = work(plan)
     assert [result.records[0].status for result in results] == ["failed", "done", "done", "done"]
@@ -132,7 +106,7 @@ def test_fail_fast_ends_the_run_at_the_first_failure(tmp_path: Path) -> None:
 )
 def test_what_concerns_the_run_is_raised(tmp_path: Path, error: Exception) -> None:
     """Going through all jobs would make each of them fail in the same way."""
-    plan = plan_of("logits:0-1", 1, tmp_path / "run", [Fails(error)])
+    plan = plan_of("logits:0-1", 1, tmp_path / "run", [Fails(error, "logits:goldfish")])
     with pytest.raises(type(error)):
         work(plan)
     assert plan.folder is not None

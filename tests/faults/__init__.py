@@ -8,7 +8,7 @@ the default run):
 | disk full: a picture | nothing made is lost, exit 1, `--resume` goes on from the last checkpoint and makes the same bits | test_disk_full: in_the_middle, pictures_without_room (slow), what_python_rendered |
 | disk full: manifest, sheet, film, gallery | the old ones stay whole, exit 1 | test_disk_full: full_at_the_end (slow), in_the_middle |
 | disk full: a checkpoint | the ones before stay, no rest, one warning, the run goes on, exit 1 at its end | test_disk_full: in_the_middle, old_checkpoints_stay |
-| disk full: TensorBoard, scalars and pictures | one warning each, no traceback, the run ends normally, exit 1 | test_disk_full: in_the_middle; callbacks/test_image_logger |
+| disk full: TensorBoard, scalars and pictures | one warning each, no traceback, the run ends normally, exit 1 | test_disk_full: in_the_middle; callbacks/test_background |
 | disk full from the start | one line, exit 2 | test_disk_full: full_from_the_start |
 | last checkpoint empty, cut, of other bits | the one before, with a line that says so | test_damaged: the_one_before; test_checkpoints |
 | all checkpoints of a job damaged | that job is `failed`, named with the remedy, the others go on, exit 1 | test_damaged: none_is_left; test_checkpoints |

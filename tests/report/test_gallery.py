@@ -21,9 +21,8 @@ from lightning_fv.report.gallery import CHUNK as CHUNK_READ
 from lightning_fv.report.gallery import FRAME_PICTURES
 from lightning_fv.runs.picture import CHUNK, write_picture
 from lightning_fv.runs.record import Record, write_manifest
-from tests.processes import ROOT, SCRIPTS, run_python
+from tests.processes import ROOT, run_python
 
-SCRIPT = SCRIPTS / "gallery.py"
 DONE = Record(
     id="logits-0011-pizza",
     target="logits:pizza",
@@ -371,31 +370,3 @@ def test_reports_are_made_without_torch() -> None:
     loaded = done.output.split()
     assert "lightning_fv" in loaded
     assert not {"torch", "torchvision", "lightning", "numpy"} & set(loaded)
-
-
-def test_the_script(tmp_path: Path) -> None:
-    first, second = make_run(tmp_path / "a", [DONE]), make_run(tmp_path / "b", [DONE])
-    calls: list[tuple[list[object], Path]] = [
-        ([first], first / "gallery.html"),
-        ([first, second], tmp_path / "gallery.html"),
-        ([first, "--out", tmp_path / "c.html"], tmp_path / "c.html"),
-    ]
-    for args, page in calls:
-        done = run_python(SCRIPT, *args)
-        assert (done.returncode, done.output, done.error_output) == (0, f"{page}\n", "")
-        assert len(Page(page).rows()) == len(args) - ("--out" in args) * 2
-
-
-def test_the_script_tells_mistakes_in_a_line(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", [DONE])
-    calls: list[tuple[list[object], str]] = [
-        ([tmp_path / "none"], "no such folder"),
-        ([tmp_path], "holds no manifest.jsonl"),
-        ([run, "--out", tmp_path], "cannot write"),
-    ]
-    for args, told in calls:
-        done = run_python(SCRIPT, *args)
-        assert (done.returncode, done.output) == (2, "")
-        assert done.error_output.startswith("lightning-fv: error: ")
-        assert told in done.error_output
-        assert done.error_output.count("\n") == 1

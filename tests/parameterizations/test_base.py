@@ -1,4 +1,4 @@
-"""What every parameterization promises; what only one of them does stands in its own file."""
+"""What every parameterization promises; what only one of them does is in its own file."""
 
 import copy
 import io

@@ -1,14 +1,11 @@
-"""Blur and growth: pure functions of the step."""
-
-import math
+"""Growth: a pure function of the step."""
 
 import lightning.pytorch as pl
 import pytest
 
 from lightning_fv import load_network, render
-from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
+from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.errors import UsageError
-from lightning_fv.metrics import HighFrequencyEnergy
 
 
 def test_the_study_grows_from_64_to_400_in_twenty_steps() -> None:
@@ -42,21 +39,3 @@ def test_bad_growth_is_refused(arguments: dict[str, float]) -> None:
         ProgressiveUpscale(**arguments)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="start at 64 px"):
         render("demo", "logits:0", steps=2, callbacks=[ProgressiveUpscale(to=32)], progress=False)
-
-
-@pytest.mark.parametrize("arguments", [{"every": 0}, {"sigma": 0.0}])
-def test_bad_blur_is_refused(arguments: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="PeriodicBlur needs"):
-        PeriodicBlur(**arguments)  # type: ignore[arg-type]
-
-
-def test_blur_takes_high_frequencies_and_does_not_end_a_render() -> None:
-    network = load_network("demo")
-
-    def roughness(callbacks: list[pl.Callback], steps: int) -> float:
-        images = render(network, "logits:0-1", steps=steps, callbacks=callbacks, progress=False).images
-        return float(HighFrequencyEnergy()(images))
-
-    assert roughness([PeriodicBlur(every=3, sigma=1.0)], 31) < 0.8 * roughness([], 31)
-    # Step 12 would be the first blur, and comes after the last step: the same picture.
-    assert math.isclose(roughness([PeriodicBlur(every=12)], 12), roughness([], 12))

@@ -1,11 +1,17 @@
+"""Files that are either whole or not there, and what could not be written."""
+
+import contextlib
 import os
 import stat
+import textwrap
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from lightning_fv.runs.files import write_atomic, write_text_atomic
+from lightning_fv.runs.files import WriteErrors, remove_partials, write_atomic, write_new_text, write_text_atomic
+from tests.processes import run_python
 
 
 def half_and_fail(error: type[BaseException]) -> object:
@@ -105,3 +111,50 @@ def test_any_name_that_the_disk_takes(tmp_path: Path, name: str) -> None:
 def test_text_is_utf8_without_translation(tmp_path: Path) -> None:
     write_text_atomic(tmp_path / "file.txt", "ß\n☃\r\n")
     assert (tmp_path / "file.txt").read_bytes() == "ß\n☃\r\n".encode()
+
+
+def test_of_many_that_make_a_file_one_does(tmp_path: Path) -> None:
+    path, made = tmp_path / "file.txt", []
+
+    def make(number: int) -> None:
+        with contextlib.suppress(FileExistsError):
+            write_new_text(path, f"by {number}")
+            made.append(number)
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (number,) = made
+    assert path.read_text() == f"by {number}"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    code = """
+        import os, sys
+        from pathlib import Path
+        from lightning_fv.runs.files import write_atomic
+        write_atomic(Path(sys.argv[1]), lambda file: os._exit(9))
+    """
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    assert run_python("-c", textwrap.dedent(code), inner / "file.bin").returncode == 9
+    kept = {inner / name for name in ("done.partial", ".hidden", "file.txt")}
+    for file in kept:
+        file.touch()
+    assert len(list(inner.iterdir())) == 4
+    remove_partials(tmp_path)
+    assert set(inner.iterdir()) == kept
+
+
+def test_what_cannot_be_written_is_told_once(recwarn: pytest.WarningsRecorder) -> None:
+    errors = WriteErrors()
+    assert not errors
+    errors.add("frames", OSError(28, "No space left on device"))
+    errors.add("frames", OSError(5, "Input/output error"))
+    errors.add("logs", ValueError("closed"))
+    assert [str(warning.message).partition(":")[0] for warning in recwarn] == ["frames", "logs"]
+    assert errors.reasons == {"frames": "No space left on device", "logs": "ValueError: closed"}
+    assert errors

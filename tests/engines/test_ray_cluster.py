@@ -1,0 +1,68 @@
+"""What can stand against Ray, without a cluster; with one: test_ray."""
+
+import socket
+from typing import Any
+
+import pytest
+
+from lightning_fv.engines.ray_cluster import RayOptions, check_ray
+from lightning_fv.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"gpus_per_job": -0.5}, "give 0 to 1"),
+        ({"gpus_per_job": 2}, "--ray.gpus_per_job 2: a job renders on one device"),
+        ({"cpus_per_job": 0}, "give a whole number, or a part of one above 0"),
+        ({"cpus_per_job": -1}, "--ray.cpus_per_job -1"),
+        ({"cpus_per_job": 1.5}, "--ray.cpus_per_job 1.5"),
+        ({"address": "ray://head:10001"}, "give HOST:PORT of the cluster's head"),
+    ],
+)
+def test_numbers_that_ray_could_not_give(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        RayOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"gpus_per_job": 0}, {"gpus_per_job": 0.25}, {"cpus_per_job": 4}, {"cpus_per_job": 0.5}]
+)
+def test_numbers_that_it_can(options: dict[str, Any]) -> None:
+    made = RayOptions(**options)
+    assert {name: getattr(made, name) for name in options} == options
+
+
+@pytest.mark.parametrize(
+    "trainer", [{"devices": 2}, {"devices": [0, 1]}, {"strategy": "ddp"}, {"strategy": "independent"}, {"num_nodes": 2}]
+)
+def test_devices_are_the_clusters(trainer: dict[str, Any]) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match=r"leave out trainer.strategy, trainer.devices and trainer.num_nodes"):
+        check_ray(RayOptions(), trainer)
+
+
+@pytest.mark.parametrize("trainer", [{}, {"devices": 1}, {"devices": "auto", "strategy": "auto", "num_nodes": 1}])
+def test_one_device_each_is_what_jobs_get(trainer: dict[str, Any]) -> None:
+    pytest.importorskip("ray")
+    check_ray(RayOptions(), trainer)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_address_is_tried(host: str) -> None:
+    """Ray itself would try for minutes."""
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        options = RayOptions(address=f"{host}:{head.getsockname()[1]}")
+        check_ray(options, {})
+    with pytest.raises(
+        UsageError, match=rf"--ray.address {options.address}: nobody answers .* ray start --head printed"
+    ):
+        check_ray(options, {})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:port", "127.0.0.1:", "127.0.0.1:99999"])
+def test_an_address_that_is_none(address: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match="nobody answers"):
+        check_ray(RayOptions(address=address), {})

@@ -1,0 +1,73 @@
+"""What Lightning is told about devices and ranks."""
+
+import pytest
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+
+from lightning_fv.engines.rank import RankInfo
+from lightning_fv.engines.strategy import RankEnvironment, SharedStrategy, strategy_name
+from lightning_fv.engines.trainer import check_trainer
+from lightning_fv.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        (None, "auto"),
+        ("auto", "auto"),
+        ("independent", "independent"),
+        ("ddp", "ddp"),
+        ("single_device", "single_device"),
+        (SingleDeviceStrategy(), "single_device"),
+    ],
+)
+def test_strategies_for_pictures(asked: object, name: str) -> None:
+    assert strategy_name(asked) == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [("fsdp", "strategy fsdp is"), ("ddp_spawn", "ddp_spawn is"), (DDPStrategy(), "DDPStrategy is"), (3, "int is")],
+)
+def test_others_are_refused_with_the_choices(asked: object, told: str) -> None:
+    with pytest.raises(UsageError, match=rf"{told} not for pictures; give independent .* ddp "):
+        strategy_name(asked)
+
+
+def test_the_rank_is_what_was_found_whatever_lightning_sets() -> None:
+    environment = RankEnvironment(RankInfo(5, 8, 1, 2, "NODE_RANK"), port=1234)
+    environment.set_global_rank(0)
+    environment.set_world_size(1)
+    found = (environment.global_rank(), environment.world_size(), environment.local_rank(), environment.node_rank())
+    assert found == (5, 8, 1, 2)
+    assert environment.creates_processes_externally
+    assert not RankEnvironment.detect()  # used where it is given, nowhere else
+    alone = RankEnvironment()
+    assert (alone.global_rank(), alone.world_size()) == (0, 1)
+
+
+def test_where_ranks_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    started_here = RankEnvironment(RankInfo(1, 2, 1), port=1234)
+    assert (started_here.main_address, started_here.main_port) == ("127.0.0.1", 1234)
+    monkeypatch.setenv("SLURM_NODELIST", "node[07-09]")
+    monkeypatch.setenv("SLURM_JOB_ID", "123456")
+    assert RankEnvironment(RankInfo(1, 2, 0, 1, "SLURM")).main_address == "node07"
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.7")
+    monkeypatch.setenv("MASTER_PORT", "4321")
+    for launcher in ("torchrun", "NODE_RANK"):
+        given = RankEnvironment(RankInfo(1, 2, 0, 1, launcher))  # type: ignore[arg-type]
+        assert (given.main_address, given.main_port) == ("10.0.0.7", 4321)
+
+
+def test_ranks_that_share_pictures_start_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run already: Lightning's own launcher would start them once more."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # put back what the Trainer makes of it, for the tests to come
+    rank = RankInfo(1, 2, 1)
+    trainer = check_trainer(
+        {"accelerator": "cpu", "devices": 2, "strategy": SharedStrategy(), "plugins": [RankEnvironment(rank, 1234)],
+         "max_steps": 1}
+    )  # fmt: skip
+    assert trainer.strategy.launcher is None
+    assert (trainer.world_size, trainer.global_rank, trainer.is_global_zero) == (2, 1, False)
