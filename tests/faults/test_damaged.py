@@ -61,7 +61,7 @@ def by_steps(folder: Path) -> list[Path]:
 def test_the_one_before_the_last(interrupted: Path, finished: Path, how: str) -> None:
     _, last = by_steps(interrupted)
     damage(last, how)
-    with pytest.warns(UserWarning, match=rf"{last.name} cannot be read .*; going back to the one before"):
+    with pytest.warns(UserWarning, match=rf"{last.name} cannot be read .*; falling back to the one before it"):
         assert main(["--out", str(interrupted), "--resume", *QUICK]) == 0
     assert pictures(interrupted) == pictures(finished)
 
@@ -77,7 +77,7 @@ def test_none_is_left(interrupted: Path, finished: Path, capsys: pytest.CaptureF
     times = {file: file.stat().st_mtime_ns for file in interrupted.rglob("*") if ".ranks" not in file.parts}
     assert main(["--out", str(interrupted), "--resume", *QUICK]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"none of the checkpoints in {checkpoints} can be read; delete the folder to start that job anew" in line
+    assert f"none of the checkpoints in {checkpoints} can be read; delete the folder to start that job again" in line
     assert {file: file.stat().st_mtime_ns for file in times} == times
     shutil.rmtree(checkpoints)
     assert main(["--out", str(interrupted), "--resume", *QUICK]) == 0
