@@ -1,6 +1,6 @@
 """Feature visualization by activation maximization, as a PyTorch Lightning package.
 
-Names are imported when they are first used, so that ``import lightning_fv`` costs next to nothing.
+Names are imported when they are first used, so that ``import lightning_fv`` is fast.
 """
 
 import importlib
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning_fv.targets import Target, resolve_targets
     from lightning_fv.transforms import RandomNoise, RandomWarp, study_warp
 
-_HOMES = {
+_MODULES = {
     "FeatureVisualizer": "optimization.visualizer",
     "RandomNoise": "transforms",
     "RandomWarp": "transforms",
@@ -44,6 +44,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"lightning_fv.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"lightning_fv.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'lightning_fv' has no attribute {name!r}")

@@ -40,8 +40,8 @@ class Rendering:
     Attributes:
         images: (N, 3, H, W) in [0, 1], on the CPU.
         scores: (N,), each target's value on its plain picture.
-        targets: what each picture is of.
-        records: the manifest's lines.
+        targets: one per picture.
+        records: the manifest's records.
     """
 
     images: Tensor
@@ -57,7 +57,7 @@ class Rendering:
         """Write the pictures, a contact sheet, the manifest and a gallery to a folder and return it.
 
         Raises:
-            RunFolderError: the folder holds something already, or cannot be made or written.
+            RunFolderError: the folder is not empty, or cannot be created or written.
         """
         run = RunFolder(folder)
         if run.path.is_dir() and any(run.path.iterdir()):
@@ -118,24 +118,24 @@ def render(
 
     Args:
         network: a name (``demo``), a `VisionNetwork`, or any Module from normalised (B, 3, H, W) to logits, with the mean
-            and std that it wants.
-        targets: see `lightning_fv.targets.parse_targets`; objectives among them.
+            and std that it expects.
+        targets: see `lightning_fv.targets.parse_targets`; may include objectives.
         steps: optimizer steps.
         size, parameterization, transforms, penalties: see `FeatureVisualizer`.
-        visualizer: a whole recipe instead of those four.
-        callbacks: more of them, such as `PeriodicBlur` or `ProgressiveUpscale`.
-        seed: with the target and the step, all that random draws depend on.
-        batch_size: pictures that are rendered together; ``auto``: as many as a GPU's memory takes, 16 on a CPU.
-        fail_fast: stop after the first batch with a target that is not ``done``; those not begun are ``pending``, with
+        visualizer: a complete recipe instead of those four.
+        callbacks: additional ones, such as `PeriodicBlur` or `ProgressiveUpscale`.
+        seed: random draws depend on it, the target and the step, and on nothing else.
+        batch_size: pictures rendered together; ``auto``: as many as fit into a GPU's memory, 16 on a CPU.
+        fail_fast: stop after the first batch with a target that is not ``done``; those not started are ``pending``, with
             pictures of NaN.
-        out: a run folder to make, with logs, checkpoints and all that the command line leaves; none by default.
+        out: a run folder to create, with logs, checkpoints and everything else that the command line writes; none by default.
         mean, std: of a plain Module's input, per channel, for photos in [0, 1].
         categories: class names of a plain Module's logits.
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
         progress: whether to show a progress bar.
 
-    What cannot be written is reported in a warning; the pictures are returned all the same. Batches that do not fit the
-    device's memory, even picture by picture, are reported in a warning too: their pictures are NaN, unless there are no others.
+    Files that cannot be written are reported in a warning; the pictures are still returned. So are batches that do not fit
+    into the device's memory even one picture at a time: their pictures are NaN. If no batch fits, that is an error.
 
     Raises:
         FeatureVisualizationError: a subclass that says what is wrong: network, target, option or folder.

@@ -23,7 +23,7 @@ RATIO = "high_frequency_ratio"
 
 
 def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], folder: Path) -> dict[str, list[Record]]:
-    """Lay the pictures of runs side by side, each rated by the other networks too.
+    """Show the pictures of runs side by side, each also rated by the other networks.
 
     Writes ``comparison.png``, ``index.html``, ``comparison.jsonl`` (a line per picture) and a TensorBoard event file.
 
@@ -34,15 +34,15 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
         folder: where to write.
 
     Returns:
-        The runs' records by column, images relative to ``folder``; to the scores of the manifest are added those of the
-        judges, and ``high_frequency_ratio``, the high frequencies over those of photos of that size.
+        The runs' records by column, images relative to ``folder``. Added to the scores of the manifest are those of the
+        judges and ``high_frequency_ratio``, the high frequencies relative to those of photos of that size.
 
     Raises:
         RunFolderError: a picture cannot be read.
         OSError: the folder cannot be written.
     """
     rated: dict[str, list[Record]] = {}
-    place = ComparisonFolder(folder)
+    paths = ComparisonFolder(folder)
     for name, run in columns.items():
         rated[name] = read_manifest(RunFolder(run).manifest)
         for record in rated[name]:
@@ -52,9 +52,9 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
     lines = (
         json.dumps({"column": name, **json.loads(r.to_json())}) for name, records in rated.items() for r in records
     )
-    write_text_atomic(place.records, "".join(f"{line}\n" for line in lines))
-    side_by_side(place, rated, summaries(rated), {name: run.relative_to(folder) for name, run in columns.items()})
-    _log(place)
+    write_text_atomic(paths.records, "".join(f"{line}\n" for line in lines))
+    side_by_side(paths, rated, summaries(rated), {name: run.relative_to(folder) for name, run in columns.items()})
+    _log(paths)
     return rated
 
 
@@ -74,7 +74,7 @@ def summaries(columns: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, fl
 
 
 def markdown(columns: Mapping[str, Sequence[Record]]) -> str:
-    """The means as a Markdown table: a row per column of the comparison, what is asked of all of them."""
+    """The means as a Markdown table: one row per column of the comparison."""
     means = summaries(columns)
     judges = sorted({key for mean in means.values() for key in mean if key.startswith("p(")})
     shown = {
@@ -117,7 +117,7 @@ def _log(folder: ComparisonFolder) -> None:
     with Image.open(folder.sheet) as sheet:
         width, height = sheet.size
     for old in folder.path.glob(f"events.*{folder.event_suffix}"):
-        old.unlink()  # of the run that is resumed: one comparison, not two
+        old.unlink()  # of the comparison that is resumed: one event, not two
     writer = EventFileWriter(str(folder.path), filename_suffix=folder.event_suffix)
     writer.add_event(image_event("comparison", height, width, 0, encoded))
     writer.close()

@@ -1,4 +1,4 @@
-"""What can go wrong by a user's hand: one line each, naming the thing and the remedy."""
+"""Errors that a user can cause and fix; each message is one line that names the problem and the remedy."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ class FeatureVisualizationError(Exception):
 
 
 class UsageError(FeatureVisualizationError):
-    """Options that contradict each other or the machine."""
+    """Options that contradict each other or do not suit the machine."""
 
 
 class NetworkError(FeatureVisualizationError):
-    """A network that cannot be named, built or looked at."""
+    """A network that is unknown, or cannot be built or visualized."""
 
 
 class LayerNotFoundError(NetworkError):
@@ -25,14 +25,14 @@ class CaptureError(NetworkError):
 
 
 class TargetError(FeatureVisualizationError):
-    """A target that cannot be read, or does not exist in the network."""
+    """A target that cannot be parsed, or does not exist in the network."""
 
 
 class CheckpointError(FeatureVisualizationError):
     """Weights or a checkpoint that are damaged, of another architecture, or not the published ones."""
 
     def __init__(self, text: str) -> None:
-        # Names in a file and answers of a server may contain any character; the message remains one line.
+        # Names in files and responses of servers may contain any character; keep the message on one line.
         super().__init__("".join(c if c.isprintable() else " " for c in text))
 
 
@@ -41,14 +41,14 @@ class RunFolderError(FeatureVisualizationError):
 
 
 class TransformError(FeatureVisualizationError):
-    """A transform that returns what cannot be optimised through."""
+    """A transform whose output cannot be optimised through."""
 
 
 class DeviceMemoryError(FeatureVisualizationError):
-    """A picture that is too large for the device's memory, alone."""
+    """A single picture that is too large for the device's memory."""
 
 
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
-    """The up to ``count`` choices most like ``name``, best first; by lower case, so that `Pizza` finds `pizza`."""
+    """Up to ``count`` choices closest to ``name``, best first; case is ignored, so `Pizza` finds `pizza`."""
     by_lower = {choice.lower(): choice for choice in choices}
     return [by_lower[key] for key in difflib.get_close_matches(name.lower(), by_lower, count, cutoff=0.4)]

@@ -1,4 +1,4 @@
-"""Write a page over the pictures of runs; see ``python scripts/gallery.py --help``."""
+"""Write a page of the pictures of runs; see ``python scripts/gallery.py --help``."""
 
 import sys
 

@@ -82,7 +82,7 @@ def test_signal_handlers_are_as_before() -> None:
 
 
 def test_growth_that_cannot_end_is_said() -> None:
-    with pytest.warns(UserWarning, match="gets to 35 px in 5 steps, not to 60"):
+    with pytest.warns(UserWarning, match="reaches 35 px in 5 steps, not 60 px"):
         lightning_fv.render("demo", "logits:0", steps=5, size=32, progress=False,
                             callbacks=[ProgressiveUpscale(to=60, every=4)])  # fmt: skip
 
@@ -90,15 +90,15 @@ def test_growth_that_cannot_end_is_said() -> None:
 @pytest.mark.parametrize(
     ("targets", "told"),
     [
-        ([Logit(99)], "reads what is not there"),
+        ([Logit(99)], "reads what does not exist"),
         (None, "targets are text"),
-        ([Channel("layer4", 256)], "reads what is not"),
+        ([Channel("layer4", 256)], "reads what does not exist"),
     ],
 )
 def test_objectives_that_read_what_is_not_there(targets: object, told: str) -> None:
     with pytest.raises(TargetError, match=told):
         lightning_fv.render("demo", targets, steps=1, progress=False)  # type: ignore[arg-type]
-    with pytest.raises(TargetError, match="from 0, not -1"):
+    with pytest.raises(TargetError, match="start at 0, got -1"):
         Channel("layer4", -1)
 
 

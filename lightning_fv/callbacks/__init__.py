@@ -1,4 +1,4 @@
-"""What happens around the steps. Callbacks act on the visualizer through its public methods and do not know each other."""
+"""Callbacks; they act on the visualizer through its public methods and do not know each other."""
 
 from lightning_fv.callbacks.artifacts import ArtifactWriter
 from lightning_fv.callbacks.blur import PeriodicBlur

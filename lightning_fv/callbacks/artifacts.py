@@ -1,4 +1,4 @@
-"""Pictures as files."""
+"""Writes pictures to files."""
 
 import time
 from typing import Any
@@ -20,15 +20,15 @@ from lightning_fv.runs.record import Record
 class ArtifactWriter(pl.Callback):
     """Write finished pictures to ``images/``, those of a stopped fit to ``partial/``, and a frame per stage for the film.
 
-    Each PNG carries its record, the recipe and the versions in a text chunk. When, and only when, all pictures are
-    written, the job's folder gets their records in a file that marks it as done. What cannot be written is noted in
-    ``errors``.
+    Each PNG carries its record, the recipe and the versions in a text chunk. Once all pictures are written,
+    and only then, their records go to a file in the job's folder that marks it as done. ``errors`` records what cannot be
+    written.
 
     With a Trainer of your own the run folder is its ``default_root_dir``, and the job's its log folder.
 
     Args:
-        frame_side: longer side of a picture in the film at most, in pixels.
-        frame_pictures: pictures in the film at most.
+        frame_side: maximum longer side of a picture in the film, in pixels.
+        frame_pictures: maximum number of pictures in the film.
     """
 
     def __init__(self, frame_side: int = 128, frame_pictures: int = 16) -> None:
@@ -45,7 +45,7 @@ class ArtifactWriter(pl.Callback):
         self._run, self._job = run, job
 
     def settings(self) -> None:
-        """None: changes no picture, so that no job's id depends on it."""
+        """None: this callback changes no picture, so job ids do not depend on it."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self._seconds + time.monotonic() - self._start}
@@ -94,7 +94,7 @@ class ArtifactWriter(pl.Callback):
                 try:
                     file.parent.mkdir(exist_ok=True)
                     write_picture(file, picture, record, recipe)
-                except OSError as error:  # the next may be smaller
+                except OSError as error:  # the next picture may be smaller
                     record.image, failed = None, error
                     continue
                 if complete:

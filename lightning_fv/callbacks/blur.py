@@ -1,4 +1,4 @@
-"""Blur the pictures now and then, so that high frequencies have to earn their place again."""
+"""Blur the pictures periodically, so that only high frequencies that raise the objective come back."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightning_fv.optimization.visualizer import FeatureVisualizer
 
 
 class PeriodicBlur(pl.Callback):
-    """Blur the pictures before every k-th step; not after the last one, which nothing would repair.
+    """Blur the pictures before every k-th step; not after the last one, since no step would follow to sharpen them.
 
     Args:
         every: steps between blurs (300 in the study).

@@ -20,15 +20,15 @@ _WHAT = "pictures in TensorBoard"
 class ImageLogger(pl.Callback):
     """Log one grid of thumbnails per epoch (tag ``pictures``), and every picture at the end under ``layer/unit``.
 
-    Encoding happens on a thread of its own, into an event file of its own beside the scalars'. Previews are dropped when
-    the thread lags, finals never. A picture that is not finite is not logged: it would look black.
+    Encoding happens on a separate thread, into a separate event file next to the scalars'. Previews are dropped when the
+    thread lags, final pictures never. A picture that is not finite is not logged: it would look black.
 
-    TensorBoard shows 10 steps of a tag by default; ``--samples_per_plugin images=200`` shows all. What the disk does not
-    take is noted in ``errors`` and ends the log, not the render.
+    TensorBoard shows 10 steps of a tag by default; ``--samples_per_plugin images=200`` shows all. A write error is
+    recorded in ``errors`` and ends the log, not the render.
 
     Args:
-        pictures: pictures in the grid at most.
-        side: longer side of a thumbnail at most, in pixels.
+        pictures: maximum number of pictures in the grid.
+        side: maximum longer side of a thumbnail, in pixels.
     """
 
     def __init__(self, pictures: int = 16, side: int = 200) -> None:
@@ -38,10 +38,10 @@ class ImageLogger(pl.Callback):
         self._writer: Any = None
 
     def settings(self) -> None:
-        """None: changes no picture, so that no job's id depends on it."""
+        """None: this callback changes no picture, so job ids do not depend on it."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Not trainer.log_dir: under ddp that is a collective, and the first rank may come here alone.
+        # Not trainer.log_dir: under ddp that is a collective, and the first rank may get here alone.
         folder = getattr(trainer.logger, "log_dir", None) or getattr(trainer.logger, "save_dir", None)
         if folder is None or not trainer.is_global_zero:
             return
@@ -78,7 +78,7 @@ class ImageLogger(pl.Callback):
         self._close()
 
     def _log(self, tag: str, picture: Tensor, step: int, must: bool = False) -> None:
-        pixels, writer = to_uint8(picture), self._writer  # a copy: the picture goes on changing
+        pixels, writer = to_uint8(picture), self._writer  # a copy: the picture keeps changing
         encode = encode_png if must else encode_jpeg
         assert self._background is not None
         height, width = pixels.shape[1:]
@@ -92,7 +92,7 @@ class ImageLogger(pl.Callback):
     def _close(self) -> None:
         if self._background is not None:
             background, writer = self._background, self._writer
-            background.submit(writer.flush, must=True)  # tells, unlike close, what TensorBoard's thread met
+            background.submit(writer.flush, must=True)  # unlike close, raises the errors of TensorBoard's thread
             background.close()
             with contextlib.suppress(OSError):
                 writer.close()
@@ -105,9 +105,9 @@ def image_event(tag: str, height: int, width: int, step: int, encoded: bytes) ->
     Written without torch's SummaryWriter, whose slow compression would take a core from the render.
 
     Args:
-        tag: the picture's name; what stands before the first slash is its group.
+        tag: the picture's name; the part before the first slash is its group.
         height, width: in pixels.
-        step: where it stands on the slider.
+        step: its position on the slider.
         encoded: the picture as PNG or JPEG.
     """
     from tensorboard.compat.proto.event_pb2 import Event

@@ -19,13 +19,13 @@ class RenderProgress(ProgressBar):
     """Progress of a render: steps, time left, mean objective, size of the pictures; of a run of several jobs: jobs done,
     pictures per second, time left.
 
-    With a Trainer of your own, as any progress bar: ``Trainer(callbacks=[RenderProgress()])``.
+    With a Trainer of your own, like any progress bar: ``Trainer(callbacks=[RenderProgress()])``.
 
     Args:
-        jobs: renders that share the line, one after another.
-        pictures: of all jobs.
-        count_done: tells how many of the jobs are done, where other processes work on them too.
-        interval: seconds between refreshes at least.
+        jobs: number of renders that share the line, one after another.
+        pictures: number of pictures of all jobs.
+        count_done: returns how many of the jobs are done, if other processes work on them too.
+        interval: minimum time between refreshes, in seconds.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RenderProgress(ProgressBar):
             self._show_jobs(0.0)
 
     def refresh(self) -> None:
-        """Look again how many jobs are done, and show it; not oftener than the interval."""
+        """Update how many jobs are done, at most once per interval."""
         if self._is_time() and self.jobs > 1:
             self._done = self._counted()
             self._show_jobs(0.0)
@@ -112,15 +112,15 @@ class RenderProgress(ProgressBar):
         """The line of several jobs.
 
         Args:
-            fraction: of the job that this process is rendering, 0 to 1.
+            fraction: how much of its current job this process has rendered, 0 to 1.
         """
         if not self._enabled:
             return
         if self._done == self._written and not sys.stderr.isatty():
-            return  # a log file of a night's run must not fill with lines that say the same
+            return  # the log file of an overnight run must not fill with identical lines
         self._written = self._done
         seconds = max(time.monotonic() - self._start, 1e-9)
-        finished = self._done - self._done_before + fraction  # jobs that were done before tell nothing of the pace
+        finished = self._done - self._done_before + fraction  # jobs that were done before say nothing about the pace
         rate = finished * self.pictures / self.jobs / seconds
         left = tqdm.format_interval((self.jobs - self._done - fraction) * seconds / finished) if finished > 0 else "?"
         shown = min(self._done + fraction, self.jobs)

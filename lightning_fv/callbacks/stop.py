@@ -1,4 +1,4 @@
-"""Stop between two steps when asked to."""
+"""Stops between two steps on request."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ class GracefulStop(pl.Callback):
     """When asked to stop, finish the step, save a checkpoint, and end the fit.
 
     Args:
-        asked: tells whether to stop: the number of a signal, or None. It is called after each step.
+        asked: called after each step; returns the number of the signal to stop for, or None.
         on_start: called when the first step is about to begin, after Lightning has set its signal handlers.
     """
 
@@ -22,7 +22,7 @@ class GracefulStop(pl.Callback):
         self._step = 0
 
     def settings(self) -> None:
-        """None: changes no picture, so that no job's id depends on it."""
+        """None: this callback changes no picture, so job ids do not depend on it."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = trainer.global_step
@@ -32,7 +32,7 @@ class GracefulStop(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if trainer.global_step == self._step:
-            return  # in the middle of a step of several batches, whose gradients no checkpoint holds
+            return  # in the middle of accumulating gradients, which checkpoints do not hold
         self._step = trainer.global_step
         self.received = self.asked()
         if trainer.world_size > 1:  # all ranks must stop after the same step

@@ -13,12 +13,12 @@ from lightning_fv.optimization.visualizer import FeatureVisualizer
 class ProgressiveUpscale(pl.Callback):
     """Grow the pictures by a factor every k steps, from the visualizer's ``size`` up to ``to`` (Graetz 2019).
 
-    The size is a function of the step alone, so a resumed run needs no memory of the schedule.
+    The size is a function of the step alone, so resuming needs no saved schedule.
 
     Args:
         to: final size of the longer side: pixels (int) or a fraction of the network's training size (float). The study
-            ends at 400 px for a network of 224.
-        factor: growth at a time.
+            ends at 400 px for a network trained at 224 px.
+        factor: growth factor each time.
         every: steps between growths.
         blur: standard deviation in pixels of the Gaussian blur at each growth; 0 for none.
     """
@@ -32,7 +32,7 @@ class ProgressiveUpscale(pl.Callback):
         self.to, self.factor, self.every, self.blur = to, factor, every, blur
 
     def size_at(self, step: int, start: tuple[int, int], top: int) -> tuple[int, int]:
-        """(height, width) that the pictures have in a step.
+        """(height, width) of the pictures in a step.
 
         Args:
             step: optimizer steps done.
@@ -46,9 +46,9 @@ class ProgressiveUpscale(pl.Callback):
         """(height, width) in pixels at the end of a render.
 
         Args:
-            steps: of the render.
+            steps: length of the render.
             start: size at step 0.
-            reference: (height, width) that a fraction ``to`` is of: the network's training size.
+            reference: (height, width) that a fraction ``to`` refers to: the network's training size.
         """
         return self.size_at(steps - 1, start, max(in_pixels(self.to, reference)))
 
@@ -64,8 +64,8 @@ class ProgressiveUpscale(pl.Callback):
         last = max(self.size_at(trainer.max_steps - 1, pl_module.start_size, top))
         if last < top:
             warnings.warn(
-                f"ProgressiveUpscale gets to {last} px in {trainer.max_steps} steps, not to {top}; "
-                "take more steps, a smaller every or a larger factor",
+                f"ProgressiveUpscale reaches {last} px in {trainer.max_steps} steps, not {top} px; "
+                "use more steps, a smaller every or a larger factor",
                 stacklevel=1,  # Lightning calls this
             )
 

@@ -1,1 +1,1 @@
-"""What one types: one file per command."""
+"""The command line: one file per command."""

@@ -18,7 +18,7 @@ STRATEGIES = ("study_transforms", "study_penalty", "study_upscaling")
 
 
 def compare(args: list[str]) -> int:
-    """Render runs as `fit` does, one per network or recipe, each in a folder of its own, then side by side.
+    """Render runs as `fit` does, one per network or recipe, each in its own folder, then show them side by side.
 
     Args:
         args: the command line after ``compare``.
@@ -31,15 +31,15 @@ def compare(args: list[str]) -> int:
     networks: dict[tuple[str, str], VisionNetwork] = {}
     runs: dict[str, Run] = {}
     for name, own in columns.items():
-        place, resume = [], []
+        location, resume = [], []
         if options.out is not None:
             folder = ComparisonFolder(options.out).column(name)
-            place = ["--out", str(folder)]
+            location = ["--out", str(folder)]
             resume = ["--resume"] if options.resume and folder.begun() else []
-        runs[name] = prepare([*shared, *own, *place, *resume], networks)
+        runs[name] = prepare([*shared, *own, *location, *resume], networks)
     if options.resume and not any(ComparisonFolder(options.out).column(name).begun() for name in runs):
-        raise RunFolderError(f"nothing to resume in {options.out}: no run of this comparison was begun there")
-    for own in by_network.values():  # all networks rate the pictures, also those that make none
+        raise RunFolderError(f"nothing to resume in {options.out}: no run of this comparison was started there")
+    for own in by_network.values():  # all networks rate the pictures, even those that make none
         prepare([*shared, *own, "--targets", "logits:0", "--batch_size", "1"], networks)
 
     out = ComparisonFolder(options.out or next_version(LOGS, "comparison").path)
@@ -56,10 +56,10 @@ def _render(runs: dict[str, Run], networks: list[VisionNetwork], out: Comparison
         outcome = run.execute()
         everything += outcome.records
         if outcome.signal is not None:
-            print(f"stopped; go on with the same options and --resume --out {out.path}", file=sys.stderr)
+            print(f"stopped; continue with the same options and --resume --out {out.path}", file=sys.stderr)
             return 128 + outcome.signal
         if outcome.failed_fast:
-            print(f"{name} has targets that are not done; go on by --resume --out {out.path}", file=sys.stderr)
+            print(f"{name} has targets that are not done; continue with --resume --out {out.path}", file=sys.stderr)
             return exit_code(outcome.records, [run], out.path)
     rated = compare_runs({name: out.column(name).path for name in runs}, networks, out.path)
     print(markdown(rated))
@@ -71,12 +71,12 @@ def _render(runs: dict[str, Run], networks: list[VisionNetwork], out: Comparison
 
 
 def _columns(options: argparse.Namespace, shared: list[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Options of each network, and of each column; what is wrong with them is said before any work."""
+    """Options of each network, and of each column; mistakes in them are reported before any work."""
     weights = options.weights or ["default"] * len(options.networks)
     if len(weights) != len(options.networks):
         raise UsageError(f"--weights: {len(weights)} files for {len(options.networks)} networks; give one for each")
     if any(word.partition("=")[0] == "--network" for word in shared):
-        raise UsageError("--network is not used here; name the networks to compare by --networks")
+        raise UsageError("--network is not used here; name the networks to compare with --networks")
     if options.resume and options.out is None:
         raise UsageError("--resume needs the comparison's folder: add --out FOLDER")
     if options.resume and options.out.is_dir():
@@ -84,7 +84,9 @@ def _columns(options: argparse.Namespace, shared: list[str]) -> tuple[dict[str, 
     elif options.out is not None:
         RunFolder(options.out).check_new()
     if find_rank(1, 1).ranks > 1:
-        raise UsageError("compare starts its workers itself; start it once, with --trainer.devices, not by a launcher")
+        raise UsageError(
+            "compare starts its workers itself; start it once, with --trainer.devices, not with a launcher"
+        )
     by_network = {
         name: ["--network", name, *([] if file == "default" else ["--weights", file])]
         for name, file in zip(options.networks, weights, strict=True)
@@ -104,13 +106,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="lightning-fv compare",
         description="Render the same targets, with the same seeds, on several networks or by several recipes, side by side.",
         epilog="All other options are those of lightning-fv fit and hold for every column: --targets, --config, --seed, "
-        "--model.*, --trainer.* ... Each column is a run in a folder of its own inside the output folder.",
+        "--model.*, --trainer.* ... Each column is a run in its own folder inside the output folder.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "--networks", nargs="+", default=list(TWINS), metavar="NAME", help=f"default: {' '.join(TWINS)}"
     )
-    parser.add_argument("--weights", nargs="+", metavar="FILE", help="a file per network; 'default' for the published")
+    parser.add_argument(
+        "--weights", nargs="+", metavar="FILE", help="a file per network; 'default' for the published one"
+    )
     parser.add_argument(
         "--strategies",
         nargs="*",
@@ -118,5 +122,5 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a column per recipe, on the first network; the others rate the pictures. Default: {' '.join(STRATEGIES)}",
     )
     parser.add_argument("--out", type=Path, help="output folder; default: lightning_logs/comparison_N")
-    parser.add_argument("--resume", action="store_true", help="go on with the comparison in the folder given by --out")
+    parser.add_argument("--resume", action="store_true", help="continue the comparison in the folder given by --out")
     return parser

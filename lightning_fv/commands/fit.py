@@ -45,7 +45,7 @@ LOGS = Path("lightning_logs")
 
 @dataclass
 class Run:
-    """A run that was found to be possible; nothing is written yet.
+    """A run that has passed all checks; nothing is written yet.
 
     Attributes:
         cli: the parsed options.
@@ -68,7 +68,7 @@ class Run:
         return self.plan.setup.rank
 
     def open(self, folder: RunFolder | None = None) -> RunFolder:
-        """Make the run's folder, or join the run that was begun there.
+        """Create the run's folder, or join the run that was started there.
 
         Args:
             folder: where; by default that of ``--out``, else the next version.
@@ -80,10 +80,10 @@ class Run:
             folder = RunFolder(self.config.out) if self.config.out is not None else next_version(LOGS)
         if not folder.begun():
             settings = self.cli.config.clone()
-            settings.fail_fast = False  # whoever resumes goes on, unless told otherwise again
+            settings.fail_fast = False  # a resumed run does not stop at failures unless asked again
             try:
                 folder.create(self.cli.parser.dump(settings, skip_none=False))
-            except FileExistsError:  # another process was quicker, with the same command or another
+            except FileExistsError:  # another process was faster, with the same command or another
                 self._take_settings(folder)
         folder.register(self.plan.jobs)
         self.plan.folder = folder
@@ -104,7 +104,7 @@ class Run:
         return folder is not None and all(folder.done(job) is not None for job in self.plan.jobs)
 
     def execute(self) -> Outcome:
-        """Render in the folder that was opened, with whatever further processes are asked for."""
+        """Render in the folder that was opened, with as many further processes as asked for."""
         plan, setup = self.plan, self.plan.setup
         assert plan.folder is not None
         with plan.stop:
@@ -130,14 +130,14 @@ class Run:
         return WorkerEngine()
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
-        """Connect to what the run needs to render, before any folder is made."""
+        """Connect to the cluster that the run needs, if any, before any folder is created."""
         if self.config.engine != "ray" or self.finished():
             return contextlib.nullcontext()
         return cluster(self.config.ray, self.plan.setup.options)
 
 
 def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | None = None) -> Run:
-    """Find everything that is wrong with a run before any work.
+    """Check everything that can be wrong with a run before any work.
 
     Args:
         args: the command line.
@@ -155,7 +155,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
         cli = _parse(args, resumed)
     config = cli.config_init
     if config.seed_everything not in (False, None):
-        raise UsageError("--seed_everything is not used, the global generators have no say; give --seed")
+        raise UsageError("--seed_everything is not used: pictures do not depend on the global generators; give --seed")
     folder = RunFolder(config.out) if config.out is not None else None
     if folder is not None and folder.begun():
         check_settings(folder)
@@ -163,7 +163,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     if config.engine == "ray":
         check_ray(config.ray, config.trainer)
 
-    parse_targets(config.targets)  # what can be wrong without a network is said before it is loaded
+    parse_targets(config.targets)  # what is wrong without a network is reported before it is loaded
     rank, shared, port = _find_rank(config)
     if folder is None:
         check_parent(LOGS)
@@ -175,7 +175,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     setup = Setup(
         network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port
     )
-    # Written to config.yaml as a number: jobs are cut by it, here, in every other process and by whoever resumes.
+    # Written to config.yaml as a number: all processes, and those that resume later, must cut the same jobs.
     measured = cli.config.batch_size == "auto"
     cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)
     plan = make_plan(setup, config.targets, cli.config.batch_size)
@@ -188,17 +188,17 @@ def _parse(args: list[str], resumed: RunFolder | None) -> FitCLI:
         return parse(args)
     except UsageError:
         if resumed is not None:
-            saved_settings(parse([]), resumed)  # says so if the run's own settings are what cannot be parsed
+            saved_settings(parse([]), resumed)  # a clearer error if the run's own settings cannot be parsed
         raise
 
 
 def _find_rank(config: Any) -> tuple[RankInfo, bool, int | None]:
-    """Which process this is; whether all share the pictures of one job (ddp); the port where rank 0 then listens."""
+    """The rank of this process; whether all share the pictures of one job (ddp); the port where rank 0 then listens."""
     trainer = config.trainer
     name = strategy_name(trainer.strategy)
     rank = find_rank(count_devices(dict(trainer)), trainer.num_nodes)
     if config.out is None and (rank.launcher != "self" or rank.rank > 0):
-        raise UsageError(f"all processes must be given the same folder under {rank.launcher}: add --out FOLDER")
+        raise UsageError(f"under {rank.launcher}, all processes need the same folder: add --out FOLDER")
     if rank.ranks == 1:
         return rank, False, None
     if config.engine == "ray":
@@ -206,7 +206,7 @@ def _find_rank(config: Any) -> tuple[RankInfo, bool, int | None]:
             f"--engine ray starts the jobs itself, and {rank.launcher} starts {rank.ranks} processes; start it once"
         )
     if name == "single_device":
-        raise UsageError(f"trainer.strategy single_device has no use for {rank.ranks} devices; leave it out")
+        raise UsageError(f"trainer.strategy single_device cannot use {rank.ranks} devices; leave it out")
     shared = name == "ddp"
     if shared and rank.launcher == "NODE_RANK" and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise UsageError(
@@ -227,7 +227,7 @@ def fit(args: list[str]) -> int:
             print(f"{folder}: the run is finished, nothing is left to do")
         if first and run.rank.ranks > 1 and len(run.plan.jobs) == 1 and not run.plan.setup.shared:
             print(
-                f"lightning-fv: one device of {run.rank.ranks} renders, as {len(run.plan.targets)} targets fill one job; "
+                f"lightning-fv: only one of {run.rank.ranks} devices renders, since {len(run.plan.targets)} targets make one job; "
                 "a smaller --batch_size makes more jobs, --trainer.strategy ddp shares the pictures of one",
                 file=sys.stderr,
             )
@@ -237,23 +237,26 @@ def fit(args: list[str]) -> int:
         print_summary(folder, outcome.records, time.monotonic() - start)
     if outcome.signal is not None:
         return 128 + outcome.signal
-    # Launchers such as torchrun end all processes when one ends with an error: only the first says what is not done.
+    # Launchers such as torchrun end all processes when one fails: only the first reports what is not done.
     return exit_code(outcome.records if first or run.plan.setup.shared else [], [run], folder.path)
 
 
 def exit_code(records: Sequence[Record], runs: Sequence[Run], folder: Path) -> int:
-    """0 if all targets are done and all files written, else 1; says what could not be written."""
+    """0 if all targets are done and all files written, else 1; prints what could not be written."""
     reasons = {what: reason for run in runs for what, reason in run.plan.errors.reasons.items()}
     if reasons:
         listed = ", ".join(f"{what} ({reason})" for what, reason in reasons.items())
-        print(f"lightning-fv: not written: {listed}; make room and add --resume --out {folder}", file=sys.stderr)
+        print(
+            f"lightning-fv: not written: {listed}; free some space and continue with --resume --out {folder}",
+            file=sys.stderr,
+        )
     return 0 if not reasons and all(record.status == "done" for record in records) else 1
 
 
 def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) -> None:
-    """What became of the targets, and where the pictures are."""
+    """Print how many targets are done, and where the pictures are."""
     lost = [record.status == "done" and record.image is None for record in records]
-    counts = Counter("not written" if gone else record.status for record, gone in zip(records, lost, strict=True))
+    counts = Counter("not written" if is_lost else record.status for record, is_lost in zip(records, lost, strict=True))
     others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
     print(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
     for status in ("dead", "diverged", "failed"):
@@ -263,5 +266,5 @@ def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) 
     print(f"contact sheet  {folder.sheet}")
     print(f"gallery        {folder.gallery}")
     if any(record.status in ("partial", "pending", "failed") for record in records):
-        print(f"go on          lightning-fv --resume --out {folder}")
+        print(f"continue       lightning-fv --resume --out {folder}")
     print(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")

@@ -1,4 +1,4 @@
-"""``lightning-fv gallery``: a page over the pictures of runs, to look through, sort and filter; it opens from disk."""
+"""``lightning-fv gallery``: a page to browse, sort and filter the pictures of runs; it opens from disk."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from lightning_fv.report import write_gallery
 
 
 def gallery(args: Sequence[str]) -> int:
-    """Write the page over one run or several; returns the exit code.
+    """Write the page of one or more runs; returns the exit code.
 
     Args:
         args: the command line after ``gallery``.
     """
     parser = argparse.ArgumentParser(
         prog="lightning-fv gallery",
-        description="Write a page over the pictures of runs: gallery.html in the run folder, or for several in the folder "
-        "that they have in common. A run ends with one of its own; this makes it anew, or one over several runs.",
+        description="Write a page of the pictures of runs: gallery.html in the run folder, or in the common parent "
+        "folder of several. A run writes its own page at its end; this writes it again, or one page for several runs.",
     )
     parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="a run folder")
     parser.add_argument("--out", metavar="PAGE", type=Path, help="the page to write")

@@ -10,7 +10,7 @@ from lightning_fv.errors import UsageError
 from lightning_fv.networks import load_network
 from lightning_fv.networks.capture import LayerInfo
 
-# What a person would look at first: blocks and convolutions, not the parts between.
+# What a user would look at first: stages and blocks, not the parts inside.
 _WORTH = re.compile(
     r"(^|\.)(stem|layer\d+|stages?\.\d+|features\.\d+|blocks\.\d+|encoder_layer_\d+|Mixed_\w+|inception\w+)$"
 )
@@ -29,14 +29,14 @@ def list_layers(args: Sequence[str]) -> int:
     parser.add_argument("--grep", metavar="X", help="only layers whose name or type matches this regular expression")
     parser.add_argument("--no-weights", action="store_true", help="an untrained network: nothing to download")
     parser.add_argument("--weights", help="a file instead of the published weights")
-    parser.add_argument("--offline", action="store_true", help="use cached weights, never the network")
-    parser.add_argument("--architecture", help="of checkpoint:PATH")
+    parser.add_argument("--offline", action="store_true", help="use cached weights, never download")
+    parser.add_argument("--architecture", help="for checkpoint:PATH")
     parser.add_argument("--width", type=int, help="columns to fit into; default: the terminal's, unlimited when piped")
     options = parser.parse_args(args)
     try:
         pattern = re.compile(options.grep or "")
     except re.error as error:
-        raise UsageError(f"--grep {options.grep!r} is no regular expression: {error}") from None
+        raise UsageError(f"--grep {options.grep!r} is not a regular expression: {error}") from None
     extra = (
         {"architecture": options.architecture, "mean": (0.5,) * 3, "std": (0.5,) * 3} if options.architecture else {}
     )
@@ -55,14 +55,14 @@ def table(infos: Sequence[LayerInfo], columns: int | None = None) -> str:
 
     Args:
         infos: one row each.
-        columns: width of the terminal; a row that is wider puts what follows the name on a line of its own, since a
-            name that is cut could not be copied. None: one row per layer, however wide.
+        columns: width of the terminal; wider rows continue on a second line after the name, since a truncated name
+            could not be copied. None: one row per layer, however wide.
     """
     rows = [("", "layer", "type", "output", "units", "runs")]
     rows += [
         (_mark(info), info.name, info.type, _output(info), str(info.units or "-"), str(info.calls)) for info in infos
     ]
-    if columns is not None:  # a type may be cut, a name never
+    if columns is not None:  # a type may be truncated, a name never
         rows = [(*row[:2], row[2] if len(row[2]) <= _TYPE else row[2][: _TYPE - 1] + "…", *row[3:]) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     fits = columns is None or sum(widths) + 10 <= columns

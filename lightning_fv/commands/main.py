@@ -1,4 +1,4 @@
-"""The command line: which command it is, and one clear line for every mistake."""
+"""The command line: runs the command that is named, and reports every mistake in one clear line."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ COMMANDS = {
     "fit": "render pictures of what units of a network look for (the default)",
     "compare": "the same targets on several networks, or by several recipes, side by side",
     "layers": "list the layers of a network, to choose targets from",
-    "gallery": "write a page over the pictures of one run or several",
+    "gallery": "write a page of the pictures of one or more runs",
 }
 
 HELP = """\
@@ -30,26 +30,26 @@ commands:
 lightning-fv COMMAND --help shows the options of a command, lightning-fv fit --help-all also those of the recipe (--model.*)
 and of Lightning's Trainer (--trainer.*).
 
-the options of fit that one needs most:
+the most common options of fit:
   --targets T              logits:pizza  logits:0-9  logits:all  layer4:12  layer4:0-511  layer3  layer4:12@3,4; joined by +
   --network NAME           demo  torchvision/resnet50:IMAGENET1K_V1  timm/resnet18.a1_in1k  checkpoint:PATH ...
-  --out FOLDER             the run folder (default: lightning_logs/version_N); the same command again goes on with the run
-  --resume                 go on with the run in --out, with its own settings
+  --out FOLDER             the run folder (default: lightning_logs/version_N); the same command again continues the run
+  --resume                 continue the run in --out, with its own settings
   --config NAME|FILE       a shipped recipe or a YAML file
   --seed N                 another seed gives other pictures
   --batch-size N           pictures rendered together
   --model.size N           side of the pictures in pixels, or a fraction of the network's training size
   --trainer.max_steps N    optimizer steps of a render
-  --trainer.devices N      as many workers on this machine, each on a device of its own
+  --trainer.devices N      this many workers on this machine, each on its own device
   --engine ray             render on a Ray cluster
-  --print_config           all settings as YAML, to edit and to give back by --config
+  --print_config           all settings as YAML, to edit and pass to --config
 
 exit codes: 0 done, 1 a target is not done or a file not written, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM
 """
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Do what ``args`` (by default the command line's) ask for: a command of `COMMANDS` with its options.
+    """Run a command of `COMMANDS` with its options; ``args`` are by default those of the command line.
 
     Returns:
         0 done; 1 a target is not done or a file not written; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
@@ -79,8 +79,8 @@ def _main(words: list[str]) -> int:
         return 2
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            raise  # a mistake of ours, not the disk's
-        print(f"lightning-fv: error: {error}; what was written before is whole", file=sys.stderr)
+            raise  # our bug, not the disk's
+        print(f"lightning-fv: error: {error}; files written before are intact", file=sys.stderr)
         return 1
     except SystemExit as exit_:  # --help and --print_config
         return exit_.code if isinstance(exit_.code, int) else 1
@@ -90,7 +90,7 @@ def _main(words: list[str]) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
-    """A command by name. Each is imported when it is asked for: ``gallery`` needs no torch, which takes seconds."""
+    """A command by name. Each is imported when needed: ``gallery`` needs no torch, which takes seconds."""
     if name == "compare":
         from lightning_fv.commands.compare import compare
 
@@ -110,8 +110,8 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 @contextlib.contextmanager
 def _warnings_of_one_line() -> Iterator[None]:
-    """Our warnings look like our errors: one line, without a place in the source, once per run. Others stay as they are."""
-    from tqdm import tqdm  # here: --help needs none
+    """Show this package's warnings like its errors: one line each, once, without the source location."""
+    from tqdm import tqdm  # here: --help does not need it
 
     before, package, shown = warnings.showwarning, str(Path(__file__).parents[1]), set[str]()
 

@@ -1,4 +1,4 @@
-"""The options of a run: ours, ``--model.*`` of the visualizer, ``--trainer.*`` of Lightning's Trainer."""
+"""The options of a run: this package's, ``--model.*`` of the visualizer, ``--trainer.*`` of Lightning's Trainer."""
 
 import os
 import re
@@ -42,7 +42,7 @@ class _Parser(LightningArgumentParser):
         raise UsageError(_condense(message))
 
     def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
-        """``--help`` shows our own options, ``--help-all`` also those of the recipe and of Lightning's Trainer."""
+        """``--help`` shows this package's options, ``--help-all`` also those of the recipe and of Lightning's Trainer."""
         words = list(args or [])
         if "--help-all" in words:
             words = ["--help"]
@@ -78,7 +78,7 @@ class FitCLI(LightningCLI):
             "--targets",
             type=list[str | Objective] | str,
             default=DEFAULT_TARGETS,
-            help="what to draw: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
+            help="what to render: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
             "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4); several joined by + or as a YAML list, in "
             "which an objective may be given by class_path and init_args",
         )
@@ -87,21 +87,21 @@ class FitCLI(LightningCLI):
             "--out",
             type=str | None,
             default=None,
-            help="the run folder; default: lightning_logs/version_N. If it holds this run already, go on with it: "
+            help="the run folder; default: lightning_logs/version_N. If it already holds this run, continue it: "
             "further processes that are started there share the work",
         )
         parser.add_argument(
-            "--resume", action="store_true", help="go on with the run in the folder given by --out, with its settings"
+            "--resume", action="store_true", help="continue the run in the folder given by --out, with its settings"
         )
         parser.add_argument(
-            "--seed", type=int, default=0, help="all random draws are a function of it, the target and the step"
+            "--seed", type=int, default=0, help="random seed; draws depend on it, the target and the step"
         )
         parser.add_argument(
             "--batch_size",
             "--batch-size",
             type=int | Literal["auto"],
             default="auto",
-            help="pictures that are rendered together; auto: 16, on a GPU as many as fit its memory",
+            help="pictures rendered together; auto: 16, on a GPU as many as fit",
         )
         parser.add_argument(
             "--fail_fast",
@@ -114,7 +114,7 @@ class FitCLI(LightningCLI):
             "--checkpoint-seconds",
             type=float,
             default=5.0,
-            help="time between checkpoints: what a kill costs at most",
+            help="seconds between checkpoints: the most that a kill costs",
         )
         parser.add_argument(
             "--engine",
@@ -130,7 +130,7 @@ class FitCLI(LightningCLI):
             self.config_init = self.parser.instantiate_classes(self.config)
         except FeatureVisualizationError:
             raise
-        except Exception as error:  # whatever a class of the user's own raises for its arguments
+        except Exception as error:  # whatever the user's own class raises for its arguments
             raise UsageError(_condense(str(error))) from error
 
 
@@ -140,37 +140,37 @@ def add_network_arguments(parser: LightningArgumentParser) -> None:
     names = (
         "torchvision/BUILDER[:WEIGHTS], timm/NAME, antialiased/resnet50[:VARIANT], stylized/VARIANT, checkpoint:PATH"
     )
-    add("--network", type=str, default="demo", help=f"what to look at: demo (embedded), {names}")
+    add("--network", type=str, default="demo", help=f"network to visualize: demo (embedded), {names}")
     add("--weights", type=str | None, default=None, help="a file instead of the published weights")
     add("--no_weights", "--no-weights", action="store_true", help="an untrained network")
-    add("--offline", action="store_true", help="use cached weights, never the network")
-    add("--architecture", type=str | None, default=None, help="of checkpoint:PATH, such as torchvision/resnet18")
+    add("--offline", action="store_true", help="use cached weights, never download")
+    add("--architecture", type=str | None, default=None, help="for checkpoint:PATH, such as torchvision/resnet18")
     add("--mean", type=list[float] | None, default=None, help="per channel, instead of the network's own")
     add("--std", type=list[float] | None, default=None, help="per channel, instead of the network's own")
-    add("--input_size", "--input-size", type=tuple[int, int] | None, default=None, help="height and width it is for")
-    add("--categories", type=list[str] | str | None, default=None, help="class names, or a file of one name a line")
+    add("--input_size", "--input-size", type=tuple[int, int] | None, default=None, help="training height and width")
+    add("--categories", type=list[str] | str | None, default=None, help="class names, or a file with one name per line")
     add(
         "--channel_axes",
         "--channel-axes",
         type=dict[str, int] | None,
         default=None,
-        help="channel axis by layer, where it cannot be told",
+        help="channel axis by layer, where it cannot be inferred",
     )
 
 
 def network_options(config: Any) -> dict[str, Any]:
-    """What ``load_network`` is to be told, from parsed options."""
+    """The arguments of ``load_network``, from parsed options."""
     if config.no_weights and config.weights is not None:
         raise UsageError("give either --weights or --no_weights")
     categories = config.categories
     if isinstance(categories, str):
         if not Path(categories).is_file():
-            raise UsageError(f"--categories {categories}: no such file; give a text file of one name a line, or a list")
+            raise UsageError(f"--categories {categories}: no such file; give a file with one name per line, or a list")
         try:
             text = Path(categories).read_text(encoding="utf-8")
         except ValueError as error:
-            raise UsageError(f"--categories {categories} is not UTF-8 text ({error}); save it as such") from None
-        categories = text.removesuffix("\n").split("\n")  # not splitlines, which knows ten more ends of a line
+            raise UsageError(f"--categories {categories} is not UTF-8 text ({error}); save it as UTF-8") from None
+        categories = text.removesuffix("\n").split("\n")  # not splitlines, which splits at ten more characters
     return {
         "weights": None if config.no_weights else config.weights or "default",
         "offline": config.offline,
@@ -220,14 +220,14 @@ def resume_args(args: list[str]) -> tuple[list[str], RunFolder | None]:
             f"nothing to resume in {folder}: it holds no {folder.config.name}; leave out --resume to start a run"
         )
     check_settings(folder)
-    return ["--config", str(folder.config), *_other_place(args), *args], folder
+    return ["--config", str(folder.config), *_device_overrides(args), *args], folder
 
 
 def check_settings(folder: RunFolder) -> None:
-    """Look whether a run can be gone on with: its settings are YAML, no links lead out of it, and it can be written.
+    """Check that a run can be continued: its settings are YAML, it holds no symbolic links, and it is writable.
 
     Raises:
-        RunFolderError: what is in the way.
+        RunFolderError: it cannot be continued.
     """
     try:
         whole = isinstance(yaml.safe_load(folder.config.read_text(encoding="utf-8")), dict)
@@ -237,11 +237,11 @@ def check_settings(folder: RunFolder) -> None:
         raise RunFolderError(f"{folder.config} is damaged: it does not hold a run's settings")
     folder.refuse_links()
     if not os.access(folder.path, os.W_OK | os.X_OK):
-        raise RunFolderError(f"{folder} may not be written; make it so, or copy it to where it may")
+        raise RunFolderError(f"{folder} is not writable; change its permissions, or copy it elsewhere")
 
 
-def _other_place(args: Sequence[str]) -> list[str]:
-    """What undoes a run's own choice of devices, where the command line makes another."""
+def _device_overrides(args: Sequence[str]) -> list[str]:
+    """Options that undo a run's own choice of devices, if the command line makes another."""
     names = {arg.partition("=")[0] for arg in args}
     if re.search(r"--engine[= ]ray\b", " ".join(args)):
         return ["--trainer.devices", "1", "--trainer.num_nodes", "1", "--trainer.strategy", "auto"]
@@ -251,7 +251,7 @@ def _other_place(args: Sequence[str]) -> list[str]:
 
 
 def agree(cli: FitCLI, folder: RunFolder) -> None:
-    """Take the batch size of a run that was begun, and refuse settings that are not the run's.
+    """Take the batch size of a run that was started, and refuse settings that differ from the run's.
 
     Raises:
         RunFolderError: which settings differ; or the run's own do not fit this version.
@@ -268,12 +268,12 @@ def agree(cli: FitCLI, folder: RunFolder) -> None:
     if rows:
         lines = "\n".join(rows)
         raise RunFolderError(
-            f"{folder} was begun with other settings; leave them out, or choose another folder\n{lines}"
+            f"{folder} was started with other settings; leave them out, or choose another folder\n{lines}"
         )
 
 
 def saved_settings(cli: FitCLI, folder: RunFolder) -> Any:
-    """The settings of a run that was begun.
+    """The settings of a run that was started.
 
     Raises:
         RunFolderError: they do not fit this version.
@@ -282,7 +282,7 @@ def saved_settings(cli: FitCLI, folder: RunFolder) -> Any:
         return cli.parser.parse_args(["--config", str(folder.config)])
     except UsageError as error:
         raise RunFolderError(
-            f"{folder.config} does not fit this version of lightning_fv ({error}); resume with the version that began the run"
+            f"{folder.config} does not fit this version of lightning_fv ({error}); resume with the version that started the run"
         ) from None
 
 
@@ -292,7 +292,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         if name in _NEUTRAL or (prefix == "trainer." and key in _NEUTRAL_TRAINER):
             continue
-        if name == "trainer.strategy" and entry != "ddp":  # how many ddp's ranks are is in the ids of its jobs
+        if name == "trainer.strategy" and entry != "ddp":  # the number of ddp ranks is in the ids of its jobs
             continue
         if isinstance(entry, Mapping):
             flat |= _flat(entry, f"{name}.")
@@ -310,12 +310,12 @@ def _condense(message: str) -> str:
         return f"{name}no class {unknown[1]!r}; give a class path, such as lightning_fv.parameterizations.Pixel"
     found = re.split(r"\n\s*- ", message.partition("\n  Given value type")[0])[1:]
     reasons = [" ".join(reason.split()) for reason in found]
-    telling = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
-    telling = [r for r in telling if r != "Expected a <class 'str'>"] or telling  # an objective in a list of targets
-    kinds = [re.fullmatch(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.+)\])", reason) for reason in telling]
+    relevant = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
+    relevant = [r for r in relevant if r != "Expected a <class 'str'>"] or relevant  # an objective in a list of targets
+    kinds = [re.fullmatch(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.+)\])", reason) for reason in relevant]
     given = re.search(r"Given value: (.*)", message)
-    text = f"{name}{telling[0]}" if telling else " ".join(message.split())
-    if telling and all(kinds) and given:
+    text = f"{name}{relevant[0]}" if relevant else " ".join(message.split())
+    if relevant and all(kinds) and given:
         text = f"{name}expected {' or '.join(kind[1] or kind[2] for kind in kinds if kind)}, got {given[1]}"
     text = re.sub(r"(?: \(see --help\))?(?: Given value type: .*)?$", "", text)
     return f"{text} (see --help)"

@@ -1,1 +1,1 @@
-"""Who computes the jobs of a run: this process, several workers, ddp or Ray."""
+"""Engines compute the jobs of a run: in this process, in several workers, with ddp or on Ray."""

@@ -1,4 +1,4 @@
-"""What computes the jobs of a run."""
+"""The protocol of engines, and the result of a job."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lightning_fv.runs.record import Record
 
 @dataclass
 class JobResult:
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
         job: the job.
@@ -33,23 +33,23 @@ class JobResult:
 
     @property
     def has_failures(self) -> bool:
-        """Whether a target that was rendered now, or was to be, is not done."""
+        """Whether any target is not done, unless the job ended before this run began."""
         return not self.earlier and any(record.status != "done" for record in self.records)
 
 
 class Engine(Protocol):
     """Renders the jobs of a plan.
 
-    Engines differ in who computes, never in what: a job's pictures depend on the job alone.
+    Engines differ in where they compute, never in what: a job's pictures depend on the job alone.
     """
 
     def run(self, plan: Plan) -> Iterator[JobResult]:
-        """Render the jobs, and yield one result for each in the order in which they end.
+        """Render the jobs, and yield one result for each in the order in which they finish.
 
-        Jobs that are done in the run folder are not rendered again; their results come first. After a result with a
-        signal there are no more; nor after one with failures, if the plan is to fail fast.
+        Jobs that are done in the run folder are not rendered again; their results come first. No result
+        follows one with a signal, or one with failures if the plan is to fail fast.
 
         Raises:
-            FeatureVisualizationError: what the user has to mend; finished jobs are kept.
+            FeatureVisualizationError: something that the user has to fix; finished jobs are kept.
         """
         ...

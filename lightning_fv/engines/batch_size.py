@@ -1,4 +1,4 @@
-"""How many pictures a GPU takes at a time."""
+"""How many pictures a GPU can render at a time."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.targets import Target
 
 BATCH_SIZE = 16
-"""Pictures that are rendered together, where no GPU says otherwise: more gain nothing on a CPU."""
+"""Pictures rendered together without a GPU: on a CPU, larger batches gain nothing."""
 
 LARGEST_BATCH = 256
-"""More fill no GPU better, and a job is what an interruption costs at most."""
+"""Larger batches use no GPU better, and an interruption can cost a whole job."""
 
-# What the allocator loses between tensors, cuDNN's workspaces, and Adam's two moments.
+# Leaves room for the allocator's fragmentation, cuDNN's workspaces, and Adam's two moments.
 _MARGIN = 0.75
 
 
@@ -24,10 +24,10 @@ def batch_that_fits(
     """The largest batch whose memory, linear in the number of pictures and their area, stays within a margin.
 
     Args:
-        memory: bytes that there are.
+        memory: available bytes.
         first, second: two measured batches: (number of pictures, peak bytes), the smaller first.
         growth: area of the largest pictures of the run over that of the measured ones.
-        most: pictures at most, such as the number of targets.
+        most: upper limit, such as the number of targets.
 
     Returns:
         A multiple of 8, unless it is below 8 or ``most``; at least 1.
@@ -52,12 +52,12 @@ def measured_batch_size(
     This has not been run on a GPU yet; only its arithmetic, `batch_that_fits`, is tested.
 
     Args:
-        recipe: what will render.
-        network: what to look at.
+        recipe: renders the pictures.
+        network: the network to visualize.
         targets: all of the run; the one whose layer runs last is measured.
         device: a CUDA device.
         growth: area of the largest pictures of the run over that of the first.
-        ranks: that share the targets: none is to be without a job for the sake of larger ones.
+        ranks: number of ranks that share the targets; batches stay small enough for each of them to get a job.
     """
     order = {info.name: number for number, info in enumerate(network.layers())}
 

@@ -1,4 +1,4 @@
-"""ddp: all ranks render the same pictures, each with transforms of its own, and average the gradient."""
+"""ddp: all ranks render the same pictures, each with its own transforms, and average the gradient."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ class DDPEngine:
 
     Args:
         others: the ranks that this process started. If one dies, this process ends too: it may be waiting for it in a
-            collective, which some backends never leave.
+            collective that some backends never leave.
     """
 
     def __init__(self, others: Children) -> None:
@@ -42,11 +42,11 @@ class DDPEngine:
             return
         with folder.claim(job, plan.setup.rank.rank) as held:
             if not held:
-                raise RunFolderError(f"{folder} is in use: another process renders there; wait for it, or stop it")
+                raise RunFolderError(f"{folder} is in use: another process is rendering there; wait for it, or stop it")
             with (
                 shown_progress(plan) as progress,
                 job_renderer(plan, progress) as render,
-                _ended_with(self._lost, str(folder)),
+                _exit_if_lost(self._lost, str(folder)),
             ):
                 try:
                     result = render(job)
@@ -62,22 +62,22 @@ class DDPEngine:
         yield result
 
     def _lost(self) -> str:
-        """Why the other ranks will not answer any more; empty if they will."""
+        """Why the other ranks will no longer respond; empty if they will."""
         if is_orphaned():
             return "the rank that started this one is gone"
         return next(iter(self.others.failed()), "")
 
 
 @contextlib.contextmanager
-def _ended_with(lost: Callable[[], str], folder: str) -> Iterator[None]:
-    """End this process as soon as others are lost, wherever it is: it may hang in a collective."""
-    over = threading.Event()
+def _exit_if_lost(lost: Callable[[], str], folder: str) -> Iterator[None]:
+    """End this process as soon as another rank is lost, even while it hangs in a collective."""
+    finished = threading.Event()
 
     def watch() -> None:
-        while not over.wait(1.0):
+        while not finished.wait(1.0):
             if reason := lost():
                 # No handler can run while the main thread waits inside a collective.
-                line = f"\nlightning-fv: {reason}, and ddp needs all ranks; go on with --resume --out {folder}\n"
+                line = f"\nlightning-fv: {reason}, and ddp needs all ranks; continue with --resume --out {folder}\n"
                 os.write(2, line.encode())
                 os._exit(1)
 
@@ -86,5 +86,5 @@ def _ended_with(lost: Callable[[], str], folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()

@@ -1,4 +1,4 @@
-"""One job in this process: a `Trainer.fit`, and what becomes of its errors."""
+"""One job in this process: a `Trainer.fit`, and the handling of its errors."""
 
 import contextlib
 import copy
@@ -32,15 +32,15 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 @contextlib.contextmanager
 def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callable[[Job], JobResult]]:
-    """Everything that the jobs of this process have in common; afterwards the network is as it was.
+    """Everything that the jobs of this process have in common; the network is restored afterwards.
 
     Args:
         plan: what to render.
-        progress: the line of progress, if one is shown.
+        progress: the progress line, if one is shown.
 
     Yields:
         A function that renders a job. An exception of the job itself makes it ``failed``, unless the plan says to raise
-        it; what concerns the run as a whole is raised: usage, the run folder, the disk, the device.
+        it; errors that concern the whole run are raised: usage, the run folder, the disk, the device.
     """
 
     def render(job: Job) -> JobResult:
@@ -68,7 +68,7 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
 
 
 def _concerns_the_run(error: Exception) -> bool:
-    """Whether the next job would fail likewise: it would be wrong to go through all of them."""
+    """Whether the next job would fail too, so that trying all of them would be pointless."""
     if isinstance(error, UsageError | RunFolderError):
         return True
     device_is_lost = "CUDA error" in str(error)
@@ -76,7 +76,7 @@ def _concerns_the_run(error: Exception) -> bool:
 
 
 def _failed(plan: Plan, job: Job, error: Exception, too_large: bool) -> JobResult:
-    """A job that failed, while others may not; reported in a warning."""
+    """The result of a job that failed while others may succeed; reported in a warning."""
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     expected = too_large or isinstance(error, FeatureVisualizationError)
     if not expected:
@@ -87,7 +87,7 @@ def _failed(plan: Plan, job: Job, error: Exception, too_large: bool) -> JobResul
         folder = plan.folder.job(job)
         try:
             folder.mark_unfinished(records, "" if expected else "".join(traceback.format_exception(error)))
-            where = "" if expected else f"; its traceback: {folder.error_file}"
+            where = "" if expected else f"; traceback: {folder.error_file}"
         except OSError as disk:
             plan.errors.add("records of failed jobs", disk)
     warnings.warn(f"job {job.id} ({job.text}) failed: {reason}{where}", stacklevel=2)
@@ -111,7 +111,7 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
         trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.settings})
     try:
         trainer.fit(bound, ckpt_path=last, weights_only=True)
-    except SIGTERMException:  # it came before the first step, when Lightning alone took it
+    except SIGTERMException:  # it came before the first step, when only Lightning's handler was installed
         if plan.stop.received is None:
             raise
         return JobResult(job, plan.known_records(job), signal=plan.stop.received)
@@ -130,7 +130,7 @@ def _received(callbacks: list[pl.Callback]) -> int | None:
 
 
 def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl.Callback]:
-    """The shipped callbacks and the given ones; a given one takes the place of a shipped one of its class."""
+    """The shipped callbacks and the given ones; a given one replaces the shipped one of its class."""
     setup, options = plan.setup, plan.setup.options
     given: list[Any] = copy.deepcopy(list(options.get("callbacks") or []))
     shipped: list[pl.Callback] = [GracefulStop(plan.stop.asked, plan.stop.install)]
@@ -148,7 +148,7 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
                     filename=CHECKPOINT_NAME,
                     monitor="step",
                     mode="max",
-                    save_top_k=2,  # the last may be damaged by what ended the run
+                    save_top_k=2,  # the latest may be damaged by what ended the run
                     train_time_interval=timedelta(seconds=setup.checkpoint_seconds),
                 )
             )

@@ -1,4 +1,4 @@
-"""Further processes of this package on this machine, one per device."""
+"""Starts further processes on this machine, one per device."""
 
 import contextlib
 import os
@@ -23,24 +23,24 @@ class Children:
         self._asked = False
 
     def stop(self) -> None:
-        """Ask all to stop in order."""
+        """Ask all of them to stop gracefully."""
         self._asked = True
         for child in self.processes.values():
             if child.poll() is None:
-                child.terminate()  # not SIGINT: from a terminal they have had that already, and two mean at once
+                child.terminate()  # not SIGINT: a terminal has sent them one already, and a second means at once
 
     def kill(self) -> None:
-        """End all at once."""
+        """Kill all of them."""
         for child in self.processes.values():
             child.kill()
 
     def failed(self) -> list[str]:
-        """What went wrong, a clause for each process that has ended with an error of its own."""
+        """What went wrong: a clause for each process that has ended with an error."""
         good = {None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # a signal stops all of them
         if self._asked:
-            good.add(-signal.SIGTERM)  # it had not come to taking signals itself
+            good.add(-signal.SIGTERM)  # it had not installed its signal handlers yet
         return [
-            f"worker {rank} ended with {_told(code)}"
+            f"worker {rank} ended with {_exit_text(code)}"
             for rank, child in self.processes.items()
             if (code := child.poll()) is not None and code not in good
         ]
@@ -50,7 +50,7 @@ class Children:
 def children(
     rank: RankInfo, count: int, words: Sequence[str], stop: StopSignals, port: int | None
 ) -> Iterator[Children]:
-    """Start further processes of this node, and wait at the end until they have ended.
+    """Start further processes on this node, and wait for them at the end.
 
     A signal to this process is passed on to them; if the block raises, they are asked to stop.
 
@@ -59,7 +59,7 @@ def children(
         count: how many to start.
         words: the command line, with the run folder.
         stop: the signals of this process.
-        port: where rank 0 listens, if the processes shall form a process group.
+        port: where rank 0 listens, if the processes form a process group.
     """
     started = Children()
     try:
@@ -79,16 +79,16 @@ def children(
 
 
 def _start(rank: RankInfo, local_rank: int, words: Sequence[str], port: int | None) -> subprocess.Popen[bytes]:
-    """Start a process by the variables that Lightning's own launcher uses."""
+    """Start a process with the environment variables that Lightning's own launcher uses."""
     environment = {**os.environ, "LOCAL_RANK": str(local_rank), "NODE_RANK": str(rank.node), PARENT: str(os.getpid())}
     if port is not None:
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    # The same modules, also those beside a script of the user's own: `-m` would look in the working folder first.
-    # A terminal's Ctrl-C is for all: until a child takes signals itself, the process that started it asks it to stop.
+    # The same modules, including those next to the user's script: `-m` would search the working folder first.
+    # A terminal sends Ctrl-C to all: until a child handles signals itself, this process asks it to stop.
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     code += f"import sys; sys.path[:] = {sys.path!r}; from lightning_fv.commands.main import console; console()"
     return subprocess.Popen([sys.executable, "-c", code, *words], env=environment, stdin=subprocess.DEVNULL)
 
 
-def _told(code: int) -> str:
+def _exit_text(code: int) -> str:
     return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"code {code}"

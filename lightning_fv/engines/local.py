@@ -9,7 +9,7 @@ from lightning_fv.engines.progress import shown_progress
 
 
 class LocalEngine:
-    """Renders without a run folder: pictures are in the results, and gone with them."""
+    """Renders without a run folder: the pictures exist only in the results."""
 
     def run(self, plan: Plan) -> Iterator[JobResult]:
         """See `lightning_fv.engines.base.Engine.run`."""

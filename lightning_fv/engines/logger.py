@@ -1,4 +1,4 @@
-"""TensorBoard on a disk that may be full: the log stops, the render does not."""
+"""TensorBoard logging that survives a full disk: the log stops, the render does not."""
 
 import contextlib
 import threading
@@ -12,11 +12,11 @@ from lightning_fv.runs.files import WriteErrors
 
 
 class FaultTolerantLogger(TensorBoardLogger):
-    """Lightning's logger of scalars and settings; an error of the disk ends the log, with a warning, and not the run.
+    """Lightning's logger of scalars and settings; a write error ends the log, with a warning, but not the run.
 
     Args:
         folder: where the event files go.
-        errors: where to note that the log ended.
+        errors: records that the log ended.
     """
 
     def __init__(self, folder: Path, errors: WriteErrors) -> None:
@@ -51,7 +51,7 @@ class FaultTolerantLogger(TensorBoardLogger):
     def _tolerant(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # Lightning wraps the one in the other
+        except (OSError, ValueError) as error:  # Lightning wraps OSError in ValueError
             cause = error if isinstance(error, OSError) else error.__cause__
             if not isinstance(cause, OSError):
                 raise
@@ -60,7 +60,7 @@ class FaultTolerantLogger(TensorBoardLogger):
 
 
 class _NoWriter:
-    """Takes every call of a writer and does nothing."""
+    """Accepts every call of a writer and does nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: self

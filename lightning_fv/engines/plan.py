@@ -1,4 +1,4 @@
-"""What is to be rendered: everything that jobs have in common, checked before the first step."""
+"""The plan of a run: its jobs and what they have in common, checked before the first step."""
 
 import contextlib
 import functools
@@ -24,11 +24,11 @@ from lightning_fv.runs.settings import callback_settings
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
 
 STEPS = 128
-"""Steps of a render unless asked otherwise: another network is no surer of pictures of more (recipes/default.yaml)."""
+"""Default number of steps: with more, other networks recognize the pictures no better (recipes/default.yaml)."""
 
 CHECKPOINT_SECONDS = 5.0
 
-# Options of the Trainer that would end a render elsewhere than at max_steps, with the values that do not.
+# Trainer options that could end a render before or after max_steps, with the values that do not.
 _UNUSED = {"max_epochs": (None, -1), "max_time": (None,), "min_epochs": (None,), "min_steps": (None,)}
 
 
@@ -37,14 +37,14 @@ class Setup:
     """What jobs have in common.
 
     Attributes:
-        network: what to look at.
+        network: the network to visualize.
         visualizer: the recipe; every job renders with a copy.
         options: the Trainer's keyword arguments.
         seed: the run's seed.
         checkpoint_seconds: time between checkpoints; a kill costs no more than this.
-        rank: which of how many processes this is.
-        shared: whether all processes share the pictures of one job, each with transforms of its own (ddp).
-        port: of rank 0 on this machine, where this package starts the ranks of ddp.
+        rank: of this process among those of the run.
+        shared: whether all processes share the pictures of one job, each with its own transforms (ddp).
+        port: of rank 0 on this machine, if this package starts the ranks of ddp.
     """
 
     network: VisionNetwork
@@ -58,7 +58,7 @@ class Setup:
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
-        """All that changes a picture beside its target and its batch, as plain values."""
+        """Everything that changes a picture besides its target and its batch, as plain values."""
         options = self.options
         trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
         trainer |= {
@@ -79,7 +79,7 @@ class Setup:
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes the pictures of its jobs: of ranks that share them the first does."""
+        """Whether this process writes the pictures of its jobs: of ranks that share them, only the first."""
         return not self.shared or self.rank.rank == 0
 
     def trainer_options(self) -> dict[str, Any]:
@@ -114,11 +114,11 @@ class Plan:
     def blank_records(
         self, targets: Sequence[Target], status: Status = "pending", steps: int = 0, error: str | None = None
     ) -> list[Record]:
-        """Records of targets that have no picture, or none that is known of.
+        """Records of targets without a known picture.
 
         Args:
             targets: what was to be rendered.
-            status: what became of them.
+            status: of all of them.
             steps: optimizer steps done.
             error: why their job failed.
         """
@@ -130,14 +130,14 @@ class Plan:
         ]
 
     def known_records(self, job: Job) -> list[Record]:
-        """A job's records as far as its folder knows them: done, stopped, failed, begun, or pending."""
+        """A job's records as far as its folder tells: done, stopped, failed, started, or pending."""
         if self.folder is None:
             return self.blank_records(job.targets)
         records = self.folder.done(job) or self.folder.unfinished(job)
         if records is not None:
             return records
         steps = 0
-        with contextlib.suppress(CheckpointError):  # a damaged one is reported when the job is taken up again
+        with contextlib.suppress(CheckpointError):  # a damaged one is reported when the job is resumed
             last = latest_checkpoint(self.folder.job(job).checkpoints, quiet=True)
             steps = steps_of(last) if last is not None else 0
         return self.blank_records(job.targets, "partial" if steps else "pending", steps)
@@ -163,7 +163,7 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     jobs = make_jobs(chosen, batch_size, setup.settings)
     if setup.shared and len(jobs) > 1:
         raise UsageError(
-            f"ddp shares the pictures of one job, and {len(chosen)} targets fill {len(jobs)} of them; "
+            f"ddp shares the pictures of one job, but {len(chosen)} targets make {len(jobs)} jobs; "
             "use --trainer.strategy independent, or fewer targets"
         )
     return Plan(setup, chosen, jobs)
@@ -177,7 +177,7 @@ def _check_options(setup: Setup) -> None:
         )
     for name, unused in _UNUSED.items():
         if options.get(name) not in unused:
-            raise UsageError(f"trainer.{name} is not used: the length of a render is trainer.max_steps alone")
+            raise UsageError(f"trainer.{name} is not used: the length of a render is set by trainer.max_steps alone")
     if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
         raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
     strategy_name(options.get("strategy"))
@@ -195,7 +195,7 @@ def _check_options(setup: Setup) -> None:
 
 
 def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["auto"]) -> int:
-    """The number of pictures in a job: as asked, or what the device takes. Jobs depend on it, and so do bits.
+    """The number of pictures in a job: as asked, or what fits on the device. Jobs depend on it, and so does rounding.
 
     Args:
         setup: what the jobs have in common.

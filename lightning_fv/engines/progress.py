@@ -1,4 +1,4 @@
-"""The run's one line of progress."""
+"""The progress line of a run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from lightning_fv.engines.plan import Plan
 
 @contextlib.contextmanager
 def shown_progress(plan: Plan) -> Iterator[RenderProgress | None]:
-    """The line of a run, closed at the end; None if none is to be shown: switched off, or not the first process."""
+    """A run's progress line, closed at the end; None if it is switched off or this is not the first process."""
     wanted = plan.setup.options.get("enable_progress_bar") in (None, True) and plan.setup.rank.rank == 0
     if not wanted:
         yield None

@@ -1,4 +1,4 @@
-"""Which of how many processes this one is, from the variables that launchers set; no process group is asked."""
+"""The rank of this process, from the environment variables that launchers set; needs no process group."""
 
 import os
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ class RankInfo:
         ranks: how many there are.
         local_rank: from 0, on this node.
         node: from 0.
-        launcher: who starts the processes: the first one itself, torchrun, SLURM, or people on several machines.
-        starts: processes of this node that this one has to start.
+        launcher: what starts the processes: the first one itself, torchrun, SLURM, or the user on each node.
+        starts: number of further processes that this one has to start on its node.
     """
 
     rank: int = 0
@@ -35,27 +35,27 @@ def find_rank(devices: int, nodes: int, environ: Mapping[str, str] = os.environ)
     """Find the rank of this process.
 
     Args:
-        devices: to use on this machine, as asked for; torchrun and SLURM know better how many processes there are.
-        nodes: machines, as asked for.
-        environ: where launchers leave what they know.
+        devices: number of devices to use on this machine; not used under torchrun and SLURM.
+        nodes: number of machines; likewise.
+        environ: environment variables.
 
     Raises:
-        UsageError: variables that are not numbers or contradict the options.
+        UsageError: variables are not numbers or contradict the options.
     """
     if "TORCHELASTIC_RUN_ID" in environ:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK")
         rank, ranks, local, node = (_number(environ, name) for name in names)
         return RankInfo(rank, ranks, local, node, "torchrun")
-    # As Lightning does: names of interactive sessions, whose variables are those of the allocation.
+    # As in Lightning: in interactive sessions, named so, the variables describe the allocation.
     if "SLURM_NTASKS" in environ and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         ranks = _number(environ, "SLURM_NTASKS")
-        if ranks > 1:  # a single task is a process like any other, and may start further ones itself
+        if ranks > 1:  # a single task is an ordinary process, and may start further ones itself
             rank, local, node = (_number(environ, f"SLURM_{name}") for name in ("PROCID", "LOCALID", "NODEID"))
             return RankInfo(rank, ranks, local, node, "SLURM")
     node, local = _number(environ, "NODE_RANK", 0), _number(environ, "LOCAL_RANK", 0)
     if nodes > 1 and "NODE_RANK" not in environ:
         raise UsageError(
-            f"trainer.num_nodes is {nodes}, but nothing says which node this is; set NODE_RANK=0 to {nodes - 1}, "
+            f"trainer.num_nodes is {nodes}, but NODE_RANK is not set; set it to this node's number, 0 to {nodes - 1}, "
             "or give --trainer.num_nodes 1"
         )
     if node >= nodes:
@@ -83,5 +83,5 @@ def _number(environ: Mapping[str, str], name: str, default: int | None = None) -
     if text is None and default is not None:
         return default
     if text is None or not text.isdecimal():
-        raise UsageError(f"the variable {name} must be a whole number, not {text!r}; is the launcher complete?")
+        raise UsageError(f"the variable {name} must be a whole number, not {text!r}; check the launcher")
     return int(text)

@@ -1,4 +1,4 @@
-"""Ray: the same jobs as tasks on a cluster whose nodes may come, go and fail."""
+"""The Ray engine: jobs as tasks on a cluster whose nodes may join, leave and fail."""
 
 import contextlib
 import hashlib
@@ -24,23 +24,23 @@ from lightning_fv.runs.job import Job
 from lightning_fv.runs.transfer import pack, unpack
 
 RETRIES = 3
-"""A job that loses its worker more often than this is given up: it may be what kills them."""
+"""A job that loses its worker more often than this fails: it may be what kills the workers."""
 
 GRACE_SECONDS = 20.0
 """Time for running jobs to save checkpoints when the run is stopped; SLURM and Kubernetes kill after 30 s."""
 
 AHEAD = 16
-"""Tasks that wait beyond one per free place: what an autoscaler sees of the demand, and what a new node takes at once."""
+"""Tasks queued beyond what the cluster can run: an autoscaler sees the demand, and a new node finds work at once."""
 
 
 @dataclass
 class _Attempt:
-    """A job on its way.
+    """A job that waits or runs.
 
     Attributes:
         job: the job.
         lost: how often it lost its worker.
-        claim: this driver's claim of it in the run folder.
+        claim: this driver's claim on it in the run folder.
     """
 
     job: Job
@@ -51,12 +51,12 @@ class _Attempt:
 class RayEngine:
     """Renders the jobs as tasks of the cluster that `cluster` connects to.
 
-    Tasks render in temporary folders, on whichever node; what they leave comes back through Ray's object store, and this
-    process writes it into the run folder. A job whose worker is lost is tried again, three times at most. When the run
+    Tasks render in temporary folders on any node; their files come back through Ray's object store, and this process
+    writes them into the run folder. A job whose worker is lost is tried again, three times at most. When the run
     is stopped, running jobs are given time to save a checkpoint.
 
     Args:
-        options: what a job takes of a node.
+        options: the resources that a job takes.
     """
 
     def __init__(self, options: RayOptions) -> None:
@@ -71,7 +71,7 @@ class RayEngine:
         """
         folder = plan.folder
         assert folder is not None
-        plan.stop.exit_at_second = False  # Ray on this machine has to be ended too
+        plan.stop.exit_at_second = False  # a local Ray has to be shut down too
         waiting: deque[_Attempt] = deque()
         for job in plan.jobs:
             if (records := folder.done(job)) is not None:
@@ -89,19 +89,19 @@ class RayEngine:
         setup, pattern = _pack(plan.setup, share)
         task = ray.remote(run_task)
         asked = {"num_cpus": share[0], "num_gpus": share[1], "max_retries": 0}  # retries are counted here
-        flying: dict[Any, _Attempt] = {}
-        room, looked, stuck_since, failed = 0, 0.0, 0.0, False
+        running: dict[Any, _Attempt] = {}
+        limit, checked, stuck_since, failed = 0, 0.0, 0.0, False
         with shown_progress(plan) as progress:
             try:
-                while (waiting or flying) and plan.stop.asked() is None and not failed:
+                while (waiting or running) and plan.stop.asked() is None and not failed:
                     now = time.monotonic()
-                    if now - looked > 2:
+                    if now - checked > 2:
                         places = places_for(share)
-                        room, looked = 2 * places + AHEAD, now
+                        limit, checked = 2 * places + AHEAD, now
                         stuck_since = stuck_since or now if not places else 0.0
                         if stuck_since and now - stuck_since > 5:
                             self._say(f"no node has {share[0]:g} CPUs and {share[1]:g} GPUs for a job; waiting for one")
-                    for _ in range(len(waiting) if len(flying) < room else 0):
+                    for _ in range(len(waiting) if len(running) < limit else 0):
                         attempt = waiting.popleft()
                         if not attempt.claim.enter_context(folder.claim(attempt.job)):
                             waiting.append(replace(attempt, claim=contextlib.ExitStack()))  # another process has it
@@ -113,14 +113,14 @@ class RayEngine:
                         folder.job(attempt.job).begin()
                         sent = replace(pattern, job=attempt.job)
                         saved = ray.put(pack(folder, attempt.job, checkpoints_only=True))
-                        spread = {"scheduling_strategy": "SPREAD"} if attempt.lost else {}  # rather on another node
-                        flying[
+                        spread = {"scheduling_strategy": "SPREAD"} if attempt.lost else {}  # preferably on another node
+                        running[
                             task.options(name=f"job {attempt.job.id}", **asked, **spread).remote(sent, setup, saved)
                         ] = attempt
-                        if len(flying) >= room:
+                        if len(running) >= limit:
                             break
-                    for ref in ray.wait(list(flying), timeout=0.5)[0] if flying else []:
-                        attempt = flying.pop(ref)
+                    for ref in ray.wait(list(running), timeout=0.5)[0] if running else []:
+                        attempt = running.pop(ref)
                         outcome = _collect(ref)
                         if outcome.lost is not None and attempt.lost < RETRIES:
                             left = f"retry {attempt.lost + 1} of {RETRIES}"
@@ -128,42 +128,42 @@ class RayEngine:
                             with contextlib.suppress(OSError):
                                 unpack(
                                     folder, attempt.job, outcome.files
-                                )  # the checkpoint of one that was told to leave
+                                )  # the checkpoint of a worker that was asked to stop
                             attempt.claim.close()
                             waiting.appendleft(_Attempt(attempt.job, attempt.lost + 1))
                             continue
-                        result = self._settle(plan, folder, attempt, outcome)
+                        result = self._finish(plan, folder, attempt, outcome)
                         if progress is not None:
                             progress.job_done()
                         failed = plan.fail_fast and result.has_failures
                         yield result
-                    if not flying:
+                    if not running:
                         time.sleep(0.25)
                     if progress is not None:
                         progress.refresh()
-                if flying and (failed or plan.stop.asked() is not None):
-                    yield from self._stop(plan, folder, flying)
+                if running and (failed or plan.stop.asked() is not None):
+                    yield from self._stop(plan, folder, running)
             finally:
-                for ref, attempt in flying.items():
+                for ref, attempt in running.items():
                     with contextlib.suppress(Exception):
                         ray.cancel(ref, force=True)
                     attempt.claim.close()
 
-    def _stop(self, plan: Plan, folder: RunFolder, flying: "dict[Any, _Attempt]") -> Iterator[JobResult]:
-        """Let running jobs end their step and save, for a while; a second signal does not wait for them."""
+    def _stop(self, plan: Plan, folder: RunFolder, running: "dict[Any, _Attempt]") -> Iterator[JobResult]:
+        """Give running jobs some time to finish their step and save; a second signal ends the wait."""
         import ray
 
-        for ref in flying:
-            with contextlib.suppress(Exception):  # it may have ended meanwhile
-                ray.cancel(ref)  # as Ctrl-C at the worker
+        for ref in running:
+            with contextlib.suppress(Exception):  # it may have ended in the meantime
+                ray.cancel(ref)  # like Ctrl-C in the worker
         self._say("stopping: running jobs save their checkpoints")
         end = time.monotonic() + GRACE_SECONDS
-        while flying and time.monotonic() < end and not plan.stop.again:
-            for ref in ray.wait(list(flying), timeout=0.2)[0]:
-                attempt = flying.pop(ref)
+        while running and time.monotonic() < end and not plan.stop.again:
+            for ref in ray.wait(list(running), timeout=0.2)[0]:
+                attempt = running.pop(ref)
                 outcome = _collect(ref)
                 if outcome.lost is None:
-                    result = self._settle(plan, folder, attempt, outcome)
+                    result = self._finish(plan, folder, attempt, outcome)
                 else:  # stopped in mid-job, or cancelled in the queue
                     with contextlib.suppress(OSError):
                         unpack(folder, attempt.job, outcome.files)
@@ -171,8 +171,8 @@ class RayEngine:
                     attempt.claim.close()
                 yield replace(result, signal=plan.stop.received)
 
-    def _settle(self, plan: Plan, folder: RunFolder, attempt: _Attempt, outcome: TaskOutcome) -> JobResult:
-        """Write what came back of a job, and say what became of it."""
+    def _finish(self, plan: Plan, folder: RunFolder, attempt: _Attempt, outcome: TaskOutcome) -> JobResult:
+        """Write the files that a job sent back, and report a failure."""
         job, reason, records = attempt.job, outcome.error, outcome.records
         for warning in outcome.warnings:
             self._say(f"warning: {warning}")
@@ -195,14 +195,14 @@ class RayEngine:
         return JobResult(job, records)
 
     def _say(self, text: str) -> None:
-        """A line of its own, above that of progress; once."""
+        """Print a line above the progress line; each text once."""
         if text not in self._said:
             self._said.add(text)
             tqdm.write(f"lightning-fv: {text}", file=sys.stderr)
 
 
 def _collect(ref: Any) -> TaskOutcome:
-    """What came of a task; whatever Ray says of it is told in one line."""
+    """The outcome of a task; Ray's errors become one line."""
     import ray
     from ray import exceptions
 
@@ -218,7 +218,7 @@ def _collect(ref: Any) -> TaskOutcome:
     ) as error:
         kind = type(error).__name__.removesuffix("Error")
         return TaskOutcome(lost="its node ran out of memory" if kind == "OutOfMemory" else kind)
-    except exceptions.RayTaskError as error:  # before our code ran: the package or a class is not there
+    except exceptions.RayTaskError as error:  # before our code ran: the package or a class is missing
         return TaskOutcome(error=f"a worker cannot run it: {_last_line(error)}; install the same packages on all nodes")
     except Exception as error:
         return TaskOutcome(error=_last_line(error))
@@ -231,15 +231,15 @@ def _pack(setup: Setup, share: tuple[float, float]) -> tuple[Any, Task]:
 
     trainer = {**setup.options, "enable_progress_bar": False}
     if trainer.get("accelerator") in (None, "auto"):
-        # A GPU that Ray did not give is another job's; one that it gave and torch cannot use is worth an error.
+        # A GPU that Ray did not assign is another job's; one that it assigned and torch cannot use must be an error.
         trainer["accelerator"] = "gpu" if share[1] else "cpu"
     shipped = replace(setup, options=trainer)
     assert shipped.settings  # hashed here once, not on each worker
     try:
         content = cloudpickle.dumps(shipped)
-    except Exception as error:  # pickling raises whatever the object likes
+    except Exception as error:  # pickling can raise anything
         raise UsageError(f"the network or the recipe cannot be sent to other processes: {first_line(error)}") from None
-    # Ray gives its workers as many threads as a task has CPUs; but sums, and so bits, depend on them.
+    # Ray gives its workers as many threads as a task has CPUs; but the rounding of sums depends on that.
     threads = torch.get_num_threads() if os.environ.get("OMP_NUM_THREADS") else max(1, int(share[0]))
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return ray.put(content), Task(Job("", ()), digest, threads, versions())

@@ -1,4 +1,4 @@
-"""A Ray cluster: where it is, whether it answers, and what it has room for."""
+"""Connecting to a Ray cluster, and how many jobs fit on it."""
 
 import contextlib
 import logging
@@ -16,16 +16,16 @@ from lightning_fv.errors import UsageError
 
 @dataclass(frozen=True)
 class RayOptions:
-    """Where ``--engine ray`` renders, and what a job takes of a node.
+    """Where ``--engine ray`` renders, and the resources that a job takes.
 
     Args:
-        address: HOST:PORT of a running cluster's head, or auto for the one that this machine is part of; by default Ray
-            is started on this machine, and stopped at the end
+        address: HOST:PORT of a running cluster's head, or auto for the one that this machine belongs to; by default
+            Ray is started on this machine, and stopped at the end
         gpus_per_job: share of a GPU, 0 to 1; default: 1 where the cluster has GPUs, else 0
-        cpus_per_job: CPU cores that a job is counted as, and its threads unless OMP_NUM_THREADS is set
+        cpus_per_job: CPU cores that a job takes, and its threads unless OMP_NUM_THREADS is set
 
     Raises:
-        UsageError: a number that Ray could not give, or an address of another kind.
+        UsageError: a number or an address that cannot be used.
     """
 
     address: str | None = None
@@ -36,7 +36,7 @@ class RayOptions:
         if self.gpus_per_job is not None and not 0 <= self.gpus_per_job <= 1:
             raise UsageError(f"--ray.gpus_per_job {self.gpus_per_job:g}: a job renders on one device; give 0 to 1")
         if self.cpus_per_job <= 0 or (self.cpus_per_job > 1 and self.cpus_per_job % 1):
-            raise UsageError(f"--ray.cpus_per_job {self.cpus_per_job:g}: give a whole number, or a part of one above 0")
+            raise UsageError(f"--ray.cpus_per_job {self.cpus_per_job:g}: give a whole number, or a fraction above 0")
         if self.address is not None and "://" in self.address:
             raise UsageError(
                 f"--ray.address {self.address}: give HOST:PORT of the cluster's head, from a machine of the cluster"
@@ -44,7 +44,7 @@ class RayOptions:
 
 
 def check_ray(options: RayOptions, trainer: Mapping[str, Any]) -> None:
-    """Say what stands against Ray before any work: not installed, an address where nobody answers, other devices.
+    """Check before any work that Ray is installed, its address answers, and no other devices are asked for.
 
     Args:
         options: where to render.
@@ -65,43 +65,50 @@ def check_ray(options: RayOptions, trainer: Mapping[str, Any]) -> None:
     ):
         raise UsageError(
             "--engine ray gives each job one device: leave out trainer.strategy, trainer.devices and trainer.num_nodes, "
-            "the cluster's size says how many jobs run"
+            "the cluster's size determines how many jobs run"
         )
     if options.address is not None and ":" in options.address:
         host, _, port = options.address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()  # Ray itself asks for minutes
+            socket.create_connection(
+                (host.strip("[]"), int(port)), timeout=10
+            ).close()  # Ray itself retries for minutes
         except (OSError, ValueError, OverflowError) as error:
             raise UsageError(
-                f"--ray.address {options.address}: nobody answers ({error}); give HOST:PORT that ray start --head printed"
+                f"--ray.address {options.address}: no answer ({error}); give the HOST:PORT that ray start --head printed"
             ) from None
 
 
 @contextlib.contextmanager
 def cluster(options: RayOptions, trainer: Mapping[str, Any]) -> Iterator[None]:
-    """Be connected to the cluster, or to a Ray that is started on this machine for the block.
+    """Connect for a block to the cluster, or to a Ray that is started on this machine.
 
     Args:
         options: where to render.
         trainer: the Trainer's keyword arguments.
 
     Raises:
-        UsageError: there is no such cluster, or it is of another Ray or Python, or this machine has no room for a job.
+        UsageError: the cluster does not exist or has another Ray or Python, or this machine is too small for a job.
     """
     import ray
-    import ray._private.worker as talk
+    import ray._private.worker as ray_worker
 
     local = options.address is None
     numbers = (signal.SIGINT, signal.SIGTERM)
     main_thread = threading.current_thread() is threading.main_thread()
     before = [signal.getsignal(number) for number in numbers]
-    loud, talk._worker_logs_enabled = getattr(talk, "_worker_logs_enabled", True), False  # raylets' notes on stdout
+    loud, ray_worker._worker_logs_enabled = (
+        getattr(ray_worker, "_worker_logs_enabled", True),
+        False,
+    )  # raylets' notes on stdout
     usage = os.environ.get("RAY_USAGE_STATS_ENABLED")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if local:
-                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked us to report to Ray's makers
+                os.environ.setdefault(
+                    "RAY_USAGE_STATS_ENABLED", "0"
+                )  # no usage reports to Ray's makers unless the user asks for them
             try:
                 ray.init(
                     address=options.address or "local",
@@ -115,19 +122,19 @@ def cluster(options: RayOptions, trainer: Mapping[str, Any]) -> Iterator[None]:
             finally:
                 if main_thread:
                     for number, handler in zip(numbers, before, strict=True):
-                        signal.signal(number, handler)  # Ray sets one of its own for SIGTERM and leaves it there
+                        signal.signal(number, handler)  # Ray installs its own for SIGTERM and leaves it there
         try:
             share = share_of(options, trainer)
             if local and not places_for(share):
                 raise UsageError(
-                    f"this machine has no room for a job of {share[0]:g} CPUs and {share[1]:g} GPUs; "
-                    "ask for less by --ray.cpus_per_job and --ray.gpus_per_job, or connect by --ray.address"
+                    f"this machine is too small for a job of {share[0]:g} CPUs and {share[1]:g} GPUs; "
+                    "ask for less with --ray.cpus_per_job and --ray.gpus_per_job, or connect with --ray.address"
                 )
             yield
         finally:
             ray.shutdown()
     finally:
-        talk._worker_logs_enabled = loud
+        ray_worker._worker_logs_enabled = loud
         if usage is None:
             os.environ.pop("RAY_USAGE_STATS_ENABLED", None)
 
@@ -143,14 +150,16 @@ def share_of(options: RayOptions, trainer: Mapping[str, Any]) -> tuple[float, fl
 
 
 def places_for(share: tuple[float, float]) -> int:
-    """How many jobs fit on the nodes there are now."""
+    """How many jobs fit on the current nodes."""
     import ray
 
     places = 0
     for node in ray.nodes():
         if node["Alive"]:
-            there = node["Resources"]
-            fits = [int(there.get(name, 0) / part) for name, part in zip(("CPU", "GPU"), share, strict=True) if part]
+            resources = node["Resources"]
+            fits = [
+                int(resources.get(name, 0) / part) for name, part in zip(("CPU", "GPU"), share, strict=True) if part
+            ]
             places += min(fits, default=0)
     return places
 

@@ -23,13 +23,13 @@ from lightning_fv.version import __version__
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is to do.
+    """What a worker has to do.
 
     Attributes:
         job: what to render.
-        digest: of the pickled Setup, to tell whether it is the last one that this worker had.
+        digest: of the pickled Setup, by which a worker recognizes the one that it has loaded.
         threads: of torch, as on the driver.
-        versions: the driver's, of what pictures depend on.
+        versions: the driver's, of the packages that pictures depend on.
     """
 
     job: Job
@@ -40,15 +40,15 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """What comes back.
+    """What a worker sends back.
 
     Attributes:
-        records: one per target, if the job was begun.
+        records: one per target, if the job was started.
         files: by name in the run folder.
         error: why the worker could not render at all.
         traceback: of an error that is not the package's own.
-        lost: how the worker went, if it did.
-        warnings: what Python warned of meanwhile.
+        lost: why the worker was lost, if it was.
+        warnings: Python's warnings during the job.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -69,13 +69,13 @@ def run_task(task: Task, setup: bytes, checkpoints: Mapping[str, bytes]) -> Task
     Args:
         task: what to render.
         setup: the pickled Setup.
-        checkpoints: what to go on from, by name in the run folder.
+        checkpoints: what to resume from, by name in the run folder.
     """
     other = [f"{name} {version}" for name, version in versions().items() if version != task.versions[name]]
     if other:
         mine = ", ".join(f"{name} {version}" for name, version in task.versions.items())
         return TaskOutcome(
-            error=f"node {socket.gethostname()} has {', '.join(other)}, the driver {mine}; install the same"
+            error=f"node {socket.gethostname()} has {', '.join(other)}, the driver {mine}; install the same versions"
         )
     torch.set_num_threads(task.threads)
     with warnings.catch_warnings(record=True) as caught:
@@ -83,17 +83,19 @@ def run_task(task: Task, setup: bytes, checkpoints: Mapping[str, bytes]) -> Task
             outcome = _render(task, setup, checkpoints)
         except FeatureVisualizationError as error:
             outcome = TaskOutcome(error=str(error))
-        except Exception as error:  # the machine, the disk: other jobs must not end because of it
+        except Exception as error:  # the machine or the disk: other jobs must not end because of it
             reason = f"{type(error).__name__}: {first_line(error)}"
             outcome = TaskOutcome(error=reason, traceback=traceback.format_exc())
-    told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-    told = [text for text in told if not text.startswith(f"job {task.job.id} ")]  # the driver reports that one itself
-    return replace(outcome, warnings=list(dict.fromkeys(told)))
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    messages = [
+        text for text in messages if not text.startswith(f"job {task.job.id} ")
+    ]  # the driver reports that one itself
+    return replace(outcome, warnings=list(dict.fromkeys(messages)))
 
 
 def _render(task: Task, pickled: bytes, checkpoints: Mapping[str, bytes]) -> TaskOutcome:
     if task.digest not in _LOADED:
-        _LOADED.clear()  # first: two networks at once may be too much
+        _LOADED.clear()  # first: two networks may not fit into memory
         try:
             _LOADED[task.digest] = pickle.loads(pickled)
         except ImportError as error:
@@ -108,7 +110,7 @@ def _render(task: Task, pickled: bytes, checkpoints: Mapping[str, bytes]) -> Tas
         plan.stop.exit_at_second = False
         with plan.stop, job_renderer(plan, None) as render:
             result = render(task.job)
-        # A signal is the driver's, or the end of the node: the driver knows which.
+        # A signal comes from the driver, or from the end of the node: the driver knows which.
         lost = None if result.signal is None else f"it was stopped by {signal.Signals(result.signal).name}"
         return TaskOutcome(result.records, pack(run, task.job), lost=lost)
 
@@ -119,5 +121,5 @@ def versions() -> dict[str, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error that says something."""
+    """The first line of an error's message that is not blank."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -12,11 +12,11 @@ from lightning_fv.runs.record import Record
 
 @dataclass
 class Outcome:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
         records: of all targets, in order.
-        pictures: (B, 3, H, W) by job id, of the jobs that this process rendered, if they were to be kept.
+        pictures: (B, 3, H, W) by job id, of the jobs that this process rendered, if they were asked for.
         signal: the number of the signal that stopped it, or None.
         error: the first exception that a job failed with in this process.
         failed_fast: whether the run ended at a target that is not done.
@@ -30,15 +30,15 @@ class Outcome:
 
 
 def run_plan(engine: Engine, plan: Plan, keep_pictures: bool = False) -> Outcome:
-    """Render a plan and write its report; the plan's signals are to be entered.
+    """Render a plan and write its report; call it inside ``with plan.stop``.
 
     Args:
-        engine: what computes.
+        engine: computes the jobs.
         plan: what to render.
         keep_pictures: whether to return the pictures, which need memory.
 
     Raises:
-        FeatureVisualizationError: what the user has to mend.
+        FeatureVisualizationError: something that the user has to fix.
     """
     outcome = Outcome([])
     found: dict[str, list[Record]] = {}

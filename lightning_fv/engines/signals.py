@@ -1,4 +1,4 @@
-"""The one place for signals: Ctrl-C and SIGTERM ask a run to stop in order."""
+"""The only signal handlers: Ctrl-C and SIGTERM ask a run to stop gracefully."""
 
 import contextlib
 import os
@@ -17,15 +17,15 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """While entered, SIGTERM and Ctrl-C are noted instead of ending the process; a second Ctrl-C ends it at once.
+    """While entered, SIGTERM and Ctrl-C are recorded instead of ending the process; a second Ctrl-C ends it at once.
 
-    Outside the main thread, where Python allows no handlers, nothing is noted and nothing changes.
+    Outside the main thread, where Python allows no handlers, this has no effect.
 
     Attributes:
         received: the number of the first signal, or None.
         again: whether there was a second one.
         exit_at_second: whether a second Ctrl-C ends the process at once; every file is written atomically, so nothing
-            needs tidying.
+            needs cleaning up.
         on_stop: called in the main thread when the first signal comes.
     """
 
@@ -39,13 +39,13 @@ class StopSignals:
         self._wakeup_before = -1
 
     def asked(self) -> int | None:
-        """The signal that asks this process to stop, or None. A worker whose parent has died is asked as by SIGTERM."""
+        """The signal that asks this process to stop, or None. The death of a worker's parent counts as SIGTERM."""
         if self.received is None and is_orphaned():
             self.received = signal.SIGTERM
         return self.received
 
     def install(self) -> None:
-        """Take the signals; again after Lightning, whose own handler for SIGTERM ends a fit without a checkpoint."""
+        """Install the handlers; again after Lightning's, which on SIGTERM would end a fit without a checkpoint."""
         if self._before:
             for number in _NUMBERS:
                 signal.signal(number, self._take)
@@ -54,8 +54,8 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in _NUMBERS}
             self.install()
-            # Python runs handlers between bytecodes, and a backward pass may be seconds of none: then two signals become
-            # one call. The wake-up descriptor gets a byte for each at once.
+            # Python runs handlers between bytecodes, and a backward pass may take seconds: then two signals become one call.
+            # The wake-up descriptor gets a byte for each at once.
             self._wakeup = socket.socketpair()
             for end in self._wakeup:
                 end.setblocking(False)
@@ -89,6 +89,6 @@ class StopSignals:
 
 
 def is_orphaned() -> bool:
-    """Whether another worker started this process, and has ended."""
+    """Whether another worker started this process and has ended since."""
     parent = os.environ.get(PARENT)
     return parent is not None and str(os.getppid()) != parent

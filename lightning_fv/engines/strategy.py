@@ -1,4 +1,4 @@
-"""What Lightning is told about devices: one of its own for each worker, or one picture on all of them (`ddp`)."""
+"""How Lightning uses devices: each worker its own one, or all of them for the same pictures (`ddp`)."""
 
 import inspect
 from typing import Any, Literal
@@ -16,11 +16,11 @@ from lightning_fv.errors import UsageError
 
 
 class SharedStrategy(DDPStrategy):
-    """``ddp`` for processes that run already: all ranks hold the same pictures, each draws other transforms."""
+    """``ddp`` for processes that are already running: all ranks hold the same pictures, each draws its own transforms."""
 
     def __init__(self) -> None:
         # The frozen network is outside the module, and the non-finite guard keeps its buffers equal on all ranks:
-        # nothing needs to be sent around in every step.
+        # nothing needs to be broadcast in every step.
         known = inspect.signature(DistributedDataParallel).parameters  # torch 2.15 has renamed it
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         options: dict[str, Any] = {name: False}
@@ -39,12 +39,12 @@ class SharedStrategy(DDPStrategy):
 
 
 class RankEnvironment(ClusterEnvironment):
-    """Tells Lightning the rank that was found, once and for all jobs.
+    """Gives Lightning the rank from `find_rank`, for all jobs.
 
-    Its own environments would look again for every Trainer, and check devices against what SLURM and torchrun say.
+    Lightning's own environments would detect it for every Trainer, and check the devices against SLURM's and torchrun's.
 
     Args:
-        rank: of this process; by default that of a process alone.
+        rank: of this process; by default that of a single process.
         port: of rank 0 on this machine, where this package started the ranks.
     """
 
@@ -65,7 +65,7 @@ class RankEnvironment(ClusterEnvironment):
         return self.port if self.port is not None else self._rendezvous().main_port
 
     def _rendezvous(self) -> ClusterEnvironment:
-        # Both read MASTER_ADDR and MASTER_PORT; SLURM's knows what to do without.
+        # Both read MASTER_ADDR and MASTER_PORT; SLURM's can do without.
         return SLURMEnvironment(auto_requeue=False) if self.rank.launcher == "SLURM" else LightningEnvironment()
 
     @staticmethod
@@ -92,10 +92,10 @@ class RankEnvironment(ClusterEnvironment):
 
 
 def strategy_name(strategy: object) -> Literal["auto", "independent", "ddp", "single_device"]:
-    """Which of the strategies an option asks for.
+    """The name of the strategy that an option asks for.
 
     Raises:
-        UsageError: another one.
+        UsageError: the strategy is not supported.
     """
     if strategy is None or strategy == "auto":
         return "auto"
@@ -107,6 +107,6 @@ def strategy_name(strategy: object) -> Literal["auto", "independent", "ddp", "si
         return "single_device"
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     raise UsageError(
-        f"trainer.strategy {name} is not for pictures; give independent (other targets on every device), "
-        "ddp (one hard target on all of them), or leave it out"
+        f"trainer.strategy {name} is not supported; give independent (different targets on every device), "
+        "ddp (the same targets on all of them), or leave it out"
     )

@@ -33,7 +33,7 @@ def make_trainer(
         options: from `trainer_options`.
         callbacks: all of them.
         run, job: where to write; None to leave nothing on disk.
-        errors: where to note what cannot be written.
+        errors: records what cannot be written.
     """
     chosen = {**options, "callbacks": callbacks, "max_epochs": -1, "enable_model_summary": False}
     chosen["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -53,29 +53,29 @@ def trainer_options(options: Mapping[str, Any], rank: RankInfo, shared: bool, po
 
     Args:
         options: the user's.
-        rank: which of how many processes this is.
+        rank: of this process.
         shared: whether all processes share one job (ddp).
         port: of rank 0 on this machine, if this package started the ranks.
     """
     chosen = {**options, "num_nodes": 1, "plugins": _as_list(options.get("plugins"))}
     if shared:
         if rank.launcher in ("torchrun", "SLURM") and isinstance(options.get("devices"), int):
-            chosen["devices"] = "auto"  # they say how many ranks there are; each takes the device of its number
+            chosen["devices"] = "auto"  # the launcher sets the number of ranks; each takes the device of its local rank
         chosen["strategy"] = SharedStrategy()
         chosen["plugins"].append(RankEnvironment(rank, port))
         return chosen
     strategy = options.get("strategy")
     chosen["strategy"] = "auto" if strategy is None or isinstance(strategy, str) else strategy
-    chosen["plugins"].append(RankEnvironment())  # for the Trainer a worker is alone, whoever started it
+    chosen["plugins"].append(RankEnvironment())  # to the Trainer a worker is a single process, whatever started it
     chosen["devices"] = _own_device(options, rank)
     return chosen
 
 
 def _own_device(options: Mapping[str, Any], rank: RankInfo) -> Any:
-    """The device of this process among those asked for: by its local rank; processes that outnumber devices share."""
+    """The device of this process among those asked for: by its local rank; if processes outnumber devices, they share."""
     devices = options.get("devices")
     if rank.launcher in ("torchrun", "SLURM") and devices in (None, 1):
-        devices = "auto"  # they say how many processes there are, each of which is to have a device
+        devices = "auto"  # the launcher sets the number of processes, and each needs a device
     if rank.ranks == 1:
         if isinstance(devices, str) and "," in devices:
             devices = [int(number) for number in devices.split(",") if number.strip()]
@@ -100,22 +100,22 @@ def _all_devices(options: Mapping[str, Any]) -> pl.Trainer:
 
 
 def check_trainer(options: Mapping[str, Any]) -> pl.Trainer:
-    """A Trainer of these options, to see what Lightning has against them before any work.
+    """A Trainer with these options, so that Lightning rejects invalid ones before any work.
 
     Raises:
-        UsageError: what it is, in one line.
+        UsageError: Lightning rejects them.
     """
     plain = {"callbacks": None, "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     try:
         with quiet_lightning():
             return pl.Trainer(**{**options, **plain, "max_epochs": -1, "enable_progress_bar": False})
-    except Exception as error:  # Lightning raises many kinds
-        raise UsageError(f"the Trainer cannot be made: {' '.join(str(error).split())}") from None
+    except Exception as error:  # Lightning raises many types
+        raise UsageError(f"invalid Trainer options: {' '.join(str(error).split())}") from None
 
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence what Lightning tells people who train: it does not apply to pictures, and would come once per job."""
+    """Silence Lightning's advice for training: it does not apply here, and would be repeated for every job."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     try:

@@ -12,17 +12,17 @@ from lightning_fv.errors import UsageError
 from lightning_fv.runs.job import Job
 
 POLL_SECONDS = 0.25
-"""Time between two looks for a job that has become free."""
+"""Time between checks for a job that has become free."""
 
 FAILURES_IN_A_ROW = 3
-"""Jobs that may fail one after another before a worker gives up: the fault is then probably its own or all jobs'."""
+"""Consecutive failures after which a worker gives up: the fault is then probably its own or common to all jobs."""
 
 
 class WorkerEngine:
     """Claims jobs of the run folder one at a time, renders them, and marks them as done.
 
     Other workers on the same folder do the same. A claim is a `flock`, which the kernel releases when its process ends,
-    so the job of a worker that died is free at once, and goes on from its last checkpoint in whichever worker takes it.
+    so the job of a worker that died is free at once, and resumes from its last checkpoint in whichever worker takes it.
     A worker may join at any time, by the same command. When all jobs are taken, a worker waits for those of the others:
     one of them may die. A stopped worker (SIGSTOP) holds its claim.
     """
@@ -45,7 +45,7 @@ class WorkerEngine:
         waiting: dict[str, Job] = {}
         for job in jobs:
             if (records := folder.done(job)) is not None:
-                folder.job(job).clear_checkpoints()  # a kill may have come before that
+                folder.job(job).clear_checkpoints()  # a kill may have prevented that
                 yield JobResult(job, records, earlier=True)
             else:
                 waiting[job.id] = job
@@ -55,7 +55,7 @@ class WorkerEngine:
         with shown_progress(plan) as progress, job_renderer(plan, progress) as render:
 
             def take(job: Job) -> JobResult | None:
-                """The result of a job, rendered by whomever; None while another worker has it."""
+                """The result of a job, whoever rendered it; None while another worker has it."""
                 with folder.claim(job) as held:
                     if not held:
                         return None
@@ -83,5 +83,5 @@ class WorkerEngine:
                 elif result.pictures is not None:
                     in_a_row = 0
                 if in_a_row == FAILURES_IN_A_ROW:
-                    warnings.warn(f"{in_a_row} jobs failed one after another: this worker takes no more", stacklevel=2)
+                    warnings.warn(f"{in_a_row} jobs failed in a row: this worker takes no more", stacklevel=2)
                     return

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-# Square root of the RGB covariance of natural photos (columns: brightness, blue-yellow, green-magenta; by falling
-# variance), over the norm of the largest column. Olah et al. 2017, "Feature Visualization", section "Preconditioning and
-# Parameterization". Measured: python scripts/build_spectrum.py --data PHOTOS, 1000 photos of ImageNet, one of each class.
+# Square root of the RGB covariance of natural photos (columns: brightness, blue-yellow, green-magenta; by
+# decreasing variance), divided by the norm of the largest column. Olah et al. 2017, "Feature Visualization", section "Preconditioning and
+# Parameterization". Measured by python scripts/build_spectrum.py --data PHOTOS, on 1000 ImageNet photos, one per class.
 CORRELATION = (
     (0.5663, 0.2083, 0.0558),
     (0.5816, -0.0050, -0.1165),
@@ -17,7 +17,7 @@ def correlate(images: Tensor) -> Tensor:
     """Map decorrelated colour axes to RGB.
 
     Args:
-        images: (..., 3, H, W) of any range.
+        images: (..., 3, H, W), of any range.
 
     Returns:
         The same shape; unbounded RGB, to be squashed afterwards.

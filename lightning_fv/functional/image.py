@@ -1,4 +1,4 @@
-"""Pictures as tensors: size, blur, bytes."""
+"""Operations on image tensors: resizing, blurring, conversion to bytes."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize, antialiased when it shrinks. (B, C, H, W) -> (B, C, *size).
+    """Bilinear resize, antialiased when shrinking. (B, C, H, W) -> (B, C, *size).
 
     Bilinear because its weights are never negative: second moments of an optimizer stay valid.
     """
@@ -21,11 +21,11 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
     Args:
         images: (B, C, H, W).
-        sigma: standard deviation in pixels; the kernel reaches 3 sigma, or as far as the picture is large.
+        sigma: standard deviation in pixels; the kernel extends 3 sigma to each side, or as far as the picture allows.
     """
     from kornia.filters import gaussian_blur2d  # here: Kornia takes a second to import
 
-    def taps(side: int) -> int:  # odd, and reflection needs a kernel of less than two sides
+    def taps(side: int) -> int:  # odd, and reflection limits it to less than twice the side
         return min(2 * blur_reach(sigma) + 1, 2 * side - 1)
 
     kernel = (taps(images.shape[-2]), taps(images.shape[-1]))
@@ -34,7 +34,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
 
 def blur_reach(sigma: float) -> int:
-    """How far a blur of ``sigma`` pixels reaches to each side, in pixels: three of them."""
+    """Radius of the kernel of a Gaussian blur, in pixels: 3 ``sigma``, at least 1."""
     return max(1, round(3 * sigma))
 
 
@@ -42,9 +42,9 @@ def to_uint8(images: Tensor) -> Tensor:
     """[0, 1] floats to 0..255 bytes, rounded, on the CPU and detached.
 
     Raises:
-        ValueError: a value is NaN or infinite; written to a file it would become black without a word.
+        ValueError: a value is NaN or infinite; in a file it would silently become black.
     """
     images = images.detach()
     if not bool(torch.isfinite(images).all()):
-        raise ValueError("the picture holds NaN or infinite values")
+        raise ValueError("the picture contains NaN or infinite values")
     return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()

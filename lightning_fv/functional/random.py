@@ -1,4 +1,4 @@
-"""Random numbers as a function of (seed, target, step), so that neither batch-mates, ranks nor restarts can move them."""
+"""Random numbers as a function of (seed, target, step), independent of the rest of the batch, of ranks and of restarts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ BLOCK = 64
 
 
 def seed_of(*key: object) -> int:
-    """A seed in [0, 2**63) for the given key; unlike keys give unrelated seeds (BLAKE2b of the key's repr).
+    """A seed in [0, 2**63) for the given key; different keys give unrelated seeds (BLAKE2b of the key's repr).
 
     >>> seed_of(0, "logits:11") == seed_of(0, "logits:11") != seed_of(1, "logits:11")
     True

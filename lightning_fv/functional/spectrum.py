@@ -1,4 +1,4 @@
-"""Real Fourier spectra of pictures, in cycles per picture, so that coefficients keep their meaning when it grows."""
+"""Real Fourier spectra of pictures, in cycles per picture, so that coefficients keep their meaning when the picture grows."""
 
 import math
 
@@ -43,7 +43,7 @@ def spectrum_to_image(coefficients: Tensor, weights: Tensor, width: int) -> Tens
 
     Args:
         coefficients: (..., H, width // 2 + 1, 2), real and imaginary parts.
-        weights: (H, width // 2 + 1), or the same for each part, (H, width // 2 + 1, 2), which is quicker.
+        weights: (H, width // 2 + 1), or repeated for both parts, (H, width // 2 + 1, 2), which is faster.
         width: width of the picture (a half spectrum does not tell odd from even).
 
     Returns:
@@ -56,11 +56,11 @@ def spectrum_to_image(coefficients: Tensor, weights: Tensor, width: int) -> Tens
 
 
 def resize_spectrum(coefficients: Tensor, width: int, size: tuple[int, int], fill: float = 0.0) -> Tensor:
-    """Carry spectrum coefficients to another picture size: pad or cut high frequencies (sinc interpolation).
+    """Resize spectrum coefficients for another picture size: pad or truncate high frequencies (sinc interpolation).
 
     Args:
         coefficients: (..., H, width // 2 + 1, 2).
-        width: width of the present picture in pixels.
+        width: width of the current picture in pixels.
         size: (height, width) of the new one.
         fill: value of coefficients that had no counterpart.
 
@@ -69,7 +69,7 @@ def resize_spectrum(coefficients: Tensor, width: int, size: tuple[int, int], fil
     """
     old_height, (new_height, new_width) = coefficients.shape[-3], size
     resized = coefficients.new_full((*coefficients.shape[:-3], new_height, new_width // 2 + 1, 2), fill)
-    # Non-negative frequencies stand first, negative ones last; the Nyquist row of an even side is left behind.
+    # Non-negative frequencies come first, negative ones last; the Nyquist row of an even side is dropped.
     positive = (min(old_height, new_height) + 1) // 2
     negative = (min(old_height, new_height) - 1) // 2
     columns = (min(width, new_width) + 1) // 2

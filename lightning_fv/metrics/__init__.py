@@ -1,4 +1,4 @@
-"""Numbers about pictures, as torchmetrics."""
+"""Image metrics, as subclasses of `torchmetrics.Metric`."""
 
 from lightning_fv.metrics.high_frequency import HighFrequencyEnergy, natural_high_frequency
 from lightning_fv.metrics.saturation import SaturatedPixels

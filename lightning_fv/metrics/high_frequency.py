@@ -10,13 +10,13 @@ from lightning_fv.functional import frequencies
 
 
 class HighFrequencyEnergy(Metric):
-    """Share of a picture's energy (its mean left out) above a frequency, averaged over all pictures seen, in [0, 1].
+    """Share of a picture's energy (without its mean) above a frequency, averaged over all pictures seen, in [0, 1].
 
-    Above half of the Nyquist frequency photos have what `natural_high_frequency` says, white noise has 1 - pi / 16 = 0.80; a
-    picture of one colour counts as 0.
+    Above half the Nyquist frequency, photos have the share given by `natural_high_frequency` and white noise has
+    1 - pi / 16 = 0.80; a picture of a single colour counts as 0.
 
     Args:
-        cutoff: in Nyquist frequencies of the longer side.
+        cutoff: in units of the Nyquist frequency of the longer side.
 
     Shape: update takes (B, 3, H, W) in [0, 1]; compute gives a scalar.
     """
@@ -36,7 +36,7 @@ class HighFrequencyEnergy(Metric):
         height, width = images.shape[-2:]
         images = images.float()
         power = torch.fft.rfft2(images - images.mean((2, 3), keepdim=True)).abs().square()
-        if width > 1:  # a half spectrum holds the inner columns once for two
+        if width > 1:  # in a half spectrum each inner column stands for two
             last = -1 if width % 2 == 0 else None
             power[..., 1:last] *= 2
         power[..., 0, 0] = 0
@@ -50,10 +50,10 @@ class HighFrequencyEnergy(Metric):
 
 
 def natural_high_frequency(side: int) -> float:
-    """What natural photos have of `HighFrequencyEnergy`, above half of the Nyquist frequency.
+    """The `HighFrequencyEnergy` of natural photos above half the Nyquist frequency.
 
-    0.07 at 64 px, 0.0375 at 224: a power law through the means over 1000 ImageNet photos scaled to that side by a bicubic
-    filter (scripts/build_spectrum.py). Tiny ImageNet, scaled less carefully, has 0.15 at 64.
+    0.07 at 64 px, 0.0375 at 224: a power law fitted to the means over 1000 ImageNet photos downscaled to that
+    side with a bicubic filter (scripts/build_spectrum.py). Tiny ImageNet, downscaled less carefully, has 0.15 at 64.
 
     Args:
         side: longer side of the picture in pixels.

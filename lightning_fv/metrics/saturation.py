@@ -1,4 +1,4 @@
-"""How much of a picture is at the end of its range."""
+"""How much of a picture is at the limits of its range."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torchmetrics import Metric
 class SaturatedPixels(Metric):
     """Share of values within ``margin`` of 0 or 1, over all pictures seen, in [0, 1].
 
-    A picture optimised with too large a step ends at the flat ends of the sigmoid, where no gradient brings it back.
+    Too large a step drives a picture into the flat tails of the sigmoid, where no gradient brings it back.
 
     Args:
         margin: distance from 0 or 1 that counts as saturated.

@@ -1,4 +1,4 @@
-"""Networks to look at, with the preprocessing and class names that belong to them."""
+"""Networks to visualize, with their preprocessing and class names."""
 
 from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.load import load_network

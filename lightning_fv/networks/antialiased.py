@@ -20,16 +20,16 @@ FILTER_SIZES = (2, 3, 4, 5)
 
 
 class BlurPool(nn.Module):
-    """Low-pass, then subsample, each channel by itself.
+    """Low-pass filter and subsample each channel separately.
 
-    The filter is binomial: the outer product of row ``filter_size`` of Pascal's triangle with itself, of sum 1. It is
-    saved with the weights, as buffer ``filt``. Borders are reflected: ``(filter_size - 1) // 2`` pixels left and
-    above, the rest of ``filter_size - 1`` right and below, so that the picture must be larger than that.
+    The filter is binomial: the outer product of row ``filter_size`` of Pascal's triangle with itself, normalised to sum
+    1. It is saved with the weights, as buffer ``filt``. Borders are reflected: ``(filter_size - 1) // 2`` pixels left and
+    above, the rest of ``filter_size - 1`` right and below, so the input must be larger than that.
 
     Args:
         channels: C.
-        filter_size: taps along each side.
-        stride: one of how many pixels stays, along each side.
+        filter_size: filter taps along each side.
+        stride: subsampling factor along each side.
 
     Shape: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride)).
     """
@@ -54,11 +54,11 @@ class BlurPool(nn.Module):
 
 
 def antialiased_resnet50(filter_size: int) -> nn.Module:
-    """Zhang's ResNet-50, untrained: what strides in torchvision's, but for the first convolution, blurs before it.
+    """Zhang's ResNet-50, untrained: torchvision's, with a blur before every subsampling except the first convolution's.
 
-    - ``maxpool``: 2x2 of stride 1, then blur-pool.
-    - ``layerN.0`` (N = 2, 3, 4): ``conv2`` of stride 1, then blur-pool before ``conv3``.
-    - ``layerN.0.downsample``: blur-pool, then the 1x1 convolution of stride 1 and its normalisation.
+    - ``maxpool``: 2x2 with stride 1, then blur-pool.
+    - ``layerN.0`` (N = 2, 3, 4): ``conv2`` with stride 1, then blur-pool before ``conv3``.
+    - ``layerN.0.downsample``: blur-pool, then the 1x1 convolution with stride 1 and its normalisation.
 
     Names and order of the weights are those of the published files: 327 entries, 25,557,032 parameters.
 
@@ -70,7 +70,7 @@ def antialiased_resnet50(filter_size: int) -> nn.Module:
         and 3) or 35 (4 and 5); trained at 224.
 
     Raises:
-        NetworkError: another filter size.
+        NetworkError: the filter size is not 2 to 5.
     """
     if filter_size not in FILTER_SIZES:
         raise NetworkError(f"the antialiased ResNet-50 has filter sizes 2 to 5, not {filter_size!r}")
@@ -97,8 +97,8 @@ def _published(name: str) -> WeightsFile:
     )
 
 
-# Filter size and weights by name. `lpf4_finetune` (2020, started from torchvision's weights) is the default, as of the
-# authors' `pretrained=True`; the others are trained from scratch; 2, 3 and 5 are those of the paper's tables.
+# Filter size and weights by name. `lpf4_finetune` (2020, fine-tuned from torchvision's weights) is the default, as with the
+# authors' `pretrained=True`; the others are trained from scratch; 2, 3 and 5 are in the paper's tables.
 # URLs as quoted by public code; whether they still work has not been checked.
 ANTIALIASED: dict[str, tuple[int, WeightsFile]] = {
     "lpf4_finetune": (4, _published("resnet50_lpf4_finetune-cad66808.pth")),
@@ -113,10 +113,10 @@ def load_antialiased(name: str, weights: str | Path | None = "default", offline:
     """The antialiased ResNet-50 by name: ``resnet50``, or ``resnet50:lpf2`` to ``lpf5`` and ``lpf4_finetune``.
 
     Args:
-        name: what stands after ``antialiased/``.
+        name: what follows ``antialiased/``.
         weights: ``"default"`` for the published ones (non-commercial; the licence is printed before they are fetched),
-            None for untrained, or a path to a file of them.
-        offline: use the cache, never the network.
+            None for untrained, or a path to a weights file.
+        offline: use the cache, never download.
 
     Raises:
         NetworkError: no such variant.
@@ -126,7 +126,7 @@ def load_antialiased(name: str, weights: str | Path | None = "default", offline:
     variant = variant or "lpf4_finetune"
     if architecture != "resnet50" or variant not in ANTIALIASED:
         raise NetworkError(
-            f"no network 'antialiased/{name}'; it is antialiased/resnet50 with one of {', '.join(ANTIALIASED)}"
+            f"no network 'antialiased/{name}'; give antialiased/resnet50:VARIANT, one of {', '.join(ANTIALIASED)}"
         )
     filter_size, file = ANTIALIASED[variant]
     return like_torchvision_resnet50(antialiased_resnet50(filter_size), f"antialiased/{name}", file, weights, offline)

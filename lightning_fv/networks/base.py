@@ -1,4 +1,4 @@
-"""A frozen network with its door: normalisation, memory format, class names."""
+"""A frozen network with its preprocessing, memory format and class names."""
 
 import contextlib
 import dataclasses
@@ -16,16 +16,16 @@ from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 class VisionNetwork:
     """A trained network as a function of pictures in [0, 1].
 
-    Not a Module, so that a LightningModule that holds one neither saves, trains nor flips it.
+    Not a Module, so that a LightningModule that holds one neither saves nor trains it, nor switches its mode.
 
     Args:
         module: maps normalised (B, 3, H, W) to logits (B, classes).
         mean, std: per RGB channel, of the [0, 1] photos that it was trained on.
         input_size: (height, width) it was trained at, in pixels; the default size of pictures.
-        categories: class names in the order of the logits, or nothing.
+        categories: class names in the order of the logits; may be empty.
         name: what to call it in logs and results.
-        fixed_size: whether it takes ``input_size`` only (most ViTs); pictures of another size are resized at its door.
-        channel_axes: channel axis by layer name, where the rule of `lightning_fv.networks.capture.channel_axis` cannot tell.
+        fixed_size: whether it accepts only ``input_size`` (most ViTs); other pictures are resized first.
+        channel_axes: channel axis by layer name, where `lightning_fv.networks.capture.channel_axis` cannot infer it.
 
     Raises:
         NetworkError: mean or std are not three numbers, a std is not positive, parameters are not float32, or a class
@@ -51,7 +51,7 @@ class VisionNetwork:
             raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
-                raise NetworkError(f"the class name {category!r} is not text that a file can hold; give another")
+                raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")
         self.module = module
         self.mean, self.std = tuple(mean), tuple(std)
         self.input_size = (int(input_size[0]), int(input_size[1]))
@@ -76,7 +76,7 @@ class VisionNetwork:
         return logits
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Pictures in [0, 1] -> what the module takes: of its size if fixed, normalised, channels last in memory."""
+        """Pictures in [0, 1] -> the module's input: resized if its size is fixed, normalised, channels last."""
         if self.fixed_size:
             images = resize_images(images, self.input_size)
         if self._scale.device != images.device:
@@ -84,11 +84,11 @@ class VisionNetwork:
         return torch.addcmul(self._shift, images.contiguous(memory_format=torch.channels_last), self._scale)
 
     def capture(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """What the named layers give for pictures in [0, 1]; see `lightning_fv.networks.capture.capture`."""
+        """Outputs of the named layers for pictures in [0, 1]; see `lightning_fv.networks.capture.capture`."""
         return capture(self.module, self.preprocess(images), layers)
 
     def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """As `capture`, with the channel axis moved to 1: (B, C, ...), whatever the network's own layout is."""
+        """As `capture`, with the channel axis moved to 1: (B, C, ...), whatever the network's layout is."""
         found = self.capture(images, layers)
         axes = {layer: self.axis_of(layer, activation.ndim) for layer, activation in found.items()}
         return {layer: found[layer].movedim(axis, 1) if axis != 1 else found[layer] for layer, axis in axes.items()}
@@ -97,12 +97,12 @@ class VisionNetwork:
         """The channel axis of a layer's output of ``ndim`` axes.
 
         Raises:
-            CaptureError: it cannot be told, or the one that was given does not exist.
+            CaptureError: it cannot be inferred, or the one that was given does not exist.
         """
         name, _, item = parse_layer(layer)
         axis = self.channel_axes.get(layer, self.channel_axes.get(name))
         if axis is not None and not 0 < axis < ndim:
-            raise CaptureError(f"layer {layer!r} gives {ndim} axes; its channel axis cannot be {axis}")
+            raise CaptureError(f"layer {layer!r} has {ndim} axes; its channel axis cannot be {axis}")
         if axis is None and ndim in (2, 3):
             axis = ndim - 1
         if axis is None and ndim == 4 and item is None:
@@ -116,9 +116,9 @@ class VisionNetwork:
         return axis
 
     def layers(self) -> list[LayerInfo]:
-        """The network's layers in running order, with their shapes for a grey picture of its own size.
+        """The network's layers in execution order, with their output shapes for a grey picture of the training size.
 
-        Which axis holds the channels is told by a second picture, half as wide again, unless the network's size is fixed.
+        The channel axis is inferred from a second picture, 1.5 times as wide, unless the network's size is fixed.
         """
         if self._layers is None:
             height, width = self.input_size
@@ -132,7 +132,7 @@ class VisionNetwork:
         return self._layers
 
     def shape_of(self, layer: str, size: tuple[int, int]) -> tuple[int, ...]:
-        """Shape of what a layer gives for one picture of ``size`` (height, width), channels at axis 1."""
+        """Shape of a layer's output for one picture of ``size`` (height, width), channels at axis 1."""
         grey = torch.full((1, 3, *size), 0.5, device=self.device)
         with self.frozen(), torch.no_grad():
             return tuple(self.activations(grey, [layer])[layer].shape)
@@ -152,7 +152,7 @@ class VisionNetwork:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator["VisionNetwork"]:
-        """Evaluation mode, no parameter gradients, channels last; afterwards all flags and layouts are as before."""
+        """Evaluation mode, no parameter gradients, channels last; all flags and layouts are restored afterwards."""
         modules = [(module, module.training) for module in self.module.modules()]
         parameters = [(parameter, parameter.requires_grad) for parameter in self.module.parameters()]
         plain = [p for p, _ in parameters if p.ndim == 4 and p.is_contiguous()]

@@ -1,4 +1,4 @@
-"""What layers give, read by forward hooks that are always removed."""
+"""Layer outputs, captured by forward hooks that are always removed."""
 
 import re
 from collections import Counter
@@ -19,15 +19,15 @@ _LAYER = re.compile(r"(?P<name>[^#\[\]]*)(?:#(?P<call>\d+))?(?:\[(?P<item>[^\[\]
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """What one probe forward saw of a module.
+    """What one probe forward found out about a module.
 
     Attributes:
         name: dotted module name; "logits" for the network's output.
         type: class name of the module.
-        shape: shape of its output for one picture, batch axis first; None when it is not one tensor or never ran.
+        shape: shape of its output for one picture, batch axis first; None if it is not a single tensor or the module never ran.
         calls: how many times it ran.
-        axis: the channel axis of the output; None when it has none or it cannot be told.
-        items: what a tuple, list or dict output holds: index or key -> shape (None for what is no tensor).
+        axis: the channel axis of the output; None if it has none or it cannot be inferred.
+        items: those of a tuple, list or dict output: index or key -> shape (None if not a tensor).
     """
 
     name: str
@@ -50,7 +50,7 @@ def parse_layer(layer: str) -> tuple[str, int, str | None]:
     (('layer1.0.relu', 1, None), ('encoder.attention', 0, '0'))
 
     Raises:
-        CaptureError: it cannot be read.
+        CaptureError: it cannot be parsed.
     """
     match = _LAYER.fullmatch(layer)
     if match is None:
@@ -58,15 +58,15 @@ def parse_layer(layer: str) -> tuple[str, int, str | None]:
     return match["name"], int(match["call"] or 0), match["item"]
 
 
-class _Stop(Exception):  # noqa: N818  not an error: ends a forward that has given all that was asked for
+class _Stop(Exception):  # noqa: N818  not an error: ends a forward once everything requested is captured
     pass
 
 
 def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-    """Run a network and return what the named layers give; the forward ends after the last of them.
+    """Run a network and return the outputs of the named layers; the forward ends after the last of them.
 
-    Outputs are clones, since a following in-place operation would change them; the one after which the forward ends
-    needs none. Hooks are registered for this call alone and removed also after an exception.
+    Outputs are cloned, since a later in-place operation would change them, except the last one, after which the forward
+    ends. Hooks are registered for this call only and removed even after an exception.
 
     Args:
         network: the module to run.
@@ -75,15 +75,15 @@ def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict
             module that runs more than once; ``name[i]`` or ``name[key]`` an item of a tuple or dict.
 
     Returns:
-        Layer name -> output, keyed as asked for.
+        Layer name, as requested -> output.
 
     Raises:
         LayerNotFoundError: the network has no such module.
-        CaptureError: a layer did not run, or gave something else than a tensor.
+        CaptureError: a layer did not run, or its output is not a tensor.
     """
     found: dict[str, Tensor] = {}
     parsed = {layer: parse_layer(layer) for layer in layers}
-    wanted = len(parsed)  # hooks alone do not reach it if the network's output is asked for
+    wanted = len(parsed)  # hooks alone never reach it if the network's output is requested
     handles = []
     stop = _Stop()
     try:
@@ -138,7 +138,7 @@ def _tensor(layer: str, output: Any, item: str | None) -> Tensor:
     if item is not None:
         if item not in parts:
             held = f" of {', '.join(parts)}" if parts else ""
-            raise CaptureError(f"layer {layer!r} gives a {type(output).__name__}{held}, which has no item {item!r}")
+            raise CaptureError(f"layer {layer!r} outputs a {type(output).__name__}{held}, which has no item {item!r}")
         output = parts[item]
     if not isinstance(output, Tensor):
         raise CaptureError(not_a_tensor(layer, _shapes(parts)))
@@ -146,7 +146,7 @@ def _tensor(layer: str, output: Any, item: str | None) -> Tensor:
 
 
 def _items(output: Any) -> dict[str, Any]:
-    """What a tuple, list or dict holds, by index or key as text; empty for anything else."""
+    """The items of a tuple, list or dict, by index or key as text; empty for anything else."""
     if isinstance(output, Mapping):
         return {str(key): value for key, value in output.items()}
     if isinstance(output, tuple | list):
@@ -159,11 +159,11 @@ def _shapes(items: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:
 
 
 def not_a_tensor(layer: str, items: Mapping[str, tuple[int, ...] | None]) -> str:
-    """What to say of an output that is no tensor, and how to choose an item of it."""
+    """The message for an output that is not a tensor, with the items to choose from."""
     tensors = [f"{layer}[{key}] {shape}" for key, shape in items.items() if shape is not None]
     if not tensors:
-        return f"layer {layer!r} gives no single tensor; choose a layer inside it"
-    return f"layer {layer!r} gives no single tensor; choose one of its items: {', '.join(tensors)}"
+        return f"layer {layer!r} does not output a single tensor; choose a layer inside it"
+    return f"layer {layer!r} does not output a single tensor; choose one of its items: {', '.join(tensors)}"
 
 
 def layer_not_found(name: str, names: Collection[str]) -> LayerNotFoundError:
@@ -177,7 +177,7 @@ def layer_not_found(name: str, names: Collection[str]) -> LayerNotFoundError:
 def probe(network: nn.Module, inputs: Tensor) -> list[LayerInfo]:
     """Run a network once and list its modules in the order of their first run, then those that never ran.
 
-    The last entry is "logits", the network's output. A picture that is not square tells channel axes apart best.
+    The last entry is "logits", the network's output. A picture that is not square identifies channel axes best.
     """
     calls: Counter[str] = Counter()
     outputs: dict[str, tuple[tuple[int, ...] | None, dict[str, tuple[int, ...] | None]]] = {}
@@ -214,10 +214,10 @@ def _shape(output: Any) -> tuple[int, ...] | None:
 
 
 def channel_axis(shape: tuple[int, ...] | None, size: tuple[int, int]) -> int | None:
-    """The channel axis of an output of shape (1, ...) for a picture of ``size``; None when it cannot be told.
+    """The channel axis of an output of shape (1, ...) for a picture of ``size``; None if it cannot be inferred.
 
-    (B, C) has its channels at 1, (B, tokens, C) at the end, as in a ViT. In four axes those two that keep the picture's
-    ratio of sides are the map: (B, C, H, W) as in convolutions or (B, H, W, C) as in a Swin transformer. An output whose
+    (B, C) has its channels at 1, (B, tokens, C) at the end, as in a ViT. With four axes, the two that keep the picture's
+    aspect ratio are the map: (B, C, H, W) as in convolutions or (B, H, W, C) as in a Swin transformer. An output whose
     first axis is not the batch, such as attention windows, has none.
     """
     if shape is None or len(shape) not in (2, 3, 4) or shape[0] != 1:

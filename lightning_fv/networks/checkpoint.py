@@ -1,4 +1,4 @@
-"""Networks of one's own: a file of weights, and what it is of."""
+"""The user's own networks: a weights file and its architecture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,7 @@ def load_checkpoint(
         path: a state dict, bare or under ``state_dict`` or ``model``; safetensors or torch's format.
         architecture: ``torchvision/NAME`` or ``timm/NAME``.
         mean, std: per channel of [0, 1] photos, that it was trained with.
-        classes: number of logits, if the file's last layer is not of the architecture's own number; None to read it off
-            the file.
+        classes: number of logits; None to infer it from the last layer in the file.
 
     Raises:
         NetworkError: architecture, mean or std are not given, or the architecture is unknown.

@@ -26,7 +26,7 @@ class Twin:
     filter_size: int | None = None
 
 
-# Alike in all but one thing: strides blurred, or texture randomized in training.
+# Identical but for one thing: blurred strides, or texture randomized in training.
 TWINS = {
     "": Twin("demo.safetensors", "4f699fa766a4dd689b31f102037637c487ea872c5fe2b1576df70283e3b8aa94"),
     "antialiased": Twin(
@@ -47,7 +47,7 @@ class DemoNet(nn.Module):
         filter_size: taps of the blur-pool in place of every stride, as in Zhang 2019: the stem's after its ReLU, a
             stage's before its second convolution and before its shortcut. None: plain strides.
 
-    Shape: normalised photos (B, 3, H, W), any H and W of 16 or more (trained at 64) -> logits (B, num_classes).
+    Shape: normalised photos (B, 3, H, W), H and W of at least 16 (trained at 64) -> logits (B, num_classes).
     """
 
     def __init__(self, num_classes: int, filter_size: int | None = None) -> None:
@@ -90,8 +90,9 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
     """An embedded demo network; see `lightning_fv.networks.load.load_network` and ``assets/SOURCES.md``.
 
     Args:
-        variant: what stands after ``demo/``: ``antialiased``, ``stylized``, or nothing.
-        weights: ``"default"`` for the embedded ones, None for untrained, or a path to a file of scripts/train_demo.py.
+        variant: what follows ``demo/``: ``antialiased``, ``stylized``, or nothing.
+        weights: ``"default"`` for the embedded ones, None for untrained, or a path to a file written by
+            scripts/train_demo.py.
         offline: as for other networks; makes no difference, since nothing is downloaded.
 
     Raises:
@@ -100,7 +101,7 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
     """
     if variant not in TWINS:
         near = nearest(variant, [name for name in TWINS if name])
-        hint = f"did you mean demo/{near[0]}?" if near else "it is demo, demo/antialiased or demo/stylized"
+        hint = f"did you mean demo/{near[0]}?" if near else "known: demo, demo/antialiased, demo/stylized"
         raise NetworkError(f"no network 'demo/{variant}'; {hint}")
     twin = TWINS[variant]
     embedded = weights is None or weights == "default"
@@ -123,5 +124,5 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()
         raise CheckpointError(
-            f"{file} does not hold a demo network of scripts/train_demo.py: {' '.join(reason[:2])}"
+            f"{file} does not contain a demo network of scripts/train_demo.py: {' '.join(reason[:2])}"
         ) from None

@@ -16,8 +16,8 @@ import torch
 
 from lightning_fv.errors import CheckpointError
 
-CONNECT_SECONDS = 5.0  # to reach a host, over all of its addresses
-SILENCE_SECONDS = 10.0  # the longest pause of a server that is connected
+CONNECT_SECONDS = 5.0  # to connect to a host, for all of its addresses together
+SILENCE_SECONDS = 10.0  # the longest pause of a connected server
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class WeightsFile:
     Args:
         url: https, or http on this machine; redirects may lead anywhere, since the hash decides. Its last part names the
             file in the cache, as in `torch.hub`.
-        sha256: 64 hex digits, or as many of the first ones as the publisher gives, at least 8. So few protect against
-            damage, not against forgery.
+        sha256: 64 hex digits, or as many of the first ones as the publisher gives, at least 8. A short prefix
+            protects against damage, not against forgery.
         size, licence, citation: printed before a download; the size is in bytes, approximately.
 
     Raises:
-        CheckpointError: the URL is of another kind, or ``sha256`` is no such digest.
+        CheckpointError: the URL is of another kind, or ``sha256`` is not such a digest.
     """
 
     url: str
@@ -44,7 +44,7 @@ class WeightsFile:
     def __post_init__(self) -> None:
         _checked_digest(self.sha256)
         if not re.match(r"https://[^/@]+/|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?/", self.url):
-            raise CheckpointError(f"{self.url} is neither https nor on this machine; download it by other means")
+            raise CheckpointError(f"{self.url} is neither https nor on this machine; download it manually")
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ def hash_in_name(url: str) -> str:
     """The first digits of the SHA-256 that publishers put into file names: ``0676ba61`` of ``resnet50-0676ba61.pth``."""
     digits = re.findall(r"-([0-9a-f]{8,64})\.", url.rpartition("/")[2])
     if not digits:
-        raise CheckpointError(f"{url} has no hash in its name, so cannot be checked; download it by other means")
+        raise CheckpointError(f"{url} has no hash in its name, so cannot be checked; download it manually")
     return str(digits[-1])
 
 
@@ -66,26 +66,26 @@ def cache_folder() -> Path:
 
 
 def is_offline(offline: bool = False) -> bool:
-    """Whether the network must not be used: by argument, or by the environment variable ``HF_HUB_OFFLINE=1``."""
+    """Whether downloads are forbidden: by argument, or by the environment variable ``HF_HUB_OFFLINE=1``."""
     return offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def fetch(file: WeightsFile, offline: bool = False) -> Path:
     """The path of a file in the cache, downloaded if it is missing there or has another hash.
 
-    A download is hashed on its way and gets its final name only if the hash is right, so that several processes may
+    A download is hashed as it arrives and gets its final name only if the hash is right, so that several processes may
     fetch the same file at once. While it runs, new sockets of this process have a timeout of `SILENCE_SECONDS`.
 
     Args:
         file: what to get.
-        offline: never use the network; see `is_offline`.
+        offline: never download; see `is_offline`.
 
     Raises:
-        CheckpointError: offline, no network (said after `CONNECT_SECONDS`), the server sent another file, or the cache
+        CheckpointError: offline, no connection (reported after `CONNECT_SECONDS`), the server sent another file, or the cache
             cannot be written. The message says where to put the file.
     """
     path = cache_folder() / file.name
-    by_hand = f"download it by other means and save it as {path} (TORCH_HOME moves the cache)"
+    by_hand = f"download it manually and save it as {path} (TORCH_HOME moves the cache)"
     try:
         problem = f"{path} is missing"
         if path.exists():
@@ -138,6 +138,6 @@ def hash_mismatch(file: BufferedReader, sha256: str) -> str | None:
 
 
 def _checked_digest(digits: str) -> str:
-    if not re.fullmatch("[0-9a-fA-F]{8,64}", digits):  # an empty prefix would fit every file
+    if not re.fullmatch("[0-9a-fA-F]{8,64}", digits):  # an empty prefix would match every file
         raise CheckpointError(f"{digits!r} is not a SHA-256: give its 64 hex digits, or at least the first 8")
     return digits.lower()

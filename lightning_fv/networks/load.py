@@ -15,7 +15,7 @@ from lightning_fv.networks.torchvision import load_torchvision
 
 
 class Source(NamedTuple):
-    """Where networks come from."""
+    """A source of networks."""
 
     load: Callable[[str, str | Path | None, bool], VisionNetwork]
     """Takes what follows the source's name and a slash, then ``weights`` and ``offline`` of `load_network`."""
@@ -44,26 +44,27 @@ def load_network(
     categories: Sequence[str] | None = None,
     channel_axes: Mapping[str, int] | None = None,
 ) -> VisionNetwork:
-    """Load a network with its weights, preprocessing and class names, ready to look at: evaluation mode, frozen.
+    """Load a network with its weights, preprocessing and class names, in evaluation mode and frozen.
 
     Args:
-        name: ``demo``, the embedded network of 24 classes of photos at 64 px, and its twins ``demo/antialiased`` and
-            ``demo/stylized``; ``torchvision/resnet50`` or ``torchvision/resnet50:IMAGENET1K_V1``; ``timm/resnet18.a1_in1k``; ``antialiased/resnet50`` with
-            ``:lpf2`` to ``:lpf5`` or ``:lpf4_finetune`` (the default; Zhang 2019, non-commercial weights);
-            ``stylized/resnet50_sin``, ``_sin_in`` or ``resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``.
+        name: ``demo``, the embedded network (24 classes of photos at 64 px), and its twins ``demo/antialiased`` and
+            ``demo/stylized``; ``torchvision/resnet50`` or ``torchvision/resnet50:IMAGENET1K_V1``;
+            ``timm/resnet18.a1_in1k``; ``antialiased/resnet50`` with ``:lpf2`` to ``:lpf5`` or ``:lpf4_finetune`` (the
+            default; Zhang 2019, non-commercial weights); ``stylized/resnet50_sin``, ``stylized/resnet50_sin_in`` or
+            ``stylized/resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``.
         weights: ``"default"`` for the published ones, None for an untrained network, or a path to a file.
-        offline: use what is cached, never the network. HF_HUB_OFFLINE=1 means the same.
-        architecture: of ``checkpoint:``, a name of torchvision's or timm's, such as ``torchvision/resnet18``.
-        mean, std: of ``checkpoint:``, per channel of [0, 1] photos; of any network, instead of its own.
-        input_size: (height, width) in pixels, likewise.
-        categories: class names in the order of the logits, likewise.
-        channel_axes: channel axis by layer name, where it cannot be told.
+        offline: use the cache, never download. HF_HUB_OFFLINE=1 means the same.
+        architecture: for ``checkpoint:`` only, a torchvision or timm name, such as ``torchvision/resnet18``.
+        mean, std: per channel of [0, 1] photos; needed for ``checkpoint:``, else they replace the network's own.
+        input_size: (height, width) in pixels, instead of the network's own.
+        categories: class names in the order of the logits, instead of the network's own.
+        channel_axes: channel axis by layer name, where it cannot be inferred.
 
     Returns:
-        The network; called on (B, 3, H, W) pictures in [0, 1] it gives logits (B, classes).
+        The network; called on (B, 3, H, W) pictures in [0, 1], it returns logits (B, classes).
 
     Raises:
-        NetworkError: no network of that name, or a checkpoint without what belongs to it.
+        NetworkError: no network of that name, or a checkpoint without architecture, mean or std.
         CheckpointError: the weights cannot be downloaded or read, or are of another architecture.
     """
     source, _, rest = name.partition("/")

@@ -1,4 +1,4 @@
-"""Published ResNet-50 weights trained on Stylized-ImageNet, where texture says nothing of the class (Geirhos et al. 2019).
+"""Published ResNet-50 weights trained on Stylized-ImageNet, where texture does not predict the class (Geirhos et al. 2019).
 
 All are for torchvision's ResNet-50, with its normalisation. The figures of the authors' repository:
 
@@ -57,9 +57,9 @@ def load_stylized(name: str, weights: str | Path | None = "default", offline: bo
     """A ResNet-50 trained on Stylized-ImageNet, by its name in `STYLIZED`.
 
     Args:
-        name: what stands after ``stylized/``.
-        weights: ``"default"`` for the published ones, None for untrained, or a path to a file of them.
-        offline: use the cache, never the network.
+        name: what follows ``stylized/``.
+        weights: ``"default"`` for the published ones, None for untrained, or a path to a weights file.
+        offline: use the cache, never download.
 
     Raises:
         NetworkError: no such network.

@@ -18,8 +18,8 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
 
     Args:
         name: timm's name with or without the tag of its weights, such as ``resnet18.a1_in1k`` or ``vit_tiny_patch16_224``.
-        weights: ``"default"`` for the published ones, None for untrained, or a path to a file of them.
-        offline: use the cache, never the network.
+        weights: ``"default"`` for the published ones, None for untrained, or a path to a weights file.
+        offline: use the cache, never download.
 
     Raises:
         NetworkError: timm is not installed, or has no such network.
@@ -56,13 +56,15 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
 
 
 def _published(name: str, settings: Any, offline: bool) -> tuple[Path, str | None]:
-    """The published file and the hash that it must have; from torch's cache, or from that of the Hugging Face hub."""
+    """The published file and its expected hash, from torch's cache or the Hugging Face hub's."""
     url, repository = settings.get("url"), settings.get("hf_hub_id")
     if url and not repository:
         published = WeightsFile(url, hash_in_name(url))
         return fetch(published, offline), published.sha256
     if not repository:
-        raise CheckpointError(f"timm publishes no weights for {name!r}; use --no-weights, or give a file by --weights")
+        raise CheckpointError(
+            f"timm publishes no weights for {name!r}; use --no-weights, or give a file with --weights"
+        )
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     file = settings.get("hf_hub_filename") or "model.safetensors"
@@ -70,14 +72,16 @@ def _published(name: str, settings: Any, offline: bool) -> tuple[Path, str | Non
     if isinstance(cached, str):
         return _blob(Path(cached))
     address = hf_hub_url(repository, file)
-    by_hand = f"download {address} by other means and give it by --weights"
+    by_hand = f"download {address} manually and give it with --weights"
     if is_offline(offline):
-        raise CheckpointError(f"the weights of timm/{name} are not in the hub's cache, and we are offline; {by_hand}")
+        raise CheckpointError(
+            f"the weights of timm/{name} are not in the hub's cache and cannot be downloaded when offline; {by_hand}"
+        )
     print(f"downloading {address}; licence: {settings.get('license') or 'unknown'}", file=sys.stderr, flush=True)
     try:
         check_connection(address)  # the hub's client would retry for most of a minute
         return _blob(Path(hf_hub_download(repository, file)))
-    except Exception as error:  # of the hub's client, its HTTP library, or the disk
+    except Exception as error:  # from the hub's client, its HTTP library, or the disk
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"cannot download the weights of timm/{name}: {reason}; {by_hand}") from None
 
@@ -85,10 +89,10 @@ def _published(name: str, settings: Any, offline: bool) -> tuple[Path, str | Non
 def _blob(path: Path) -> tuple[Path, str | None]:
     """The file that an entry of the hub's cache links to, and its SHA-256, by which the hub's client names it.
 
-    Where the file system has no links the cache does not tell the hash.
+    Where the file system has no links, the cache does not reveal the hash.
     """
     if not path.is_symlink():
         return path, None
-    # One link only: the blob may be a link itself, to a file that is named by another hash.
+    # Follow one link only: the blob may itself be a link, to a file that is named by another hash.
     blob = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
     return blob, blob.name if len(blob.name) == 64 else None

@@ -1,4 +1,4 @@
-"""Networks of torchvision: every classification builder, with the published weights that go with it."""
+"""Networks of torchvision: every classification builder, with its published weights."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.download import WeightsFile, fetch, hash_in_name
 from lightning_fv.networks.weights import load_strictly, read_weights
 
-# What builders do to themselves when they are given weights, and what spares a slow initialisation otherwise.
+# What builders set themselves when they are given weights, and what avoids a slow initialisation.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True, "aux_logits": True, "init_weights": False},
     "inception_v3": {"transform_input": True, "aux_logits": True, "init_weights": False},
@@ -30,8 +30,8 @@ def load_torchvision(name: str, weights: str | Path | None = "default", offline:
     Args:
         name: the builder, such as ``resnet50``, or with the tag of published weights, ``resnet50:IMAGENET1K_V1``;
             without a tag, torchvision's default.
-        weights: ``"default"`` for the published ones, None for untrained, or a path to a file of them.
-        offline: use the cache, never the network.
+        weights: ``"default"`` for the published ones, None for untrained, or a path to a weights file.
+        offline: use the cache, never download.
 
     Raises:
         NetworkError: no such builder or tag.
@@ -95,8 +95,8 @@ def like_torchvision_resnet50(
         module: untrained.
         name: what to call it.
         file: the published weights.
-        weights: ``"default"`` for those, None for untrained, or a path to a file of them.
-        offline: use the cache, never the network.
+        weights: ``"default"`` for those, None for untrained, or a path to a weights file.
+        offline: use the cache, never download.
 
     Raises:
         CheckpointError: the weights cannot be downloaded or read, or do not fit.

@@ -20,17 +20,17 @@ from lightning_fv.networks.download import hash_mismatch
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """Read the tensors of a network; the hash is checked before anything is parsed, and no code in the file runs.
 
-    The format, safetensors or that of `torch.save`, is told by the content. Tensors under ``state_dict`` or ``model``
-    are unwrapped, and a ``module.`` that every name begins with (left by `torch.nn.DataParallel`) is dropped.
+    The format, safetensors or that of `torch.save`, is detected from the content. Tensors under ``state_dict`` or ``model``
+    are unwrapped, and a ``module.`` prefix of all names (left by `torch.nn.DataParallel`) is dropped.
 
     Args:
         path: the file.
-        sha256: 64 hex digits that it must have, or the first 8 or more of them. Without it a changed byte may go
-            unnoticed: the readers verify no checksum.
+        sha256: its expected digest, 64 hex digits or at least the first 8. Without it a changed byte may go unnoticed:
+            the readers verify no checksum.
 
     Returns:
         Its tensors by name in the order of the file, on the CPU, floating point ones as float32. A plain dict: with the
-        version marks of torch's state dicts, files older than ``num_batches_tracked`` would not load.
+        version metadata of torch's state dicts, files older than ``num_batches_tracked`` would not load.
 
     Raises:
         CheckpointError: missing, damaged, not the file of that hash, a pickle that would import more than tensors (the
@@ -50,7 +50,7 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
                 content = _read_safetensors(path) if is_safetensors else _read_torch(file)
             except Exception as error:  # a damaged pickle can raise nearly anything
                 remedy = _remedy(
-                    file, "download it again, or ask its author for a file of the state_dict's tensors alone"
+                    file, "download it again, or ask its author for a file with only the state_dict's tensors"
                 )
                 raise CheckpointError(f"{subject} cannot be read as weights: {_reason(error)}; {remedy}") from None
     except OSError as error:
@@ -71,10 +71,10 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     """Load all of ``state`` into ``module``, or nothing.
 
     Only ``num_batches_tracked`` of batch normalisations may be missing, as in files from before torch 0.4.1; they become
-    zero, and matter for training alone.
+    zero, and matter only for training.
 
     Args:
-        module: changed in place; as it was if this fails.
+        module: changed in place; unchanged if this fails.
         state: its tensors by name.
         source: what to call the state in an error, such as the path of its file.
 
@@ -160,7 +160,9 @@ def _tensors(content: object, subject: str) -> dict[str, Tensor]:
         state = dict(content)
     if others:
         what = ", ".join(others[:5])[:300]
-        raise CheckpointError(f"{subject} holds no dict of tensors ({what}); save the network's state_dict() alone")
+        raise CheckpointError(
+            f"{subject} does not hold a dict of tensors ({what}); save only the network's state_dict()"
+        )
     if all(name.startswith("module.") for name in state):
         consume_prefix_in_state_dict_if_present(state, "module.")
     return {name: t.detach().float() if t.is_floating_point() else t.detach() for name, t in state.items()}

@@ -1,4 +1,4 @@
-"""What an objective is: its value, its identity and its algebra."""
+"""Base class of objectives: value, identity and algebra."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lightning_fv.networks.capture import LOGITS as LOGITS
 from lightning_fv.objectives.identity import Identified
 
 Activations: TypeAlias = Mapping[str, Tensor]
-"""Layer name -> what the layer gave for the batch, first axis B."""
+"""Layer name -> the layer's output for the batch, batch axis first."""
 
 
 class Objective(Identified, ABC):
     """A number per image, to be maximised; ``objective(activations, images)`` gives (B,), float32.
 
     Objectives compose by ``+``, ``-`` and ``*`` with each other and with numbers. A composition is a flat sum of
-    weighted products, so thousands of terms need no recursion; operands are left as they were; ``repr`` gives an
+    weighted products, so thousands of terms need no recursion; operands are not modified; ``repr`` gives an
     expression that evaluates back to an equal objective.
 
     A subclass implements ``__call__`` and, if it reads activations, ``layers``. If each argument of its constructor is
-    a plain value, kept in an attribute of the same name, it needs no ``__repr__`` of its own (see `Identified`).
+    a plain value, stored in an attribute of the same name, it needs no ``__repr__`` of its own (see `Identified`).
 
     >>> from lightning_fv.objectives import Channel, L1
     >>> Channel("layer4", 12) - 0.5 * L1()
@@ -58,7 +58,7 @@ class Objective(Identified, ABC):
 
     @property
     def file_stem(self) -> str | None:
-        """How the names of its files start, such as ``layer4-0012``; None: they are made of the text and the key."""
+        """The prefix of its file names, such as ``layer4-0012``; None if they are made from the text and the key."""
         return None
 
     @property
@@ -68,15 +68,15 @@ class Objective(Identified, ABC):
 
     @property
     def stack_key(self) -> Hashable:
-        """Objectives of equal ``stack_key`` can be evaluated together, as one that is `stacked`."""
-        written_by_itself = type(self).__repr__ is not Identified.__repr__  # it may not show all that matters
-        return type(self), id(self) if written_by_itself else self.key
+        """Objectives with equal ``stack_key`` can be evaluated together, by `stacked`."""
+        has_custom_repr = type(self).__repr__ is not Identified.__repr__  # which may not show all that matters
+        return type(self), id(self) if has_custom_repr else self.key
 
     def stacked(self, objectives: Sequence[Self]) -> Objective:
         """One objective of a whole batch: its value for image i is that of ``objectives[i]``.
 
         Args:
-            objectives: one per image, all with the ``stack_key`` of this one.
+            objectives: one per image, all with the same ``stack_key`` as this one.
         """
         return self
 
@@ -128,7 +128,7 @@ class Sum(Objective):
     """A flat sum of weighted products of objectives; made by the operators."""
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
-        # Numbers are added up where the first of them stands, as Python does when it reads the expression back.
+        # Constants are summed at the position of the first, as Python does when it evaluates the expression.
         numbers = [term for term in terms if not term.factors]
         if len(numbers) > 1:
             total = Term(sum(number.weight for number in numbers), ())

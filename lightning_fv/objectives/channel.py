@@ -27,4 +27,4 @@ class Channel(UnitObjective):
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         picked = pick(activations[self.layer], self.unit)
-        return picked.reshape(len(picked), -1).mean(1)  # (B,) of a (B, C) output is its own mean
+        return picked.reshape(len(picked), -1).mean(1)  # for a (B, C) output, the mean of a single value

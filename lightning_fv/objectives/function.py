@@ -14,7 +14,7 @@ class Function(Objective):
     """A function of the activations and the images as an objective, identified by its name.
 
     The name stands for the function in keys, file names and when a run is resumed: give the function another name when
-    you change what it computes. Any callable will do, also an `Objective` whose ``repr`` cannot identify it.
+    you change what it computes. Any callable will do, including an `Objective` whose ``repr`` cannot identify it.
 
     >>> def contrast(activations, images):
     ...     return images.flatten(1).std(1)
@@ -32,7 +32,7 @@ class Function(Objective):
 
     def __init__(
         self,
-        fn: Callable[..., Any],  # with its types, configuration files could name annotated functions only
+        fn: Callable[..., Any],  # with precise types, configuration files could only name annotated functions
         layers: Sequence[str] | None = None,
         name: str | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class Function(Objective):
 
 
 def _name_of(fn: object) -> str:
-    """The name of a function that has one of its own; what a closure captures, or a lambda does, it would not tell."""
+    """The name of a plain function; that of a closure or lambda would not show what it captures or does."""
     if inspect.isfunction(fn) and fn.__closure__ is None and fn.__name__ != "<lambda>":
         return fn.__name__
     kind = type(fn).__name__

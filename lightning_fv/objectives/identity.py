@@ -1,4 +1,4 @@
-"""What tells one thing from another: a text made of the constructor's arguments, never a memory address."""
+"""Identity of objectives: text made from the constructor's arguments, never a memory address."""
 
 import enum
 import functools
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from lightning_fv.errors import TargetError
 
-# The address of an object, a function without a name, and values that are rounded and cut short when printed.
+# Memory addresses, anonymous functions, and values that are rounded or truncated when printed.
 _UNFAITHFUL = re.compile(r" at 0x[0-9a-fA-F]+|<lambda>|\b(?:tensor|array)\(")
 
 
 class Identified:
     """Base of objects that are identified by their ``repr``, the expression that constructs them.
 
-    The ``repr`` given here is made of the constructor's parameters: each must be kept in an attribute of the same name
-    and be a plain value (None, bool, number, str, enum member, another `Identified`, or a tuple, list, set or dict of
-    these). A subclass that cannot keep to this writes a ``__repr__`` of its own that shows all that matters.
+    The default ``repr`` lists the constructor's arguments: each must be stored in an attribute of the same name and be a
+    plain value (None, bool, number, str, enum member, another `Identified`, or a tuple, list, set or dict of
+    these). A subclass that cannot do this must define a ``__repr__`` that shows everything its value depends on.
     """
 
     @property
@@ -30,12 +30,12 @@ class Identified:
         """What random draws and file names depend on: the ``repr``.
 
         Raises:
-            TargetError: the ``repr`` does not tell this object from others.
+            TargetError: the ``repr`` does not distinguish this object from others.
         """
         text, name = repr(self), type(self).__name__
         if (found := _UNFAITHFUL.search(text)) is None:
             return text
-        reason = f"its repr holds {found[0].strip()!r}"
+        reason = f"its repr contains {found[0].strip()!r}"
         if type(self).__repr__ is Identified.__repr__:
             reason = _call(self)[1] or reason
         raise TargetError(
@@ -45,11 +45,11 @@ class Identified:
 
     @property
     def state(self) -> object:
-        """What two objects of the same key are compared by, to find out whether they are the same thing."""
+        """What is compared to find out whether two objects with the same key are equal."""
         return type(self), self.__getstate__()  # attributes, in a __dict__ or in slots
 
     def same_as(self, other: "Identified") -> bool:
-        """Whether both are the same thing: not only written alike, but with equal state."""
+        """Whether both have the same key and equal state."""
         return self.key == other.key and _equal(self, other)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -76,24 +76,24 @@ def _parameters(cls: type[Any]) -> tuple[inspect.Parameter, ...]:
     return tuple(inspect.signature(cls).parameters.values())
 
 
-def _call(thing: Identified) -> tuple[str, str | None]:
-    """The expression that constructs a thing, and why there is none.
+def _call(instance: Identified) -> tuple[str, str | None]:
+    """The expression that constructs an object, and None or the reason why there is no such expression.
 
     The first argument and the required ones are written by position, the others by name unless they are the defaults.
     """
-    cls: Any = type(thing)
+    cls: Any = type(instance)
     name, parameters, texts = cls.__name__, _parameters(cls), []
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             return name, f"its constructor takes {parameter}"
-        if not hasattr(thing, parameter.name):
-            return name, f"it has no attribute {parameter.name!r} that keeps the argument"
-        value = getattr(thing, parameter.name)
-        text = _written(value)
+        if not hasattr(instance, parameter.name):
+            return name, f"it has no attribute {parameter.name!r} that stores the argument"
+        value = getattr(instance, parameter.name)
+        text = _literal(value)
         if text is None:
             return name, f"its argument {parameter.name!r} is of type {type(value).__name__}, not a plain value"
         texts.append(text)
-    given = [p.default is p.empty or text != _written(p.default) for p, text in zip(parameters, texts, strict=True)]
+    given = [p.default is p.empty or text != _literal(p.default) for p, text in zip(parameters, texts, strict=True)]
     arguments = []
     for number, (parameter, text) in enumerate(zip(parameters, texts, strict=True)):
         first_or_required = parameter.default is parameter.empty or number == 0
@@ -104,7 +104,7 @@ def _call(thing: Identified) -> tuple[str, str | None]:
     return f"{name}({', '.join(arguments)})", None
 
 
-def _written(value: object) -> str | None:
+def _literal(value: object) -> str | None:
     """A plain value as text that is the same in every process, or None."""
     if isinstance(value, enum.Enum):
         return f"{type(value).__name__}.{value.name}"
@@ -116,7 +116,7 @@ def _written(value: object) -> str | None:
         text = repr(value)
         return None if _UNFAITHFUL.search(text) else text
     if isinstance(value, tuple | list | set | frozenset):
-        items = [_written(item) for item in value]
+        items = [_literal(item) for item in value]
         texts = [item for item in items if item is not None]
         if len(texts) < len(items):
             return None
@@ -126,13 +126,13 @@ def _written(value: object) -> str | None:
             return f"[{', '.join(texts)}]"
         return f"{type(value).__name__}([{', '.join(sorted(texts))}])"
     if isinstance(value, dict):
-        pairs = [(_written(key), _written(item)) for key, item in value.items()]
+        pairs = [(_literal(key), _literal(item)) for key, item in value.items()]
         return None if any(None in pair for pair in pairs) else f"{{{', '.join(f'{k}: {v}' for k, v in pairs)}}}"
     return None
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal, through containers and tensors; False where it cannot be told."""
+    """Whether two values are equal, through containers and tensors; False if that cannot be determined."""
     if one is other:
         return True
     if isinstance(one, Identified) and isinstance(other, Identified):

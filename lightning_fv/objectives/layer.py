@@ -1,4 +1,4 @@
-"""All of a layer."""
+"""A whole layer."""
 
 from torch import Tensor
 

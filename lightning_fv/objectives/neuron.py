@@ -23,7 +23,7 @@ class Neuron(UnitObjective):
 
     def __init__(self, layer: str, unit: Unit, y: int, x: int) -> None:
         if min(y, x) < 0:
-            raise TargetError(f"a neuron's row and column are numbers from 0, not ({y}, {x})")
+            raise TargetError(f"a neuron's row and column start at 0, got ({y}, {x})")
         super().__init__(layer, unit, (y, x))
         self.y, self.x = y, x
 

@@ -1,4 +1,4 @@
-"""Base of the penalties on the image itself: at least 0, to be subtracted."""
+"""Base class of penalties on the image itself: at least 0, to be subtracted."""
 
 from abc import abstractmethod
 

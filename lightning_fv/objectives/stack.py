@@ -12,7 +12,7 @@ def stack_objectives(objectives: Sequence[Objective]) -> list[tuple[list[int], O
         objectives: one per image.
 
     Returns:
-        Rows of the batch, and the objective of all of them.
+        Pairs of rows of the batch and the one objective that evaluates them.
     """
     groups: dict[Hashable, list[int]] = {}
     for row, objective in enumerate(objectives):

@@ -1,4 +1,4 @@
-"""Base of the objectives that read one layer."""
+"""Base class of objectives that read one layer."""
 
 import copy
 import functools
@@ -16,14 +16,14 @@ Unit = int | Sequence[int]
 """A channel or class index for all images, or one for each image of the batch."""
 
 PROBABILITY = "probability"
-"""What stands for a layer in the text of a target: ``probability:pizza``."""
+"""Takes the place of the layer name in a target's text: ``probability:pizza``."""
 
 
 class UnitObjective(Objective):
     """An objective of one unit of a layer, or of the whole layer.
 
-    Only classes with a ``kind`` of their own are written and stacked as units. A subclass of one of them computes
-    something else, so it is identified by its ``repr``, as any other objective.
+    Only classes that define ``kind`` themselves have a target text and are stacked as units. A subclass of one of them
+    computes something else, so it is identified by its ``repr``, like any other objective.
 
     Args:
         layer: layer name.
@@ -49,7 +49,7 @@ class UnitObjective(Objective):
         return f"{self.kind}:{self.layer}:{self.unit}:{self.position}" if self._has_kind else super().key
 
     def text(self, categories: Sequence[str] = ()) -> str:
-        if not self._can_be_written:
+        if not self._has_target_text:
             return repr(self)
         if self.unit is None:
             return self._prefix
@@ -59,7 +59,7 @@ class UnitObjective(Objective):
 
     @property
     def file_stem(self) -> str | None:
-        if not self._can_be_written:
+        if not self._has_target_text:
             return None
         unit = f"{self.unit:04d}" if isinstance(self.unit, int) else "all"
         place = "" if self.position is None else f"-y{self.position[0]}-x{self.position[1]}"
@@ -92,8 +92,8 @@ class UnitObjective(Objective):
         return "kind" in vars(type(self))
 
     @property
-    def _can_be_written(self) -> bool:
-        """Whether it has a text as a target; some layer names would be read as something else."""
+    def _has_target_text(self) -> bool:
+        """Whether it can be written as a target; some layer names would be parsed as something else."""
         readable = not set("+:") & set(self.layer) and self.layer == self.layer.strip() and self.layer != PROBABILITY
         return self._has_kind and readable and not isinstance(self.unit, tuple)
 
@@ -120,8 +120,8 @@ def pick(activation: Tensor, unit: int | tuple[int, ...] | None) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _index(unit: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows and units as tensors, cached since each step asks for the same ones."""
-    with torch.inference_mode(False):  # tensors made in inference mode could not be saved for a backward pass later
+    """Rows and units as tensors, cached since every step needs the same ones."""
+    with torch.inference_mode(False):  # tensors made in inference mode could not be saved for a later backward pass
         return torch.arange(len(unit), device=device), torch.tensor(unit, device=device)
 
 
@@ -130,7 +130,7 @@ def _checked(unit: Unit) -> int | tuple[int, ...]:
     units = tuple(map(_index_of, unit)) if isinstance(unit, Sequence) else _index_of(unit)
     lowest = units if isinstance(units, int) else min(units, default=0)
     if lowest < 0:
-        raise TargetError(f"a unit is a number from 0, not {lowest}")
+        raise TargetError(f"unit indices start at 0, got {lowest}")
     return units
 
 

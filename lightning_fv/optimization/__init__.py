@@ -1,1 +1,1 @@
-"""Activation maximization: the way from picture to loss, and what keeps one bad picture from affecting others."""
+"""Activation maximization: from picture to loss, and what keeps one bad picture from affecting the others."""

@@ -1,4 +1,4 @@
-"""Restarts of pictures whose unit is dead: it gives exactly 0 and no gradient."""
+"""Restarts pictures whose unit is dead: exactly 0 and without gradient."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 DEAD_STEPS = 16
-"""Consecutive inactive steps after which a picture is restarted, and the interval in steps between checks for that."""
+"""Consecutive inactive steps after which a picture is restarted, and the interval between checks, in steps."""
 
 MAX_RESTARTS = 3
-"""Restarts of a picture at most."""
+"""Maximum number of restarts of a picture."""
 
 
 class DeadUnitMonitor(nn.Module):
-    """Knows for how long each picture's unit has been inactive, and which pictures to restart from other noise.
+    """Tracks how long each picture's unit has been inactive, and which pictures to restart from new noise.
 
     All state is held in tensors, so that no step waits for the device, and is part of the state dict.
 
@@ -40,11 +40,11 @@ class DeadUnitMonitor(nn.Module):
         self._latest_start = 0
 
     def record_activity(self, active: Tensor, step: int) -> None:
-        """Note which units were active, (B,) bool, in a batch of a step; a step may have several batches."""
+        """Record which units were active, (B,) bool, in a batch of a step; a step may have several batches."""
         self.last_active_step.masked_fill_(active, step)
 
     def rows_to_restart(self, step: int, diverged: Tensor) -> list[int]:
-        """Pictures that have been inactive for `DEAD_STEPS` steps. Waits for the device: not for every step.
+        """Pictures that have been inactive for `DEAD_STEPS` steps. Waits for the device, so do not call it every step.
 
         Args:
             step: optimizer steps done.
@@ -55,7 +55,7 @@ class DeadUnitMonitor(nn.Module):
         return rows
 
     def record_restart(self, rows: Sequence[int], step: int) -> None:
-        """Note that ``rows`` start again at ``step``, the one to come."""
+        """Record that ``rows`` restart at ``step``, the next one."""
         for row in rows:
             self.restarts[row] += 1
             self.start_step[row], self.last_active_step[row] = step, step - 1
@@ -86,10 +86,10 @@ def restart_rows(
     """Replace some rows of a parameter and zero the optimizers' moments of these rows.
 
     Adam counts steps for all rows together, so the first steps of a row restarted late are longer, up to five times after
-    hundreds of steps; noise can bear that.
+    hundreds of steps; noise tolerates that.
 
     Args:
-        values: (B, ...), all pictures'.
+        values: (B, ...), of all pictures.
         rows: which of them to replace.
         starts: the new values of each of these rows.
         optimizers: those that hold state for ``values``.

@@ -32,7 +32,7 @@ class NonFiniteGuard(nn.Module):
         self.reset(torch.empty(0))
 
     def reset(self, values: Tensor) -> None:
-        """Forget all events; ``values`` (B, ...) are what the pictures start from."""
+        """Forget all events; ``values`` (B, ...) are the starting values of the pictures."""
         self._weight, self._all_finite = torch.ones(()), False
         self.register_buffer("nonfinite_count", torch.zeros(len(values), dtype=torch.long, device=values.device))
         self.register_buffer("last_finite", values.detach().clone())
@@ -55,11 +55,9 @@ class NonFiniteGuard(nn.Module):
         gradient, shape = values.grad, (-1, *[1] * (values.ndim - 1))
         if gradient is None:
             return
-        # A norm: also infinite where squares overflow, which Adam's second moment would never forget. NaN compares false.
+        # The norm is infinite also where squares overflow: Adam's second moment would never recover. NaN compares false.
         finite = torch.linalg.vector_norm(gradient.flatten(1), dim=1) < torch.inf
-        if (
-            finite.device.type == "cpu"
-        ):  # no synchronization to avoid, so the common case is short; the bits are the same
+        if finite.device.type == "cpu":  # no synchronization to avoid: a shortcut for the common case, bitwise equal
             self._all_finite = bool(finite.all()) and (self._all_finite or not bool(self.nonfinite_count.any()))
             if self._all_finite:
                 self.last_finite.copy_(values)
@@ -69,7 +67,7 @@ class NonFiniteGuard(nn.Module):
         weight = (self.step_scale * finite).view(shape)
         keep = weight.ceil()  # 0 for pictures that are non-finite now or diverged, else 1
         # Arithmetic, since selecting by a mask is five times as slow. Multiplying by 1 and a lerp with weight 1 change no bit,
-        # and nothing that is multiplied by 0 is NaN or infinite any more. In place: temporaries cost more than the sums.
+        # and by then nothing that is multiplied by 0 is NaN or infinite. In place: temporaries would cost more than the sums.
         gradient.nan_to_num_(0.0, 0.0, 0.0).mul_(keep)
         values.nan_to_num_(0.0, 0.0, 0.0)
         values.copy_(torch.lerp(self.last_finite, values, keep, out=self.last_finite))

@@ -20,10 +20,10 @@ from lightning_fv.targets import Target
 
 @dataclass
 class ObjectiveGradient:
-    """Objectives of a batch with their gradient, both without a graph.
+    """Objectives of a batch with their gradient, both detached.
 
     Attributes:
-        objectives: (B,), each target's.
+        objectives: (B,), one per target.
         by_seen: gradient of their sum with respect to the pictures as the network saw them, (B, 3, H', W').
         by_images: the same with respect to the pictures before transforms, (B, 3, H, W); None if no objective reads them.
     """
@@ -41,7 +41,7 @@ class ObjectiveGradient:
         return active
 
     def attach(self, seen: Tensor, images: Tensor) -> Tensor:
-        """The objectives, (B,), as a function of the pictures: a backward pass continues where the network's ended.
+        """The objectives, (B,), as a function of the pictures, so that a backward pass continues where the network's ended.
 
         A picture whose objective is NaN or infinite gets a gradient of NaN, even if the network's gradient was finite, so
         that it shows in any sum of gradients, over batches or ranks. One backward pass only.
@@ -73,13 +73,13 @@ class PrecomputedGradient(torch.autograd.Function):
 class ChunkedObjective:
     """The targets' objectives and their gradient through a frozen network, chunk by chunk.
 
-    Objectives are per picture, so a batch can pass the network in chunks; the result differs by rounding. When the device
-    runs out of memory the chunks are halved, with one warning, and stay so.
+    Objectives are per picture, so a batch can pass through the network in chunks; the result differs by rounding. When the
+    device runs out of memory, the chunks are halved for good, with one warning.
 
     Args:
-        network: what to look at.
+        network: the network to visualize.
         targets: one per picture.
-        chunk: pictures that pass the network together, at least 1; None for all.
+        chunk: pictures per forward pass, at least 1; None for all.
     """
 
     def __init__(self, network: VisionNetwork, targets: Sequence[Target], chunk: int | None = None) -> None:
@@ -92,10 +92,10 @@ class ChunkedObjective:
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
             images: (B, 3, H, W) pictures before transforms, in [0, 1].
-            redirected: whose ReLUs have a redirected gradient: all, none, or (B,) bool.
+            redirected: for which pictures ReLU gradients are redirected: all, none, or (B,) bool.
 
         Raises:
-            DeviceMemoryError: a single picture is too much for the device's memory.
+            DeviceMemoryError: a single picture does not fit into the device's memory.
         """
         count = len(images)
         while True:
@@ -109,7 +109,7 @@ class ChunkedObjective:
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-            # Out here, since the exception held on to the tensors of the pass that failed.
+            # Outside the handler, since the exception keeps the tensors of the failed pass alive.
             self._halve_chunk(chunk, seen)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -118,12 +118,12 @@ class ChunkedObjective:
         return torch.cat([self.network(images[start : start + size]) for start in range(0, len(images), size)])
 
     def _gradient(self, seen: Tensor, images: Tensor, start: int, redirected: Tensor | bool) -> ObjectiveGradient:
-        """Objectives and gradient of one chunk, whose first picture is number ``start`` of the batch."""
+        """Objectives and gradient of one chunk, which starts at picture ``start`` of the batch."""
         seen, images = seen.detach().requires_grad_(), images.detach().requires_grad_()
         rows = redirected[start : start + len(images)] if isinstance(redirected, Tensor) else None
         with contextlib.nullcontext() if redirected is False else RedirectedReLU(rows):
             objectives = self._objectives(seen, images, start)
-        with torch.autocast(images.device.type, enabled=False):  # a backward pass has the types of its forward pass
+        with torch.autocast(images.device.type, enabled=False):  # the backward pass uses the types of the forward pass
             by_seen, by_images = torch.autograd.grad(objectives.sum(), (seen, images), allow_unused=True)
         return ObjectiveGradient(
             objectives.detach(), by_seen if by_seen is not None else torch.zeros_like(seen), by_images
@@ -150,15 +150,15 @@ class ChunkedObjective:
         height, width = seen.shape[-2:]
         if chunk == 1:
             raise DeviceMemoryError(
-                f"out of memory on {seen.device}: of a batch of {len(seen)}, one picture of {height}x{width} px alone does "
+                f"out of memory on {seen.device}: even one picture of {height}x{width} px of a batch of {len(seen)} does "
                 "not fit; set a smaller size (--model.size, and `to` of ProgressiveUpscale) or --trainer.accelerator cpu"
             )
         self.chunk = (chunk + 1) // 2
         if seen.device.type == "cuda":
             torch.cuda.empty_cache()
         warnings.warn(
-            f"out of memory on {seen.device} with {chunk} pictures of {height}x{width} px; from here on {self.chunk} of the "
-            f"batch's {len(seen)} pass the network at a time (a smaller --batch-size, or --model.chunk, avoids the try)",
+            f"out of memory on {seen.device} with {chunk} pictures of {height}x{width} px; from here on the "
+            f"batch of {len(seen)} is processed {self.chunk} at a time (a smaller --batch-size, or --model.chunk, avoids this)",
             stacklevel=2,
         )
 

@@ -1,4 +1,4 @@
-"""A gradient for units that start dead: ReLUs that let the gradient pass where all of it would be blocked."""
+"""A gradient for units that start dead: ReLUs pass the gradient on where they would block all of it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,8 +16,8 @@ _RELU6 = {F.relu6}
 class RedirectedReLU(TorchFunctionMode):
     """While active, every ReLU and ReLU6, as module or function, has a redirected gradient.
 
-    The gradient is taken to be that of an objective, which ascent follows. Values are unchanged. A picture for which a ReLU
-    blocks the whole gradient, as when noise does not excite the unit, gets the gradient that reaches the ReLU instead, except
+    The gradient is assumed to be that of an objective to be maximised. Values are unchanged. A picture for which a ReLU
+    blocks the whole gradient, for example because noise does not excite the unit, gets the gradient that reaches the ReLU instead, except
     where following it would push inputs further below zero (Lucid's "redirected ReLU gradient"). Pictures with any
     gradient passing the ReLU keep the ordinary one.
 

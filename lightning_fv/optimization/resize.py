@@ -1,4 +1,4 @@
-"""Carries pictures, and what the optimizer knows about them, to another size."""
+"""Resizes pictures together with the optimizer's state."""
 
 import copy
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def resize_pictures(
 def _resampled(
     state: dict[str, Any], parameter: nn.Parameter, parameterization: Parameterization, size: tuple[int, int]
 ) -> dict[str, Any]:
-    """An optimizer's state of a parameter at another size; entries that are no moments, such as a step count, are kept."""
+    """An optimizer's state of a parameter at another size; entries that are not moments, such as a step count, are kept."""
     resampled = {}
     for name, value in state.items():
         if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -12,7 +12,7 @@ from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.record import Record, Status
 
 _SATURATED = 0.9
-"""Share of saturated values above which a picture is lost: the gradient vanishes at the ends of the range."""
+"""Share of saturated values above which a picture counts as lost: the gradient vanishes at the ends of the range."""
 
 
 def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: bool) -> list[Record]:
@@ -70,7 +70,7 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
     saturated = [r.target for r in records if complete and float(r.scores.get("saturated", 0.0)) > _SATURATED]
     if saturated:
         warnings.warn(
-            f"more than {_SATURATED:.0%} of the values are black or full in {len(saturated)} of {len(records)} pictures "
+            f"more than {_SATURATED:.0%} of the values are saturated in {len(saturated)} of {len(records)} pictures "
             f"({', '.join(saturated[:3])}{', ...' if len(saturated) > 3 else ''}): the steps are too large; "
             "set a smaller learning rate, such as --model.optimizer.lr 0.05",
             stacklevel=2,
@@ -82,7 +82,7 @@ def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Te
     """Evaluate the pictures without transforms and penalties.
 
     Returns:
-        The pictures; each target's objective (B,); whether its unit is dead, (B,): it gives 0 and no gradient; the logits
+        The pictures; each target's objective (B,); whether its unit is dead, (B,): exactly 0 and without gradient; the logits
         (B, classes) if any target is a class, else None.
     """
     assert visualizer.chunked_objective is not None

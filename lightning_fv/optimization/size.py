@@ -1,4 +1,4 @@
-"""Sizes of pictures as a recipe gives them, and what they must allow."""
+"""Picture sizes as recipes specify them, and checks of them."""
 
 from typing import TypeAlias
 
@@ -38,7 +38,7 @@ def check_blur(name: str, sigma: float, size: tuple[int, int]) -> None:
     """Refuse a blur whose kernel spans the whole picture, which would leave a single colour.
 
     Args:
-        name: what blurs, for the message.
+        name: of the callback, for the message.
         sigma: standard deviation in pixels.
         size: (height, width) of the pictures in pixels.
 
@@ -47,6 +47,6 @@ def check_blur(name: str, sigma: float, size: tuple[int, int]) -> None:
     """
     if sigma > 0 and blur_reach(sigma) >= min(size):
         raise UsageError(
-            f"{name} blurs {blur_reach(sigma)} px to each side (3 sigma), but the pictures have {size[0]}x{size[1]} px; "
+            f"{name} blurs {blur_reach(sigma)} px to each side (3 sigma), but the pictures are {size[0]}x{size[1]} px; "
             "set a smaller sigma or a larger size"
         )

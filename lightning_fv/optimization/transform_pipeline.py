@@ -17,7 +17,7 @@ class TransformPipeline:
     Args:
         transforms: Modules from pictures (B, 3, H, W) to pictures (B, 3, H', W').
         seed: of the run.
-        keys: what each picture's random draws depend on beside seed and step; one per picture.
+        keys: what each picture's random draws depend on besides seed and step; one per picture.
         unit: length of 1.0 in pixels for a `KeyedTransform`: the longer side that the network was trained at.
     """
 
@@ -37,7 +37,7 @@ class TransformPipeline:
             step: number of the random draw.
 
         Raises:
-            TransformError: a transform does not give pictures, or does not pass gradients.
+            TransformError: a transform does not return pictures, or does not pass gradients.
         """
         for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
@@ -60,9 +60,13 @@ def _checked(transform: nn.Module, images: Tensor, result: Any) -> Tensor:
     """The result of a transform, if it can be optimised through; another size is fine."""
     name = type(transform).__name__
     if not isinstance(result, Tensor):
-        raise TransformError(f"the transform {name} gave a {type(result).__name__}; it must give pictures (B, 3, H, W)")
+        raise TransformError(
+            f"the transform {name} returned a {type(result).__name__}; it must return pictures (B, 3, H, W)"
+        )
     if result.ndim != 4 or result.shape[:2] != images.shape[:2]:
-        raise TransformError(f"the transform {name} gave {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)")
+        raise TransformError(
+            f"the transform {name} returned {tuple(result.shape)} for {tuple(images.shape)}; keep (B, 3)"
+        )
     if images.requires_grad and not result.requires_grad:
-        raise TransformError(f"no gradient passes the transform {name}; it detaches its input or rounds it")
+        raise TransformError(f"no gradient passes through the transform {name}; it detaches its input or rounds it")
     return result

@@ -1,4 +1,4 @@
-"""Activation maximization as a LightningModule: the way of the data from picture to loss, readable from top to bottom."""
+"""Activation maximization as a LightningModule; the data flow from picture to loss reads from top to bottom."""
 
 import copy
 import math
@@ -30,7 +30,7 @@ STAGES = 16
 
 
 class Steps:
-    """Takes the place of a data loader: yields the numbers of a stage's steps, without workers, sampler or random draws."""
+    """Replaces a data loader: yields the numbers of a stage's steps, without workers, sampler or random draws."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -43,25 +43,25 @@ class Steps:
 
 
 class FeatureVisualizer(pl.LightningModule):
-    """Makes one picture per target by gradient ascent on what the target's unit does.
+    """Renders one picture per target by gradient ascent on the target's objective.
 
-    Constructed as a recipe, without a network; `bind` gives it one and the targets. A step is one optimizer step, an
+    Constructed as a recipe, without a network; `bind` adds the network and the targets. A step is one optimizer step, an
     epoch one stage of the render.
 
     Args:
         parameterization: how the pictures are represented; default: Fourier with a decay of 1.5.
-        transforms: applied in order before the network; any Module from pictures to pictures, Kornia's augmentations
-            among them. Default: RandomWarp and RandomNoise.
+        transforms: applied in order before the network; any Module from pictures to pictures, including Kornia's
+            augmentations. Default: RandomWarp and RandomNoise.
         penalties: subtracted from the objective.
-        optimizer: makes the optimizer from the parameters; default: Adam at 0.1.
+        optimizer: makes the optimizer from the parameters; default: Adam with a learning rate of 0.1.
         size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
             (height, width). Default: the network's training size.
         stage_steps: steps in a stage (epoch). Default: a sixteenth of the render.
-        redirect_steps: first steps in which pictures that would get no gradient at all get that of redirected ReLUs, so
-            that units which noise does not excite become active (16 in Lucid).
+        redirect_steps: number of first steps in which pictures without any gradient get that of redirected ReLUs, so that
+            units which noise does not excite become active (16 in Lucid).
         moments: what happens to the optimizer's moments when the pictures grow: ``reset`` or ``resample``.
-        chunk: pictures of a batch that pass the network together, where memory is short; default: all, and fewer once the
-            device runs out of memory. Changes a picture by rounding only.
+        chunk: pictures per forward pass, where memory is short; default: the whole batch, and fewer once the device runs
+            out of memory. Changes pictures only by rounding.
 
     Example:
         >>> from lightning_fv import load_network, resolve_targets
@@ -89,7 +89,7 @@ class FeatureVisualizer(pl.LightningModule):
         if stage_steps is not None and stage_steps < 1:
             raise UsageError(f"stage_steps must be at least 1, got {stage_steps}")
         if chunk is not None and chunk < 1:
-            raise UsageError(f"chunk, the pictures that pass the network together, must be at least 1, got {chunk}")
+            raise UsageError(f"chunk, the number of pictures per forward pass, must be at least 1, got {chunk}")
         self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])
@@ -112,15 +112,15 @@ class FeatureVisualizer(pl.LightningModule):
     # -- what is rendered ------------------------------------------------------------------------------------------
 
     def bind(self, network: VisionNetwork, targets: Sequence[Target], seed: int = 0) -> "FeatureVisualizer":
-        """A copy of this recipe that renders ``targets`` of ``network``; this one stays as it is.
+        """A copy of this recipe that renders ``targets`` of ``network``; this one is not changed.
 
         Args:
-            network: held outside the module tree: not saved, not trained, not moved between modes.
+            network: held outside the module tree: not saved, not trained, not switched between modes.
             targets: one picture each.
-            seed: with the target and the step, all that the random draws depend on.
+            seed: random draws depend on it, the target and the step, and on nothing else.
 
         Raises:
-            UsageError: a setting of the recipe cannot be described, or its size is not possible.
+            UsageError: a setting of the recipe cannot be described, or its size is invalid.
         """
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
@@ -151,20 +151,20 @@ class FeatureVisualizer(pl.LightningModule):
         self._reset_state()
 
     def _reset_state(self) -> None:
-        """Let the guard and the dead-unit monitor start from the pictures as they are now."""
+        """Reset the guard and the dead-unit monitor to the current pictures."""
         values = self.parameterization.values
         self.guard.reset(values)
         self.dead_units.reset(len(values), values.device)
 
     def rehearse(self, layers: Collection[str]) -> None:
-        """Pass the pictures through the transforms once and check the network for their size, before anything runs.
+        """Run the transforms once and check that the network can process pictures of the resulting size.
 
         Args:
             layers: names of the layers that the objectives read.
 
         Raises:
             TransformError: a transform rejects the pictures, or does not pass gradients.
-            TargetError: the network cannot take pictures of the size that the transforms give.
+            TargetError: the network cannot process pictures of the size that the transforms return.
         """
         assert self.network is not None
         seen = self.transform(self.parameterization(), 0)
@@ -179,26 +179,26 @@ class FeatureVisualizer(pl.LightningModule):
         step = self.global_step
         if step > 0 and step % DEAD_STEPS == 0:
             self._restart_dead_pictures(step)
-        # Batches that are accumulated into one step have draws of their own: that is what accumulating is for.
+        # Batches that are accumulated into one step have separate draws: that is the point of accumulating.
         batches = self.trainer.accumulate_grad_batches
         loss = self.loss(step, step * batches + batch_idx % batches)
-        if self.trainer.world_size > 1:  # a unit is dead only if it is so under the transforms of every rank
+        if self.trainer.world_size > 1:  # a unit is dead only if it is inactive on every rank
             last_active = self.trainer.strategy.reduce(self.dead_units.last_active_step, reduce_op="max")
             self.dead_units.last_active_step = last_active
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (step + 1) % every == 0:  # when Lightning writes
+        if every and (step + 1) % every == 0:  # when Lightning logs
             self.log("objective", self.mean_objective(), batch_size=len(self.targets))
         return loss
 
     def loss(self, step: int, draw: int) -> Tensor:
-        """What a step lowers, a scalar.
+        """The loss of a step, a scalar.
 
         Args:
             step: optimizer steps done.
             draw: number of the transforms' random draw.
 
         Raises:
-            DeviceMemoryError: a single picture is too much for the device's memory.
+            DeviceMemoryError: a single picture does not fit into the device's memory.
         """
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()  # (B, 3, H, W)
@@ -211,7 +211,7 @@ class FeatureVisualizer(pl.LightningModule):
         return loss
 
     def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
-        """Each target's objective, (B,), with a gradient to the pictures.
+        """Each target's objective, (B,), differentiable with respect to the pictures.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
@@ -248,7 +248,7 @@ class FeatureVisualizer(pl.LightningModule):
         self.guard.after_step(self.parameterization.values)
 
     def _restart_dead_pictures(self, step: int) -> None:
-        """Restart pictures whose unit has been inactive from other noise, with the optimizer's moments zeroed."""
+        """Restart pictures whose unit has been inactive from new noise, with the optimizer's moments zeroed."""
         rows = self.dead_units.rows_to_restart(step, self.guard.diverged)
         if not rows:
             return
@@ -290,10 +290,12 @@ class FeatureVisualizer(pl.LightningModule):
         """Resize the pictures, (height, width) in pixels, with the optimizer's state; see `resize_pictures`.
 
         Raises:
-            UsageError: several devices share the pictures; what averages their gradients holds the old Parameter.
+            UsageError: several devices share the pictures; DDP would still average the old Parameter.
         """
         if self._trainer is not None and self.trainer.world_size > 1:
-            raise UsageError("pictures that several devices share cannot be resized; take the strategy independent")
+            raise UsageError(
+                "pictures that several devices share cannot be resized; use --trainer.strategy independent"
+            )
         optimizers = self.trainer.optimizers if self._trainer is not None else []
         resize_pictures(self.parameterization, size, self.guard, optimizers, self.moments)
 
@@ -303,7 +305,7 @@ class FeatureVisualizer(pl.LightningModule):
         Of a bound visualizer: those of the recipe it was bound from, since parts change while they run.
 
         Raises:
-            UsageError: a setting cannot be described; naming the part and its attribute.
+            UsageError: a setting cannot be described; the message names the part and its attribute.
         """
         if self._recipe is not None:
             return self._recipe
@@ -342,6 +344,6 @@ class FeatureVisualizer(pl.LightningModule):
                     f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings"
                 )
         if self.chunked_objective is not None and self.chunk is None:
-            self.chunked_objective.chunk = saved.get("chunk")  # the cuts of a batch decide its rounding
+            self.chunked_objective.chunk = saved.get("chunk")  # how a batch is chunked determines its rounding
         # The Parameter takes the shape found in the checkpoint, so that loading it stays strict.
         self._initialize((saved["size"][0], saved["size"][1]))

@@ -1,4 +1,4 @@
-"""Ways to hold a batch of pictures as learnable numbers."""
+"""Differentiable representations of a batch of pictures."""
 
 from lightning_fv.parameterizations.base import Parameterization
 from lightning_fv.parameterizations.fourier import Fourier

@@ -1,4 +1,4 @@
-"""What every parameterization does."""
+"""Base class of parameterizations."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class Parameterization(nn.Module, ABC):
     """A batch of B pictures held as one learnable tensor, ``values``.
 
-    Made without pictures (so that it can stand in a configuration); `initialize` gives it some. Each picture depends
+    Constructed without pictures (so that it can appear in a configuration); `initialize` creates them. Each picture depends
     on its own row of ``values`` only. ``forward()`` gives (B, 3, H, W) float32 RGB in [0, 1].
     """
 
@@ -30,7 +30,7 @@ class Parameterization(nn.Module, ABC):
 
         Args:
             size: (height, width) in pixels.
-            generators: as many as pictures are wanted.
+            generators: one per picture.
         """
         self._take(torch.stack([self.noise(size, generator) for generator in generators]), size)
 
@@ -39,7 +39,7 @@ class Parameterization(nn.Module, ABC):
         self._take(self.encode(images.float().clamp(1 / 512, 1 - 1 / 512)), (images.shape[-2], images.shape[-1]))
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Carry the pictures to another size. Replaces the Parameter: an optimizer must be given the new one."""
+        """Resize the pictures. Replaces the Parameter: an optimizer must be given the new one."""
         self._take(self.resample(self.values.detach(), size), size)
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Parameterization(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Values whose pictures are ``images``, (B, 3, H, W) in (0, 1)."""
+        """Values that represent ``images``, (B, 3, H, W) in (0, 1)."""
 
     @abstractmethod
     def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:

@@ -35,10 +35,10 @@ class Fourier(Parameterization):
     def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
         super().__init__()
         self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
-        self.register_buffer("_weights", torch.empty(0), persistent=False)  # they follow from size and decay
+        self.register_buffer("_weights", torch.empty(0), persistent=False)  # derived from size and decay
 
     def forward(self) -> Tensor:
-        # The FFT knows no bfloat16, and a product after it would be cast down: this room stays in float32.
+        # The FFT does not support bfloat16, and a product after it would be downcast: stay in float32 throughout.
         with torch.autocast(self.values.device.type, enabled=False):
             images = spectrum_to_image(self.values, self._weights, self.size[1])
             return (correlate(images) if self.decorrelate else images).sigmoid()
@@ -53,7 +53,7 @@ class Fourier(Parameterization):
         return torch.where(weights > 0, spectrum / weights, 0.0)
 
     def resize(self, size: tuple[int, int]) -> None:
-        # The scale is isotropic in pixels, so it changes where growth changes the ratio of the sides, by rounding too.
+        # The scale is isotropic in pixels, so it changes when growth changes the aspect ratio, even by rounding.
         spectrum = resize_spectrum(self.values.detach() * self._weights, self.size[1], size)
         weights = self._weights_for(size, self.values.device)
         self._take(torch.where(weights > 0, spectrum / weights, 0.0), size)

@@ -8,7 +8,7 @@ from lightning_fv.parameterizations.base import Parameterization
 
 
 class Pixel(Parameterization):
-    """One number per pixel and colour, squashed by a sigmoid: the plain way, prone to high-frequency noise.
+    """One number per pixel and colour, squashed by a sigmoid: the plain representation, prone to high-frequency noise.
 
     Args:
         sd: standard deviation of the noise to start from, before the sigmoid.

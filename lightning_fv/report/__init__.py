@@ -1,4 +1,4 @@
-"""What a run leaves behind, made from files alone: manifest, contact sheet, film strip, gallery."""
+"""The report of a run, made from files alone: manifest, contact sheet, film strip, gallery."""
 
 from lightning_fv.report.comparison import side_by_side
 from lightning_fv.report.gallery import write_gallery

@@ -46,7 +46,7 @@ def side_by_side(
 
 
 def lines(record: Record) -> list[str]:
-    """What stands under a picture: its own score, what the other networks say, how it looks."""
+    """The text under a picture: its own score, those of the other networks, image metrics."""
     if record.status != "done" or record.score is None:
         return [record.status]
     scores = record.scores
@@ -62,7 +62,7 @@ def _url(image: str | None) -> str | None:
 
 
 def _draw(folder: Path, rows: Mapping[str, Sequence[Record | None]], columns: Sequence[str], path: Path) -> None:
-    side = max(48, min(200, 16000 // max(1, len(rows)) - 100))  # below the 32767 px that viewers take
+    side = max(48, min(200, 16000 // max(1, len(rows)) - 100))  # below the 32767 px limit of viewers
     texts = {t: [lines(record) if record else [] for record in row] for t, row in rows.items()}
     text = _LINE * max((len(cell) for row in texts.values() for cell in row), default=1)
     title, left = 2 * _LINE, 130

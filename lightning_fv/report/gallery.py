@@ -1,4 +1,4 @@
-"""The gallery: one static page over the pictures of one run or several, that opens from disk."""
+"""The gallery: one static page of the pictures of one or more runs, which opens from disk."""
 
 import json
 import math
@@ -18,29 +18,29 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record, read_manifest
 
 CHUNK = "lightning_fv"
-"""Keyword of the PNG text chunk that `encoding`, a storey above, writes."""
+"""Keyword of the PNG text chunk that `lightning_fv.runs.picture` writes; not imported from there, which needs torch."""
 
 FRAME_PICTURES = 16
-"""Pictures in a frame of the film at most, as `ArtifactWriter` writes them."""
+"""Maximum number of pictures in a frame of the film, as `ArtifactWriter` writes them."""
 
 
 def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
-    """Write one HTML page over the pictures of runs; it links to them, relative to itself.
+    """Write one HTML page of the pictures of runs; it links to them, relative to itself.
 
     Args:
         folders: run folders, each with its manifest.
-        page: the file to write; by default ``gallery.html`` in the run folder, or in the folder that several have in
-            common.
+        page: the file to write; by default ``gallery.html`` in the run folder, or in the common parent folder of
+            several.
 
     Returns:
         The page.
 
     Raises:
-        RunFolderError: a folder is not there or holds no manifest that can be read, or the page cannot be written.
+        RunFolderError: a folder does not exist or holds no readable manifest, or the page cannot be written.
     """
     runs = {folder.resolve(): folder for folder in folders}
     if not runs:
-        raise UsageError("a gallery needs the folder of a run, or of several")
+        raise UsageError("a gallery needs the folder of at least one run")
     manifests = {run: _manifest(folder) for run, folder in runs.items()}
     common = Path(os.path.commonpath(runs))
     page = page or RunFolder(folders[0] if len(runs) == 1 else common).gallery
@@ -50,7 +50,7 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
     try:
         write_text_atomic(page, fill("gallery.html", title=title, data=data))
     except OSError as error:
-        raise RunFolderError(f"cannot write {page}: {error.strerror}; choose another page") from None
+        raise RunFolderError(f"cannot write {page}: {error.strerror}; choose another file") from None
     return page
 
 
@@ -60,7 +60,7 @@ def _manifest(folder: Path) -> list[Record]:
         raise RunFolderError(f"{folder}: no such folder; give the folder of a run")
     if not path.is_file():
         raise RunFolderError(
-            f"{folder} holds no {path.name}; give the folder of a run, or end a killed one by lightning-fv --resume --out {folder}"
+            f"{folder} holds no {path.name}; give the folder of a run, or finish a killed one with lightning-fv --resume --out {folder}"
         )
     try:
         records = read_manifest(path)
@@ -69,33 +69,33 @@ def _manifest(folder: Path) -> list[Record]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise RunFolderError(
-            f"{path} is damaged ({reason}); write it again by lightning-fv --resume --out {folder}"
+            f"{path} is damaged ({reason}); write it again with lightning-fv --resume --out {folder}"
         ) from None
     return records
 
 
 def _check(record: Record) -> None:
-    """Refuse what JSON can hold and a record cannot."""
+    """Refuse values that JSON allows but a record does not."""
     texts = [record.id, record.target, record.network, record.status, record.image or "", record.error or ""]
     scores = [value for value in record.scores.values() if not isinstance(value, str)]
     numbers = [record.seconds, *record.size, record.steps, record.seed, *scores]
     numbers += [] if record.score is None else [record.score]
     typed = {*map(type, texts)} == {str} and {*map(type, numbers)} <= {int, float}
     if not typed or len(record.size) != 2:
-        raise TypeError(f"{record.target!r} has a field of another type")
+        raise TypeError(f"{record.target!r} has a field of the wrong type")
     for text in texts:
         text.encode()
 
 
 def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], root: Path) -> dict[str, Any]:
-    """What the page knows, in few bytes: a short array per picture, what pictures share once.
+    """The page's data, kept small: a short array per picture, and only once what pictures share.
 
     Returns:
         runs: name, URL from the page's folder, recipe.
         scores: names of the further scores.
         kinds: network, status, height, width, steps, seed.
         jobs: run, URL from the run's folder, number of pictures in a frame, steps of the frames.
-        rows: run, kind, job (-1 without frames), place in the job's frames, id, target, seconds, picture (its URL from the
+        rows: run, kind, job (-1 without frames), position in the job's frames, id, target, seconds, picture (its URL from the
             run's folder, 1 for the usual one, None), score, further scores.
     """
     scores = list(dict.fromkeys(name for records in manifests.values() for r in records for name in _scores(r)))
@@ -133,7 +133,7 @@ def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], roo
 
 
 def _scores(record: Record) -> dict[str, float | str]:
-    """What the page shows beside the score."""
+    """What the page shows besides the score."""
     return {**record.scores, "error": record.error} if record.error is not None else record.scores
 
 
@@ -143,7 +143,7 @@ def _short(value: float | None) -> float | None:
 
 
 def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
-    """Of each job with frames: its URL below the run's, ids of the pictures in its frames, and the frames' steps."""
+    """For each job with frames: its URL below the run's, ids of the pictures in its frames, and the frames' steps."""
     films = []
     for job in RunFolder(run).job_folders():
         try:
@@ -156,7 +156,7 @@ def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
 
 
 def _recipe(run: Path, records: Sequence[Record]) -> str | None:
-    """How a run's pictures were made, as YAML, from the text chunk of the first that is there."""
+    """How a run's pictures were made, as YAML, from the text chunk of the first that exists."""
     files = (run / record.image for record in records if record.image is not None)
     file = next((file for file in files if file.is_file()), None)
     if file is None:
@@ -164,7 +164,7 @@ def _recipe(run: Path, records: Sequence[Record]) -> str | None:
     try:
         with Image.open(file, formats=["PNG"]) as picture:
             chunk = json.loads(picture.info[CHUNK])
-        told = {"recipe": chunk["recipe"], "versions": chunk["versions"]}
+        provenance = {"recipe": chunk["recipe"], "versions": chunk["versions"]}
     except (
         OSError,
         SyntaxError,
@@ -174,11 +174,11 @@ def _recipe(run: Path, records: Sequence[Record]) -> str | None:
         Image.DecompressionBombError,
     ):  # Pillow's SyntaxError is a broken PNG
         return None
-    return yaml.dump(told, Dumper=_Readable, sort_keys=False, allow_unicode=True)
+    return yaml.dump(provenance, Dumper=_Readable, sort_keys=False, allow_unicode=True)
 
 
 class _Readable(yaml.SafeDumper):
-    """A line for each setting, lists of numbers in one."""
+    """One line per setting; lists of numbers on one line."""
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
         flat = all(isinstance(value, int | float) for value in sequence)
@@ -190,5 +190,5 @@ def _url(path: str | Path) -> str:
 
 
 def _text(path: str | Path) -> str:
-    """A path for reading: bytes of it that are not UTF-8 become question marks."""
+    """A path for display: bytes that are not UTF-8 become question marks."""
     return str(path).encode("utf-8", "replace").decode()

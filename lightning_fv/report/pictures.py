@@ -1,4 +1,4 @@
-"""Reading pictures that a run left, or that somebody put in their place, and writing what is drawn of them."""
+"""Reading a run's pictures, which a user may have replaced, and writing images made from them."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ def read_picture(path: Path) -> Image.Image:
     """A run's picture or frame as RGB, by Pillow, whose limit against decompression bombs stays in force.
 
     Raises:
-        RunFolderError: it is not there, is no PNG or JPEG, is damaged, or is a decompression bomb.
+        RunFolderError: it does not exist, is not a PNG or JPEG, is damaged, or is a decompression bomb.
     """
     try:
         with Image.open(path, formats=["PNG", "JPEG"]) as picture:
@@ -25,17 +25,17 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def save_atomic(path: Path, picture: Image.Image, kind: str, **options: Any) -> None:
-    """Write a picture whole or not at all.
+    """Write a picture atomically.
 
     Args:
         path: the file.
         picture: what to write.
         kind: Pillow's name of the format, such as ``PNG``.
-        options: of that format.
+        options: Pillow's, for that format.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: it cannot be written.
     """
-    content = io.BytesIO()  # Pillow hides what a disk has against its file behind an error of its own
+    content = io.BytesIO()  # Pillow would hide the disk's error behind its own
     picture.save(content, kind, **options)
     write_atomic(path, lambda file: file.write(content.getbuffer()))

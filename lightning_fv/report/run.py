@@ -12,21 +12,21 @@ from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.record import Record, write_manifest
 
 FILM_JOBS = 4
-"""Jobs whose frames make the film at most, so that it can still be watched."""
+"""Maximum number of jobs in the film, so that it remains watchable."""
 
 
 def write_report(
     run: RunFolder, records: Sequence[Record], jobs: Sequence[JobFolder] = (), errors: WriteErrors | None = None
 ) -> None:
-    """Write the report of a run; each of its files stands or falls alone.
+    """Write the report of a run; each of its files succeeds or fails independently.
 
-    Any process may do it, also several at once: they take turns, and leave alone what was made from the same records.
+    Several processes may do this at once: they take turns, and skip a report already made from the same records.
 
     Args:
         run: the run folder.
         records: of all targets, in order.
         jobs: whose frames make the film, in order.
-        errors: where to note what cannot be written.
+        errors: records what cannot be written.
     """
     errors = errors if errors is not None else WriteErrors()
     digest = hashlib.blake2b("\n".join(map(Record.to_json, records)).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""The contact sheet and the film of the pictures growing."""
+"""The contact sheet, and the film of the pictures as they develop."""
 
 import contextlib
 import math
@@ -24,7 +24,7 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
         folder: the run folder that the records' images are relative to.
         records: one per cell.
         path: the PNG to write.
-        side: side of a cell's picture in pixels. Small pictures are enlarged without smoothing of what is there.
+        side: side of a cell's picture in pixels; smaller pictures are enlarged (bicubic).
     """
     columns = max(1, math.ceil(math.sqrt(1.5 * len(records))))
     rows = math.ceil(len(records) / columns)
@@ -38,7 +38,7 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
         top = _GAP + number // columns * (side + _LABEL + _GAP)
         draw.rectangle((left, top, left + side - 1, top + side - 1), fill="#dddddd")
         if record.image is not None and (folder / record.image).is_file():
-            with contextlib.suppress(RunFolderError):  # a picture that somebody damaged leaves its cell grey
+            with contextlib.suppress(RunFolderError):  # a damaged picture leaves its cell grey
                 picture = read_picture(folder / record.image)
                 scale = side / max(picture.size)
                 size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -55,13 +55,12 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
 
 
 def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) -> None:
-    """Write an animated WebP of the pictures growing; the last frame stays longer.
+    """Write an animated WebP of the pictures as they develop; the last frame stays longer.
 
     Args:
-        frames: for each job, its frames in order; the jobs stand below each other, one that has fewer frames waits on
-            its last.
+        frames: for each job, its frames in order; jobs are stacked vertically, and one with fewer frames holds its last.
         path: the file to write.
-        milliseconds: time that a frame is shown.
+        milliseconds: how long a frame is shown.
     """
     jobs = [job for job in frames if job]
     if not jobs:
@@ -72,7 +71,7 @@ def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) 
         for job in jobs:
             parts.append(read_picture(job[min(number, len(job) - 1)]))
         composed.append(_stack(parts))
-    enlarge = max(1, 512 // max(composed[-1].size))  # frames of small pictures would be stamps
+    enlarge = max(1, 512 // max(composed[-1].size))  # frames of small pictures would be tiny
     composed = [f.resize((f.width * enlarge, f.height * enlarge), Image.Resampling.BICUBIC) for f in composed]
     size = max(f.width for f in composed), max(f.height for f in composed)
     composed = [frame if frame.size == size else frame.resize(size, Image.Resampling.BICUBIC) for frame in composed]
@@ -99,7 +98,7 @@ def _score(record: Record) -> str:
 def fit_text(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> str:
-    """One line of text, cut so that it is at most ``width`` pixels wide."""
+    """One line of text, truncated to at most ``width`` pixels."""
     text = " ".join(text.split())
     if draw.textlength(text, font=font) <= width:
         return text

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, and finding the last of them."""
+"""Writing checkpoints atomically, and finding the latest intact one."""
 
 import contextlib
 import io
@@ -22,11 +22,11 @@ _STEP = re.compile(r"step=(\d+)(?:-v\d+)?\.ckpt")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints into their own folder and renames them there.
+    """Writes a checkpoint to a temporary file in its own folder, then renames it.
 
-    Lightning's goes through the system's temporary folder and copies: a full disk, or a kill at the wrong moment,
-    leaves a truncated file under the final name (Lightning #19970, #21253). On a full disk the checkpoints that are
-    there stay, and the fit goes on.
+    Lightning's writes to the system's temporary folder and copies: a full disk, or a kill at the wrong moment,
+    leaves a truncated file under the final name (Lightning #19970, #21253). On a full disk, existing
+    checkpoints stay and the fit goes on.
 
     Args:
         errors: where to note that checkpoints cannot be written.
@@ -42,7 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO takes no storage_options")
         path = Path(path)
-        # In memory first: torch.save hides what the disk has against its file behind an error of its own.
+        # In memory first: torch.save would hide the disk's error behind its own.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
@@ -52,20 +52,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             self.errors.add("checkpoints", error)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Remove a checkpoint, unless it is one of the last two there are: then when others have come."""
-        # Lightning, which takes each save for a success, would remove the old ones on a full disk one by one.
-        if ".." not in Path(path).parts:  # a resumed checkpoint names the files; none of them may be elsewhere
+        """Remove a checkpoint, but only once two later ones exist."""
+        # Lightning assumes that every save succeeded: on a full disk it would remove the old ones one by one.
+        if ".." not in Path(path).parts:  # a resumed checkpoint names the files; they must not be elsewhere
             self._removable.add(Path(path))
         for old in list(self._removable):
             if old not in _by_steps(old.parent)[:2]:
                 self._removable.discard(old)
-                with contextlib.suppress(OSError):  # one too many does no harm
+                with contextlib.suppress(OSError):  # an extra one does no harm
                     old.unlink()
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """Saves now and then, but only where a render can go on from: not in the middle of a step of several batches, whose
-    gradients no checkpoint holds, and not after the last step, which is followed by the pictures themselves."""
+    """Saves periodically, but only where a render can resume: not in the middle of a step that accumulates batches, whose
+    gradients checkpoints do not hold, and not after the last step, when the pictures themselves are written."""
 
     _step = 0
 
@@ -82,7 +82,7 @@ class StepCheckpoint(ModelCheckpoint):
 
 
 CHECKPOINT_NAME = "{step}"
-"""For Lightning's ModelCheckpoint, which makes ``step=N.ckpt`` of it."""
+"""For Lightning's ModelCheckpoint, which turns it into ``step=N.ckpt``."""
 
 
 def save_step(trainer: pl.Trainer) -> None:
@@ -93,27 +93,27 @@ def save_step(trainer: pl.Trainer) -> None:
 
 
 def checkpoint_name(step: int) -> str:
-    """The file name of the checkpoint after so many optimizer steps."""
+    """The file name of the checkpoint after ``step`` optimizer steps."""
     return f"step={step}.ckpt"
 
 
 def steps_of(checkpoint: Path) -> int:
-    """Optimizer steps in a checkpoint, by its name."""
+    """Optimizer steps done in a checkpoint, from its file name."""
     match = _STEP.fullmatch(checkpoint.name)
     assert match is not None
     return int(match[1])
 
 
 def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = False) -> Path | None:
-    """The checkpoint of the most steps that can be read, or None if there is none at all.
+    """The readable checkpoint with the most steps, or None if there are no checkpoints.
 
-    A damaged one is passed over with a warning.
+    Damaged ones are skipped with a warning.
 
     Args:
         folder: where checkpoints are.
-        before: consider only those of fewer steps: the fit of one of the last step would have nothing to do, and so
+        before: consider only those with fewer steps: a fit resumed from the last step would have nothing to do, and
             would write no picture.
-        quiet: give no warning.
+        quiet: do not warn.
 
     Raises:
         CheckpointError: there are checkpoints, and none of them can be read.
@@ -121,26 +121,26 @@ def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = Fal
     found = [file for file in _by_steps(folder) if before is None or steps_of(file) < before]
     for file in found:
         try:
-            with zipfile.ZipFile(file) as archive:  # torch itself does not look at the checksums
+            with zipfile.ZipFile(file) as archive:  # torch itself does not verify the checksums
                 if (damaged := archive.testzip()) is not None:
-                    raise ValueError(f"{damaged} has another checksum")
+                    raise ValueError(f"{damaged} has the wrong checksum")
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
             if isinstance(checkpoint, Mapping) and "state_dict" in checkpoint:
                 return file
             reason = "it holds no state_dict"
-        except Exception as error:  # damage shows itself as almost any exception
+        except Exception as error:  # damage can raise almost any exception
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
-        older = "; going back to the one before" if file != found[-1] else ""
+        older = "; falling back to the one before it" if file != found[-1] else ""
         if not quiet:
             warnings.warn(f"{file} cannot be read ({reason}){older}", stacklevel=2)
     if found:
         raise CheckpointError(
-            f"none of the checkpoints in {folder} can be read; delete the folder to start that job anew"
+            f"none of the checkpoints in {folder} can be read; delete the folder to start that job again"
         )
     return None
 
 
 def _by_steps(folder: Path) -> list[Path]:
-    """A folder's checkpoints, that of the most steps first; Lightning names a second one of a step ``-v1``."""
+    """A folder's checkpoints, most steps first; Lightning names a second one at the same step ``-v1``."""
     found = [file for file in folder.glob("*.ckpt") if _STEP.fullmatch(file.name)]
     return sorted(found, key=lambda file: (steps_of(file), file), reverse=True)

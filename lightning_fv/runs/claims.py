@@ -1,4 +1,4 @@
-"""Claims: locks that end with the process that holds them, however it ends."""
+"""Claims: locks that are released when the process holding them ends, however it ends."""
 
 import contextlib
 import os
@@ -11,32 +11,32 @@ from typing import IO
 
 @contextlib.contextmanager
 def claim(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Hold an exclusive `flock` on a file; the kernel releases it when the process ends, also after kill -9.
+    """Hold an exclusive `flock` on a file; the kernel releases it when the process ends, even by kill -9.
 
-    The file says which process holds it, for people who look. It is never removed: a file that is removed and made again
-    is two files, and two processes could each lock one.
+    The file names the process that holds it, for information only. It is never removed: if it were removed and created
+    again, two processes could each hold a lock on a different file.
 
     Args:
         path: the lock file; its folder exists.
         wait: wait for another process to release it instead of giving up at once.
 
     Yields:
-        Whether the claim is held: False if another process has it. True also where the file system knows no locks
-        (see `locks_work`): a single process then goes on as if it were alone.
+        Whether the claim is held: False if another process has it. Also True where the file system does not support
+        locks (see `locks_work`): the process then proceeds as if it were alone.
     """
     with path.open("a+") as file:
         held = _lock(file, wait)
         try:
             if held:
-                _sign(file, f"process {os.getpid()} on {socket.gethostname()}")
+                _write_holder(file, f"process {os.getpid()} on {socket.gethostname()}")
             yield held
         finally:
             if held:
-                _sign(file, "")
+                _write_holder(file, "")
 
 
 def locks_work(folder: Path) -> bool:
-    """Whether the file system of a folder has `flock`: not on Windows, and not everywhere on network file systems."""
+    """Whether the file system of a folder has `flock`: not on Windows, and not on every network file system."""
     if sys.platform == "win32":
         return False
     import fcntl
@@ -65,8 +65,8 @@ def _lock(file: IO[str], wait: bool) -> bool:
     return True
 
 
-def _sign(file: IO[str], text: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+def _write_holder(file: IO[str], text: str) -> None:
+    with contextlib.suppress(OSError):  # on a full disk the lock still holds
         file.truncate(0)
         file.write(text)
         file.flush()

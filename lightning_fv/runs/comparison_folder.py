@@ -1,4 +1,4 @@
-"""The folder of a comparison: a run per column, and what lays them side by side."""
+"""The folder of a comparison: a run per column, and the files that show them side by side."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ class ComparisonFolder:
 
     @property
     def page(self) -> Path:
-        """The same as a page."""
+        """The same as an HTML page."""
         return self.path / "index.html"
 
     @property
@@ -33,7 +33,7 @@ class ComparisonFolder:
 
     @property
     def event_suffix(self) -> str:
-        """What the name of the comparison's TensorBoard event file ends with."""
+        """Suffix of the name of the comparison's TensorBoard event file."""
         return ".comparison"
 
     def column(self, name: str) -> RunFolder:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: a file is either complete or absent."""
 
 import contextlib
 import os
@@ -13,13 +13,13 @@ _PARTIAL = ".partial"
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
-    """Write a file so that ``path`` holds the old content or all of the new, also after kill -9 or on a full disk.
+    """Write a file so that ``path`` holds the old content or all of the new, even after kill -9 or on a full disk.
 
-    The content goes to a temporary file in the same folder (another folder may be another disk), is synced, and takes
-    the name in one step; if anything fails the temporary file is removed and ``path`` is what it was.
+    The content goes to a temporary file in the same folder (another folder may be another disk), is synced, and is
+    renamed in one step; if anything fails, the temporary file is removed and ``path`` is unchanged.
 
     Args:
-        path: where the file shall stand; its folder exists.
+        path: the file to write; its folder exists.
         write: puts the content into the open binary file it is given.
         durable: whether it must survive a power cut as well; costs a sync of the disk, milliseconds.
 
@@ -35,28 +35,28 @@ def write_text_atomic(path: Path, text: str, durable: bool = True) -> None:
 
 
 def write_new_text(path: Path, text: str) -> None:
-    """As `write_text_atomic`, for a file that is not there yet: of several processes one writes it, the others are told.
+    """As `write_text_atomic`, for a new file: of several processes one writes it, the others get an error.
 
     Raises:
-        FileExistsError: it is there.
+        FileExistsError: the file exists.
         OSError: the folder cannot be written or is full.
     """
 
-    def name_it(temporary: str, path: Path) -> None:
+    def move(temporary: str, path: Path) -> None:
         try:
-            os.link(temporary, path)  # unlike a rename it takes no other file's place
+            os.link(temporary, path)  # unlike a rename, it never replaces a file
         except FileExistsError:
             raise
-        except OSError:  # the file system knows no links, as FAT: exclusive still, though a kill may leave it empty
+        except OSError:  # no hard links, as on FAT: still exclusive, though a kill may leave the file empty
             with open(path, "xb") as file:
                 file.write(text.encode())
         os.unlink(temporary)
 
-    _write(path, lambda file: file.write(text.encode()), True, name_it)
+    _write(path, lambda file: file.write(text.encode()), True, move)
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what kills left of unfinished writes in a folder and those below it, which no other process writes to."""
+    """Remove temporary files of interrupted writes below a folder that no other process is writing to."""
     for path in folder.rglob(f".*{_PARTIAL}"):
         with contextlib.suppress(OSError):  # they do no harm
             path.unlink()
@@ -67,24 +67,22 @@ class WriteErrors:
     """What a run could not write, while the render goes on.
 
     Attributes:
-        reasons: why, by what it was; each is reported once, in a warning.
+        reasons: why, by what could not be written; each is reported once, in a warning.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, what: str, error: Exception) -> None:
-        """Note, and warn if it is new, that ``what``, such as ``checkpoints``, cannot be written."""
+        """Record that ``what``, such as ``checkpoints``, cannot be written, and warn the first time."""
         if what not in self.reasons:
             self.reasons[what] = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            warnings.warn(f"{what}: cannot be written ({self.reasons[what]}); the run goes on without", stacklevel=2)
+            warnings.warn(f"{what}: cannot be written ({self.reasons[what]}); the run continues without", stacklevel=2)
 
     def __bool__(self) -> bool:
         return bool(self.reasons)
 
 
-def _write(
-    path: Path, write: Callable[[BinaryIO], object], durable: bool, name_it: Callable[[str, Path], None]
-) -> None:
+def _write(path: Path, write: Callable[[BinaryIO], object], durable: bool, move: Callable[[str, Path], None]) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=_PARTIAL, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -93,7 +91,7 @@ def _write(
             if durable:
                 os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())  # mkstemp's 0600 would hide results from colleagues
-        name_it(name, path)
+        move(name, path)
     except BaseException:
         os.unlink(name)
         raise

@@ -1,4 +1,4 @@
-"""The run folder: every path, file name and status that a run leaves on disk. Nobody else spells them."""
+"""The run folder: every path, file name and status that a run leaves on disk, defined nowhere else."""
 
 import contextlib
 import hashlib
@@ -19,9 +19,9 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG
 
 
 class RunFolder:
-    """A run on disk: settings, jobs with their claims and states, pictures, and the report made of them.
+    """A run on disk: settings, jobs with their claims and statuses, pictures, and the report.
 
-    The folder is also the run's work queue: a process that holds the claim of a job renders it, marks it done, and takes
+    The folder is also the run's work queue: a process that claims a job renders it, marks it done, and takes
     the next free one (see `lightning_fv.engines.workers`).
 
     Args:
@@ -53,12 +53,12 @@ class RunFolder:
 
     @property
     def film(self) -> Path:
-        """The pictures growing."""
+        """The film: the pictures as they develop."""
         return self.path / "progress.webp"
 
     @property
     def gallery(self) -> Path:
-        """The page to look through the pictures."""
+        """The page for browsing the pictures."""
         return self.path / "gallery.html"
 
     @property
@@ -76,11 +76,11 @@ class RunFolder:
         return (self.images if complete else self.partial) / f"{target_id}.png"
 
     def relative(self, file: Path) -> str:
-        """The name of a file of the run in its records: relative to the run, with forward slashes."""
+        """A file's path as in the run's records: relative to the run folder, with forward slashes."""
         return file.relative_to(self.path).as_posix()
 
     def job(self, job: Job | str) -> JobFolder:
-        """The folder of a job, given by itself or its id."""
+        """The folder of a job, given the job or its id."""
         return JobFolder(self.jobs / (job if isinstance(job, str) else job.id))
 
     @property
@@ -88,42 +88,42 @@ class RunFolder:
         return self.path / "jobs"
 
     def job_folders(self) -> list[JobFolder]:
-        """The folders of all jobs that were begun."""
+        """The folders of all jobs that were started."""
         return [JobFolder(path) for path in sorted(self.jobs.glob("*")) if path.is_dir()]
 
     @property
     def _state(self) -> Path:
-        """Locks of the processes at work, and what the run consists of."""
+        """Locks of running processes, and what identifies the run's jobs."""
         return self.path / ".run"
 
     # -- making one --------------------------------------------------------------------------------------------------
 
     def check_new(self) -> None:
-        """Look whether the folder can be made and written, without making it.
+        """Check that the folder can be created and written, without creating it.
 
         Raises:
-            RunFolderError: it, or what it is to stand in, is a file or may not be written; or it holds something already.
+            RunFolderError: it or its nearest existing parent is a file or not writable; or it is not empty.
         """
         check_parent(self.path)
         if self.path.is_dir() and not self._is_vacant():
             raise RunFolderError(
-                f"--out {self.path} is not empty and holds no run; choose another folder, or one with a run to go on with it"
+                f"--out {self.path} is not empty and holds no run; choose another folder, or the folder of a run to continue it"
             )
 
     def begun(self) -> bool:
-        """Whether a run was begun here: it has settings."""
+        """Whether a run was started here: it has settings."""
         return self.config.is_file()
 
     def create(self, config: str | None = None) -> None:
-        """Make the folder, or take an empty one; of processes that ask at once, one gets it.
+        """Create the folder, or take an empty one; of several processes that try at once, one succeeds.
 
         Args:
-            config: the run's settings for its ``config.yaml``. Writing that file is what takes the folder, so that a
-                process killed here leaves either a run that can be resumed or a folder that can be taken.
+            config: the run's settings for its ``config.yaml``. Creating that file takes the folder, so a process
+                killed here leaves either a run that can be resumed or a folder that is still free.
 
         Raises:
-            FileExistsError: another process has just begun a run here.
-            RunFolderError: it holds something already, is no folder, or cannot be made or written.
+            FileExistsError: another process has just started a run here.
+            RunFolderError: it is not empty, is not a folder, or cannot be created or written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -142,14 +142,14 @@ class RunFolder:
             raise RunFolderError(f"cannot write to {self.path}: {error.strerror}; choose another folder") from None
 
     def _is_vacant(self) -> bool:
-        """Whether the folder holds nothing, or only what a kill left of an unfinished write."""
+        """Whether the folder is empty, or holds only temporary files of interrupted writes."""
         return all(file.name.startswith(".") and file.suffix == ".partial" for file in self.path.iterdir())
 
     def register(self, jobs: Sequence[Job]) -> None:
-        """Write down what the run consists of, or compare with what the process that began it wrote.
+        """Record which jobs the run consists of, or compare with the record of the process that started it.
 
         Raises:
-            RunFolderError: these are not the run's jobs, or another version began it.
+            RunFolderError: these are not the run's jobs, or another version started it.
         """
         plan = {"format": FORMAT, "jobs": hashlib.blake2b(" ".join(j.id for j in jobs).encode()).hexdigest()[:16]}
         file = self._state / "plan.json"
@@ -164,26 +164,26 @@ class RunFolder:
             raise RunFolderError(f"cannot use {self.path}: {reason}; choose another folder") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise RunFolderError(
-                f"{self.path} was begun by another version of lightning_fv, whose pictures may differ; "
-                "go on with that version, or choose another folder"
+                f"{self.path} was started by another version of lightning_fv, whose pictures may differ; "
+                "resume with that version, or choose another folder"
             )
         if found != plan:
             raise RunFolderError(
                 f"{self.path} holds a run of other pictures: the weights, the code of a class, or the number of ddp ranks "
-                "is not what it was begun with; go on with those, or choose another folder"
+                "has changed since it was started; restore that, or choose another folder"
             )
 
     def refuse_links(self) -> None:
-        """Look for symbolic links in the folder, which would lead what the run writes elsewhere.
+        """Refuse symbolic links in the folder: through them the run would write elsewhere.
 
         Raises:
-            RunFolderError: there is one; naming it.
+            RunFolderError: there is one; the message names it.
         """
         link = next(_links(self.path), None)
         if link is not None:
             raise RunFolderError(
                 f"{link} is a link to {os.readlink(link)}, and a run writes only inside its folder; "
-                "put the thing itself in the link's place"
+                "replace the link with what it points to"
             )
 
     # -- the queue ---------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class RunFolder:
 
         Args:
             job: the job.
-            rank: of the ranks that share a job (ddp), each has a claim of its own.
+            rank: of the ranks that share a job (ddp), each has its own claim.
         """
         return claim(self._state / (f"{job.id}.lock" if rank == 0 else f"{job.id}.{rank}.lock"))
 
@@ -207,17 +207,17 @@ class RunFolder:
         return claim(self._state / "report.lock", wait=True)
 
     def done(self, job: Job) -> list[Record] | None:
-        """A job's records if it is done, else None: all can be read, and the pictures are there to their ends."""
+        """A job's records if it is done, else None. Done: all records can be read and all pictures are complete."""
         try:
             records = read_manifest(self.job(job).done_file)
-        except (OSError, ValueError, TypeError):  # not there, not JSON, or of another format
+        except (OSError, ValueError, TypeError):  # missing, not JSON, or of another format
             return None
         complete = [record.id for record in records] == [target.id for target in job.targets]
         there = all(record.image is None or _is_whole(self.path / record.image) for record in records)
         return records if complete and there else None
 
     def unfinished(self, job: Job) -> list[Record] | None:
-        """A job's records if it was stopped or failed, and not taken up again, else None."""
+        """A job's records if it was stopped or failed and has not been resumed, else None."""
         try:
             records = read_manifest(self.job(job).unfinished_file)
         except (OSError, ValueError, TypeError):
@@ -225,7 +225,7 @@ class RunFolder:
         return records if [record.id for record in records] == [target.id for target in job.targets] else None
 
     def failure(self, job: Job) -> int | None:
-        """When a job failed, on the file system's clock in nanoseconds; None if it did not, or was taken up again."""
+        """When a job failed, on the file system's clock in nanoseconds; None if it did not, or was resumed."""
         try:
             stamp = self.job(job).unfinished_file.stat().st_mtime_ns
         except OSError:
@@ -234,13 +234,13 @@ class RunFolder:
         return stamp if records and any(record.status == "failed" for record in records) else None
 
     def count_done(self) -> int:
-        """How many jobs are marked as done; costs one look at the file system per job."""
+        """How many jobs are marked as done; costs one file system lookup per job."""
         return sum(1 for _ in self.jobs.glob("*/done.jsonl"))
 
     # -- the report --------------------------------------------------------------------------------------------------
 
     def reported(self) -> str:
-        """Digest of the records that the report was made from, as `note_report` was told; empty if there is no report."""
+        """Digest of the records that the report was made from, as recorded by `note_report`; empty if there is no report."""
         try:
             whole = all(file.is_file() for file in (self.manifest, self.sheet, self.gallery))
             return (self._state / "report").read_text(encoding="utf-8") if whole else ""
@@ -248,16 +248,16 @@ class RunFolder:
             return ""
 
     def note_report(self, digest: str) -> None:
-        """Note what the report was made from; an empty digest takes the note back."""
+        """Record what the report was made from; an empty digest clears the record."""
         with contextlib.suppress(OSError):  # then the next process writes the report once more
             write_text_atomic(self._state / "report", digest)
 
 
 def next_version(parent: Path, name: str = "version") -> RunFolder:
-    """Make ``parent/version_N`` with the first free N; two runs started together never share one.
+    """Create ``parent/version_N`` with the next free N; two runs started together never share one.
 
     Raises:
-        RunFolderError: it cannot be made.
+        RunFolderError: it cannot be created.
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -273,17 +273,17 @@ def next_version(parent: Path, name: str = "version") -> RunFolder:
 
 
 def check_parent(folder: Path) -> None:
-    """Look whether a folder, or the first one above it that is there, can be written.
+    """Check that a folder, or its nearest existing parent, can be written.
 
     Raises:
-        RunFolderError: it is a file, or may not be written.
+        RunFolderError: it is a file, or not writable.
     """
-    there = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder)
-    if not there.is_dir():
-        what = "is a link to nothing" if there.is_symlink() else "is a file"
-        raise RunFolderError(f"--out {folder}: {there} {what}; choose another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise RunFolderError(f"--out {folder}: {there} may not be written; choose another folder")
+    existing = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder)
+    if not existing.is_dir():
+        what = "is a broken link" if existing.is_symlink() else "is a file"
+        raise RunFolderError(f"--out {folder}: {existing} {what}; choose another folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RunFolderError(f"--out {folder}: {existing} is not writable; choose another folder")
 
 
 def _links(folder: Path) -> Iterator[Path]:
@@ -296,10 +296,10 @@ def _links(folder: Path) -> Iterator[Path]:
 
 
 def _is_whole(picture: Path) -> bool:
-    """Whether a PNG is there and was not cut, as by a copy that did not come to its end."""
+    """Whether a PNG exists and is not truncated, as by an interrupted copy."""
     try:
         with picture.open("rb") as file:
             file.seek(-len(_PNG_END), os.SEEK_END)
             return file.read() == _PNG_END
-    except OSError:  # not there, or shorter than that
+    except OSError:  # missing, or shorter than that
         return False

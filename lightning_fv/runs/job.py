@@ -10,8 +10,8 @@ if TYPE_CHECKING:  # reading a run needs no torch
     from lightning_fv.targets import Target
 
 FORMAT = 2
-"""Raised when a release makes other pictures from the same settings, or describes settings in another way, so that old
-results are not taken for new ones."""
+"""Incremented when a release renders other pictures from the same settings, or describes settings differently, so that old
+results are not mistaken for new ones."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def make_jobs(targets: "Sequence[Target]", batch_size: int, settings: Mapping[st
     Args:
         targets: what to render.
         batch_size: pictures in a job.
-        settings: plain values, all that changes a picture beside its target: network and its digest, recipe, seed, steps.
+        settings: plain values, everything that changes a picture besides its target: network and its digest, recipe, seed, steps.
     """
     jobs = []
     for start in range(0, len(targets), batch_size):

@@ -24,12 +24,12 @@ class JobFolder:
 
     @property
     def done_file(self) -> Path:
-        """The job's records; there when, and only when, all its pictures are written."""
+        """The job's records; exists if and only if all its pictures are written."""
         return self.path / "done.jsonl"
 
     @property
     def unfinished_file(self) -> Path:
-        """Records of a job that was stopped or failed, until it is taken up again."""
+        """Records of a job that was stopped or failed, until it is resumed."""
         return self.path / "unfinished.jsonl"
 
     @property
@@ -46,15 +46,15 @@ class JobFolder:
         return self.path / "frames"
 
     def frame(self, step: int) -> Path:
-        """The file of the film's frame after so many optimizer steps."""
+        """The file of the film's frame after ``step`` optimizer steps."""
         return self.frames / f"{step:08d}.jpg"
 
     def frame_steps(self) -> list[int]:
-        """Optimizer steps of the frames that are there, in order."""
+        """Optimizer steps of the existing frames, in order."""
         return sorted(int(frame.stem) for frame in self.frames.glob("*.jpg") if frame.stem.isdecimal())
 
     def frame_files(self) -> list[Path]:
-        """The frames that are there, in order."""
+        """The existing frames, in order."""
         return [self.frame(step) for step in self.frame_steps()]
 
     def mark_done(self, records: Sequence[Record]) -> None:
@@ -79,12 +79,12 @@ class JobFolder:
             write_text_atomic(self.error_file, traceback)
 
     def begin(self) -> None:
-        """Prepare for a render: take back earlier marks, and remove what a kill left of unfinished writes."""
+        """Prepare for a render: remove earlier records and the temporary files of interrupted writes."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.done_file.unlink(missing_ok=True)  # the job may have been done, and have lost a picture since
+        self.done_file.unlink(missing_ok=True)  # the job may have been done and lost a picture since
         self.unfinished_file.unlink(missing_ok=True)
         remove_partials(self.path)
 
     def clear_checkpoints(self) -> None:
-        """Remove what a done job needs no more: a checkpoint is ten times as large as the pictures in it."""
+        """Remove the checkpoints of a job that is done: each is ten times as large as its pictures."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)

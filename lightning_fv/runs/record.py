@@ -14,21 +14,21 @@ Status: TypeAlias = Literal["done", "dead", "diverged", "partial", "failed", "pe
 
 @dataclass
 class Record:
-    """What became of one target.
+    """The result for one target.
 
     Attributes:
         id: file-safe name, unique in the run.
-        target: the target as one writes it.
+        target: the target as a user writes it.
         network: name of the network.
-        status: ``done``; ``dead``, the unit gave nothing and no gradient; ``diverged``, a value became NaN or infinite
-            again and again, and the picture is the last that was finite; ``partial``, stopped before its last step;
-            ``failed``, its job came to an ``error``; ``pending``, not begun.
+        status: ``done``; ``dead``, the unit gave 0 and no gradient; ``diverged``, values repeatedly became NaN or
+            infinite, and the picture is the last finite one; ``partial``, stopped before its last step;
+            ``failed``, its job ended with an ``error``; ``pending``, not started.
         score: the unit's value on the plain picture, without transforms and penalties; None if it is not finite.
         image: path of the picture relative to the run folder; None if there is none.
         size: [height, width] of the picture in pixels.
         steps: optimizer steps done.
         seed: the run's seed.
-        seconds: wall time of the target's job over the number of its pictures.
+        seconds: wall time of the target's job divided by its number of pictures.
         scores: further numbers about the picture, by name.
         error: why its job failed, in one line.
     """
@@ -52,7 +52,7 @@ class Record:
 
 
 def write_manifest(path: Path, records: Sequence[Record]) -> None:
-    """Write records, one line each, whole or not at all."""
+    """Write records atomically, one line each."""
     write_text_atomic(path, "".join(record.to_json() + "\n" for record in records))
 
 

@@ -8,8 +8,8 @@ What counts as a setting of a part (transform, parameterization, penalty, callba
   persistent, which hold what follows from other settings.
 
 Plain values are taken as they are, tensors and arrays by digest, functions and classes by qualified name, and Modules,
-objectives, callbacks, distributions and dataclasses inside of a part as parts. Everything else is refused rather than left
-out: a setting that no id holds would let two different pictures pass for one. Code is not looked at: a function or class
+objectives, callbacks, distributions and dataclasses inside a part as parts. Everything else is refused rather than left out:
+a setting missing from the id would let two different pictures pass for one. Code is not inspected: a function or class
 that is edited under the same name keeps its settings.
 
 Settings are taken from fresh parts, before a run: callbacks acquire trainers, threads and files while they run.
@@ -62,13 +62,13 @@ def settings_of(part: object) -> dict[str, Any]:
     """The class and the settings of a part of a recipe.
 
     Args:
-        part: fresh, not one that has been running.
+        part: a fresh one, not one that has run.
 
     Returns:
         ``class`` and the settings by name, all plain JSON values.
 
     Raises:
-        UsageError: a setting cannot be described; naming part and attribute.
+        UsageError: a setting cannot be described; the message names part and attribute.
     """
     try:
         return _part(part, type(part).__name__)
@@ -82,24 +82,28 @@ def callback_settings(callbacks: Iterable[pl.Callback]) -> list[dict[str, Any]]:
     """Settings of those callbacks that may change a picture.
 
     Left out are Lightning's observers (progress bars, checkpoints, monitors, summaries) with their subclasses, and callbacks
-    whose method ``settings()`` returns None, as this package's loggers and writers.
+    whose method ``settings()`` returns None, such as this package's loggers and writers.
 
     Raises:
-        UsageError: a setting cannot be described; naming callback and attribute.
+        UsageError: a setting cannot be described; the message names callback and attribute.
     """
     changing = [callback for callback in callbacks if not isinstance(callback, _OBSERVERS)]
-    return [settings_of(callback) for callback in changing if not (_has_settings(callback) and _own(callback) is None)]
+    return [
+        settings_of(callback)
+        for callback in changing
+        if not (_has_settings(callback) and _custom_settings(callback) is None)
+    ]
 
 
 def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
-    """The class of an optimizer, what it does with its parameters, and its further public attributes.
+    """The class of an optimizer, the options of its parameter groups, and its further public attributes.
 
     Raises:
-        UsageError: a setting cannot be described; naming optimizer and attribute.
+        UsageError: a setting cannot be described; the message names optimizer and attribute.
     """
     owner = type(optimizer).__name__
     groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-    # The groups hold the defaults, or what was given instead of them.
+    # The groups hold the defaults, or the values given instead.
     attributes = {
         k: v for k, v in _attributes(optimizer).items() if k not in ("defaults", "param_groups", "params", "state")
     }
@@ -160,7 +164,7 @@ def plain_value(value: object, where: str) -> Any:
 def _part(part: object, where: str) -> dict[str, Any]:
     name = qualified_name(type(part))
     if _has_settings(part):
-        return {"class": name, **_named(_own(part) or {}, where)}
+        return {"class": name, **_named(_custom_settings(part) or {}, where)}
     if isinstance(part, torch.jit.ScriptModule):
         raise _refusal(where, "a TorchScript module, whose code and constants no attribute shows")
     return {"class": name, **_named(_attributes(part), where)}
@@ -170,12 +174,12 @@ def _has_settings(part: object) -> bool:
     return not isinstance(part, type) and callable(getattr(type(part), "settings", None))
 
 
-def _own(part: Any) -> Mapping[str, object] | None:
+def _custom_settings(part: Any) -> Mapping[str, object] | None:
     settings = part.settings()
     if settings is None or isinstance(settings, Mapping):
         return settings
     raise UsageError(
-        f"{type(part).__name__}.settings() gives a {type(settings).__name__}; it must give a mapping, or None if nothing in it "
+        f"{type(part).__name__}.settings() returns a {type(settings).__name__}; it must return a mapping, or None if nothing in it "
         "changes a picture"
     )
 

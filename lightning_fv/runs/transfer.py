@@ -1,4 +1,4 @@
-"""A job's files as bytes, between machines that share no file system."""
+"""A job's files as bytes, to send between machines that share no file system."""
 
 import functools
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ def pack(run: RunFolder, job: Job, checkpoints_only: bool = False) -> dict[str, 
     Args:
         run: the run folder.
         job: the job.
-        checkpoints_only: leave out all but what the job can go on from.
+        checkpoints_only: leave out everything but what the job can resume from.
     """
     folder = run.job(job)
     files = [file for file in folder.checkpoints.glob("*") if file.is_file()]
@@ -26,7 +26,7 @@ def pack(run: RunFolder, job: Job, checkpoints_only: bool = False) -> dict[str, 
 
 
 def unpack(run: RunFolder, job: Job, files: Mapping[str, bytes]) -> None:
-    """Write packed files, each whole; the one that marks the job as done comes last.
+    """Write packed files, each atomically; the one that marks the job as done comes last.
 
     Args:
         run: the run folder.

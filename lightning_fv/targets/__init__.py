@@ -1,4 +1,4 @@
-"""Which unit of which layer: read from text, and checked against the network before anything runs."""
+"""Targets: parsed from text and checked against the network before anything runs."""
 
 from lightning_fv.targets.grammar import TargetsLike, parse_targets
 from lightning_fv.targets.resolve import check_size, resolve_targets

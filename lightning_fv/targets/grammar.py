@@ -1,4 +1,4 @@
-"""The text of targets: what can be said of it without a network."""
+"""Parses the text of targets, without a network."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ class Spec:
     """A target as written, before the network is known.
 
     Attributes:
-        text: all of it.
-        layer: what stands before the colon.
-        units: what stands after the colon, without the position; None for a whole layer.
+        text: the whole text.
+        layer: the part before the colon.
+        units: the part after the colon, without the position; None for a whole layer.
         position: (row, column), for neurons.
     """
 
@@ -30,17 +30,17 @@ class Spec:
 
 
 def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
-    """Read targets without a network: checks the grammar, not whether they exist.
+    """Parse targets without a network: checks the grammar, not whether they exist.
 
     Args:
         targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
             ``layer4:0-511``, ``layer4:3,5``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the neuron at row 3,
-            column 4); several joined by ``+`` or in a list. Objectives pass as they are, Targets as their objectives.
-            For targets that hold for many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class
+            column 4); several joined by ``+`` or in a list. Objectives are passed through, Targets as their objectives.
+            For targets that suit many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class
             that exists.
 
     Raises:
-        TargetError: it cannot be read, or is not a target.
+        TargetError: one of them cannot be parsed, or is not a target.
     """
     items: list[object] = [targets]
     if isinstance(targets, Iterable) and not isinstance(targets, str) and not callable(targets):
@@ -48,7 +48,7 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
     parsed: list[Spec | Objective] = []
     for item in items:
         if isinstance(item, str):
-            if item.lstrip()[:1] in ("[", "{"):  # what the command line could not construct comes here as text
+            if item.lstrip()[:1] in ("[", "{"):  # what the command line could not construct arrives as text
                 raise TargetError(f"{item} is not a list of targets; check each class_path and its init_args")
             parsed += [parse_spec(text.strip()) for text in item.split("+")]
         elif isinstance(item, Target):
@@ -63,16 +63,16 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
 
 
 def parse_spec(text: str) -> Spec:
-    """Read one target.
+    """Parse one target.
 
     Raises:
-        TargetError: it cannot be read.
+        TargetError: it cannot be parsed.
     """
     layer, colon, units = text.partition(":")
     position = None
-    place = re.fullmatch(r"(.*)@(\d+),(\d+)", units)
-    if place:
-        units, position = place[1], (int(place[2]), int(place[3]))
+    at = re.fullmatch(r"(.*)@(\d+),(\d+)", units)
+    if at:
+        units, position = at[1], (int(at[2]), int(at[3]))
     if not layer or (colon and not units) or layer != layer.strip():
         raise TargetError(f"cannot read the target {text!r}; write LAYER, LAYER:UNIT, LAYER:FROM-TO or LAYER:UNIT@Y,X")
     if "@" in units:
@@ -86,7 +86,5 @@ def _not_a_target(item: object) -> TargetError:
     if callable(item):
         name = getattr(item, "__name__", "")
         arguments = f"{name}, layers=[...]" if name.isidentifier() else 'function, layers=[...], name="..."'
-        return TargetError(
-            f"a function is an objective once it is wrapped: lightning_fv.objectives.Function({arguments})"
-        )
+        return TargetError(f"wrap a function to use it as an objective: lightning_fv.objectives.Function({arguments})")
     return TargetError(f"targets are text, objectives or a list of them, not {item!r}")

@@ -1,4 +1,4 @@
-"""Targets against a network: every mistake is found before anything runs."""
+"""Resolves targets against a network, so that every mistake is found before anything runs."""
 
 import functools
 import re
@@ -22,7 +22,7 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
     Args:
         targets: see `parse_targets`.
         network: checked with one probe forward.
-        size: (height, width) of the pictures to be made; decides how large a layer's map is.
+        size: (height, width) of the pictures to render; determines the size of a layer's map.
 
     Raises:
         LayerNotFoundError, TargetError, CaptureError: naming the nearest layers or classes, or the valid range.
@@ -37,7 +37,7 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
             known = chosen.setdefault(objective.key, objective)
             if known is not objective and not known.same_as(objective):
                 raise TargetError(
-                    f"two different objectives are both {objective.key}; make their repr tell them apart, or name them: "
+                    f"two different objectives have the same key {objective.key}; make their repr distinguish them, or name them: "
                     'Function(objective, name="...")'
                 )
         given += [item] if isinstance(item, Objective) else []
@@ -53,7 +53,7 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
 def _categories(
     objective: Objective, shape_of: Callable[[str], tuple[int, ...]], network: VisionNetwork
 ) -> Sequence[str]:
-    """The names of the classes, if the objective is a class and the network has a name for each."""
+    """The class names, if the objective is a class and the network has a name for every class."""
     if objective.class_index is None or len(network.categories) != shape_of(LOGITS)[1]:
         return ()
     return network.categories
@@ -84,7 +84,7 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
         value = objective(activations, images)
     except IndexError as error:
         shapes = ", ".join(f"{layer} {tuple(found.shape)}" for layer, found in activations.items())
-        raise TargetError(f"{objective!r} reads what is not there ({error}); there is {shapes}") from None
+        raise TargetError(f"{objective!r} reads what does not exist ({error}); it is given {shapes}") from None
     except KeyError as error:
         raise TargetError(
             f"{objective!r} reads {error}, which is not among its layers: {', '.join(sorted(objective.layers)) or 'none'}"
@@ -93,9 +93,9 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
         reason = " ".join(str(error).split())
         raise TargetError(f"{objective!r} cannot be evaluated for one picture: {reason}") from error
     if not isinstance(value, torch.Tensor) or value.shape != (1,):
-        gave = tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+        returned = tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
         raise TargetError(
-            f"{objective!r} gives {gave} for one picture; it must give one number, a tensor of shape (1,)"
+            f"{objective!r} returns {returned} for one picture; it must return one number, a tensor of shape (1,)"
         )
     if not value.requires_grad:
         raise TargetError(
@@ -114,7 +114,9 @@ def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories:
     units = _units(spec, shape[1], categories if layer == LOGITS and len(categories) == shape[1] else ())
     if spec.position is not None:
         if len(shape) != 4:
-            raise TargetError(f"{spec.text!r}: layer {layer!r} gives {shape}, without rows and columns; leave out @Y,X")
+            raise TargetError(
+                f"{spec.text!r}: layer {layer!r} outputs {shape}, without rows and columns; leave out @Y,X"
+            )
         y, x = spec.position
         if y >= shape[2] or x >= shape[3]:
             raise TargetError(
@@ -127,7 +129,7 @@ def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories:
 
 
 def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:
-    """The shape of a layer's output with its channels at axis 1, if it can be looked at."""
+    """The shape of a layer's output with its channels at axis 1, if it can be visualized."""
     name, call, item = parse_layer(layer)
     infos = {info.name: info for info in network.layers()}
     if name not in infos:
@@ -138,29 +140,33 @@ def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> t
     if call >= info.calls:
         raise CaptureError(f"layer {layer!r}: {name} runs {info.calls} times, #0 to #{info.calls - 1}")
     if info.calls > 1 and "#" not in layer:
-        raise CaptureError(f"layer {name!r} runs {info.calls} times; say which: {name}#0 to {name}#{info.calls - 1}")
+        raise CaptureError(f"layer {name!r} runs {info.calls} times; choose one: {name}#0 to {name}#{info.calls - 1}")
     if info.shape is None and item is None:
         raise CaptureError(not_a_tensor(layer, info.items))
     shape = check_size(network, layer, size)
     if shape[0] != 1:
-        raise CaptureError(f"layer {layer!r} gives {shape} for one picture: its first axis is not the batch")
+        raise CaptureError(f"layer {layer!r} outputs {shape} for one picture: its first axis is not the batch")
     return shape
 
 
 def check_size(network: VisionNetwork, layer: str, size: tuple[int, int]) -> tuple[int, ...]:
-    """Shape of what a layer gives for one picture of ``size`` (height, width), channels at axis 1.
+    """Shape of a layer's output for one picture of ``size`` (height, width), channels at axis 1.
 
     Raises:
-        TargetError: the network cannot take pictures of that size.
+        TargetError: the network cannot process pictures of that size.
     """
     try:
         return network.shape_of(layer, size)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, AssertionError) as error:  # whatever a layer says to a map that vanished
+    except (
+        RuntimeError,
+        ValueError,
+        AssertionError,
+    ) as error:  # whatever a layer raises when its map has shrunk to nothing
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TargetError(
-            f"{network.name} cannot take pictures of {size[0]}x{size[1]} px as far as {layer} ({reason}); "
+            f"{network.name} cannot process pictures of {size[0]}x{size[1]} px up to {layer} ({reason}); "
             f"set a larger --model.size, such as {max(network.input_size)}, or transforms that crop less"
         ) from None
 

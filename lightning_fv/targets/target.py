@@ -1,4 +1,4 @@
-"""A target: an objective that was checked against a network, and the names of what is made of it."""
+"""A target: an objective that was checked against a network, and the names of its outputs."""
 
 import hashlib
 import re
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from lightning_fv.objectives import Objective
 
-# Windows, too, must be able to unpack a run: letters, digits, dot, dash and underscore.
+# A run must also unpack on Windows: letters, digits, dot, dash and underscore.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-# Names that Windows keeps for devices, whatever follows the first dot.
+# Device names that Windows reserves, whatever follows the first dot.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 
 
 @dataclass(frozen=True)
 class Target:
-    """An objective that a network can be rendered for; made by `resolve_targets`.
+    """An objective that can be rendered for a network; made by `resolve_targets`.
 
     Attributes:
         objective: what is maximised.
         text: the target as a user writes it: ``logits:pizza``, ``layer4:12@3,4``.
-        id: a name for files; different targets of a network have different ids, also where case does not count.
+        id: a name for files; different targets of a network have different ids, even where case is ignored.
         tag: the image's tag in TensorBoard, grouped by layer: ``logits/pizza``, ``layer4/12``.
     """
 
@@ -38,7 +38,7 @@ class Target:
             categories: names of the network's classes, by index; none if they are not known.
 
         Raises:
-            TargetError: the objective has no key that tells it from others.
+            TargetError: the objective has no key that distinguishes it from others.
         """
         text = objective.text(categories)
         index = objective.class_index
@@ -71,7 +71,7 @@ def _tag(objective: Objective, text: str, category: str, categories: Sequence[st
     if objective.file_stem is None:
         return f"objective/{text}"
     group, _, unit = text.partition(":")
-    # Two classes may have one name, as ImageNet's two cranes: one image would hide the other.
+    # Two classes may share a name, like ImageNet's two cranes: one image would hide the other.
     shared = category and sum(name == category for name in categories) > 1
     return f"{group}/{unit or 'all'}" + (f" ({objective.class_index})" if shared else "")
 

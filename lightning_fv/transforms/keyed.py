@@ -1,4 +1,4 @@
-"""What every random transform of ours is: a function of pictures and of numbers drawn elsewhere."""
+"""Base class of the random transforms: functions of pictures and of random numbers drawn elsewhere."""
 
 from torch import Tensor, nn
 
@@ -8,7 +8,7 @@ class KeyedTransform(nn.Module):
 
     Attributes:
         draws: how many uniforms it needs per picture and step.
-        unit: what lengths of 1.0 are, in pixels: the longer side that the network was trained at.
+        unit: the length of 1.0 in pixels: the longer side that the network was trained at.
     """
 
     draws: int = 0

@@ -7,17 +7,17 @@ from lightning_fv.errors import UsageError
 from lightning_fv.functional import keyed_generator
 from lightning_fv.transforms.keyed import KeyedTransform
 
-# Sides of the tile of noise: large enough that windows of a few hundred pixels hardly ever overlap much.
+# Side of the noise tile in pixels: large enough that windows of a few hundred pixels hardly ever overlap much.
 _TILE = 512
 
 
 class RandomNoise(KeyedTransform):
-    """Add Gaussian noise, other noise for every picture and step.
+    """Add Gaussian noise, different for every picture and step.
 
     The gradient that reaches the picture is then an average over a neighbourhood (SmoothGrad, Smilkov et al. 2017):
-    what only excites the unit by precise speckle averages out, shapes stay.
+    speckle that excites the unit only by its exact pixels averages out, shapes remain.
 
-    The noise is a window, at a random place and of random sign, into one tile of white noise that is drawn once: a step
+    The noise is a window, at a random position and with a random sign, into one tile of white noise that is drawn once: a step
     draws three numbers per picture instead of all pixels.
 
     Args:
@@ -43,7 +43,7 @@ class RandomNoise(KeyedTransform):
         return torch.addcmul(images, noise, sign.view(-1, 1, 1, 1))
 
     def _windows(self, height: int, width: int) -> Tensor:
-        """All windows of a size into the endless repetition of the tile, (3, 512, 512, height, width): a view."""
+        """All windows of a size in the endlessly repeated tile, (3, 512, 512, height, width): a view."""
         needed = (_TILE + height - 1, _TILE + width - 1)
         if self._repeated.shape[1:] != needed or self._repeated.device != self._tile.device:
             times = (1, -(-needed[0] // _TILE), -(-needed[1] // _TILE))

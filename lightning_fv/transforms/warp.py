@@ -1,4 +1,4 @@
-"""One warp for moving, turning and scaling (transform robustness, Olah et al. 2017)."""
+"""One warp that translates, rotates and scales (transform robustness, Olah et al. 2017)."""
 
 import math
 from typing import Literal
@@ -11,21 +11,21 @@ from lightning_fv.transforms.keyed import KeyedTransform
 
 
 class RandomWarp(KeyedTransform):
-    """Pad, crop, rotate and scale as one differentiable warp (Kornia), other draws for every picture.
+    """Pad, crop, rotate and scale as one differentiable warp (Kornia), drawn independently for every picture.
 
-    The picture is padded on every side, a window smaller by ``crop`` is cut out of that at a random place, turned by a
-    random angle and scaled by a random factor about its centre. Four random draws, one interpolation. The result has
-    sides of H + 2 pad - crop, so ``pad = crop / 2`` keeps the size.
+    The picture is padded on every side; a window smaller by ``crop`` is cut out at a random position, rotated by a random
+    angle and scaled by a random factor about its centre. Four random draws, one interpolation. The output's sides are
+    H + 2 pad - crop and W + 2 pad - crop, so ``pad = crop / 2`` keeps the size.
 
-    Lengths are in sides of the network's training size (0.125 is 28 px for a network trained at 224), so that a recipe
+    Lengths are fractions of the network's training size (0.125 is 28 px for a network trained at 224), so that a recipe
     means the same for every network.
 
     Args:
         pad: added on every side.
-        crop: cut off in total along each axis, at a random place: the picture moves by up to half of it either way.
+        crop: cut off in total along each axis, at a random position: the picture moves by up to half of it either way.
         rotate: largest angle in degrees, either way.
         scale: smallest and largest factor, uniform in between.
-        padding_mode: what lies outside of the picture: its reflection, its border, or mid grey.
+        padding_mode: what fills the area outside the picture: its reflection, its border, or mid grey.
     """
 
     draws = 4
@@ -45,7 +45,7 @@ class RandomWarp(KeyedTransform):
                 f"got pad={pad}, crop={crop}, rotate={rotate}, scale={tuple(scale)}"
             )
         if padding_mode not in ("reflection", "border", "grey"):
-            raise UsageError(f"RandomWarp knows the padding modes reflection, border and grey, not {padding_mode!r}")
+            raise UsageError(f"RandomWarp needs padding_mode reflection, border or grey, not {padding_mode!r}")
         self.pad, self.crop, self.rotate, self.padding_mode = pad, crop, rotate, padding_mode
         self.scale = (float(scale[0]), float(scale[1]))
 
@@ -69,7 +69,7 @@ class RandomWarp(KeyedTransform):
         return torch.stack([cos, -sin, row_x, sin, cos, row_y], 1).view(-1, 2, 3)
 
     def window(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) that pictures of ``size`` come out with."""
+        """(height, width) of the output for pictures of ``size``."""
         grown = round((2 * self.pad - self.crop) * self.unit)
         if min(size) + grown < 1:
             raise UsageError(

@@ -48,5 +48,5 @@ def test_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers"]) == 2
     err = capsys.readouterr().err
     assert "no layer of demo matches 'nothing'" in err
-    assert "no regular expression" in err
+    assert "is not a regular expression" in err
     assert "did you mean demo" in err

@@ -150,7 +150,7 @@ def test_a_second_shared_render_in_the_same_folder_is_refused(tmp_path: Path) ->
     wait_for(lambda: checkpoints(run), process)
     code, output = finish(start("--out", str(run), *words))
     assert code == 2, output
-    assert "is in use: another process renders there" in output
+    assert "is in use: another process is rendering there" in output
     process.terminate()
     assert finish(process)[0] == 143
 

@@ -76,7 +76,7 @@ def test_a_done_job_that_lost_a_picture_is_rendered_again(tmp_path: Path) -> Non
 
 def test_a_job_that_fails_says_why_and_the_others_go_on(tmp_path: Path) -> None:
     plan = plan_of("logits:0-3", 1, tmp_path / "run", [Fails(ValueError("two\nlines"), "logits:goldfish")])
-    with pytest.warns(UserWarning, match=r"job \w+ \(logits:goldfish\) failed: ValueError: two; its traceback: "):
+    with pytest.warns(UserWarning, match=r"job \w+ \(logits:goldfish\) failed: ValueError: two; traceback: "):
         results = work(plan)
     assert [result.records[0].status for result in results] == ["failed", "done", "done", "done"]
     assert results[0].records[0].error == "ValueError: two"

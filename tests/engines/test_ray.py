@@ -48,9 +48,9 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["--ray.address", "127.0.0.1:1"], "nobody answers"),
+        (["--ray.address", "127.0.0.1:1"], "no answer"),
         (["--ray.address", "ray://head:10001"], "give HOST:PORT"),
-        (["--ray.address", "head:port"], "nobody answers"),
+        (["--ray.address", "head:port"], "no answer"),
         (["--ray.gpus_per_job", "2"], "a job renders on one device"),
         (["--ray.cpus_per_job", "0"], "give a whole number"),
         (["--ray.cpus_per_job", "1.5"], "give a whole number"),
@@ -167,7 +167,7 @@ def test_a_ray_of_our_own_and_as_many_threads_as_the_driver(tmp_path: Path) -> N
     )
     code, told = finish(crowded)
     assert (code, len(told.splitlines())) == (2, 1), told
-    assert "no room for a job of 4096 CPUs" in told
+    assert "too small for a job of 4096 CPUs" in told
     assert not (tmp_path / "no").exists()
 
 

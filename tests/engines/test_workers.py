@@ -441,11 +441,11 @@ def test_a_job_that_another_worker_failed_is_not_tried_again_at_once(tmp_path: P
         (["--trainer.num_nodes", "2"], {"NODE_RANK": "2"}, "--trainer.num_nodes 3"),
         (["--trainer.num_nodes", "2"], {"NODE_RANK": "two"}, "NODE_RANK must be a whole number"),
         (["--trainer.devices", "2"], {"LOCAL_RANK": "2"}, "--trainer.devices 3"),
-        (["--trainer.devices", "0"], {}, "the Trainer cannot be made"),
-        (["--trainer.strategy", "fsdp"], {}, "trainer.strategy fsdp is not for pictures"),
+        (["--trainer.devices", "0"], {}, "invalid Trainer options"),
+        (["--trainer.strategy", "fsdp"], {}, "trainer.strategy fsdp is not supported"),
         (["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2"], {}, "give independent"),
         (["--trainer.strategy", "independant"], {}, "give independent"),
-        (["--trainer.strategy", "single_device", "--trainer.devices", "2"], {}, "no use for 2 devices"),
+        (["--trainer.strategy", "single_device", "--trainer.devices", "2"], {}, "cannot use 2 devices"),
         (["--trainer.strategy", "ddp", "--trainer.devices", "2", "--batch_size", "4"], {}, "use --trainer.strategy independent"),
         (["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.callbacks+=ProgressiveUpscale"], {},
          "ProgressiveUpscale cannot grow"),
@@ -474,4 +474,4 @@ def test_refusals(
 def test_one_job_takes_one_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*CPU, "--targets", "logits:0-2", "--trainer.max_steps", "1", "--trainer.devices", "2"]
     assert main(["--out", str(tmp_path / "run"), *words]) == 0
-    assert "one device of 2 renders, as 3 targets fill one job" in capsys.readouterr().err
+    assert "only one of 2 devices renders, since 3 targets make one job" in capsys.readouterr().err

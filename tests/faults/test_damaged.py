@@ -61,7 +61,7 @@ def by_steps(folder: Path) -> list[Path]:
 def test_the_one_before_the_last(interrupted: Path, finished: Path, how: str) -> None:
     _, last = by_steps(interrupted)
     damage(last, how)
-    with pytest.warns(UserWarning, match=rf"{last.name} cannot be read .*; going back to the one before"):
+    with pytest.warns(UserWarning, match=rf"{last.name} cannot be read .*; falling back to the one before it"):
         assert main(["--out", str(interrupted), "--resume", *QUICK]) == 0
     assert pictures(interrupted) == pictures(finished)
 

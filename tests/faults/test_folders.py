@@ -38,7 +38,7 @@ def test_a_file_in_the_place_of_the_folder_or_above_it(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "nothing").symlink_to(tmp_path / "gone")
-    for out, what in (("file", "file is a file"), ("file/a/b", "file is a file"), ("nothing", "is a link to nothing")):
+    for out, what in (("file", "file is a file"), ("file/a/b", "file is a file"), ("nothing", "is a broken link")):
         assert main([*command, *QUICK, "--out", str(tmp_path / out), *([] if command else UNKNOWN)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert what in line
@@ -74,14 +74,14 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
     assert done.returncode == 2, done.error_output
     lines = done.error_output.splitlines()
     assert len(lines) == 3
-    assert all("may not be written; " in line for line in lines)
+    assert all("is not writable; " in line for line in lines)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; a read-only disk is tested beside")
 def test_a_folder_that_may_not_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tmp_path.chmod(0o500)
     try:
-        assert "may not be written" in refused(capsys, "--out", str(tmp_path / "run"), *UNKNOWN)
+        assert "is not writable" in refused(capsys, "--out", str(tmp_path / "run"), *UNKNOWN)
     finally:
         tmp_path.chmod(0o700)
 

@@ -141,7 +141,7 @@ def test_layers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["lone \ud800", 3, None])
 def test_names_that_no_file_can_hold(name: str) -> None:
-    with pytest.raises(NetworkError, match="is not text that a file can hold"):
+    with pytest.raises(NetworkError, match="is not text that UTF-8 can encode"):
         wide([], ["one", name])
 
 

@@ -107,11 +107,11 @@ def test_too_small_is_said_before_anything_runs(tmp_path: Path) -> None:
     alexnet = VisionNetwork(torchvision.models.alexnet(), mean=(0.5,) * 3, std=(0.2,) * 3, name="alexnet")
     out = tmp_path / "run"
     with pytest.raises(
-        TargetError, match=r"alexnet cannot take pictures of 20x20 px .* larger --model.size, such as 224"
+        TargetError, match=r"alexnet cannot process pictures of 20x20 px .* larger --model.size, such as 224"
     ):
         render(alexnet, "logits:0", size=20, steps=1, out=out, progress=False)
     crop = [RandomWarp(pad=0.0, crop=0.2)]
-    with pytest.raises(TargetError, match=r"alexnet cannot take pictures of 25x25 px .* transforms that crop less"):
+    with pytest.raises(TargetError, match=r"alexnet cannot process pictures of 25x25 px .* transforms that crop less"):
         render(alexnet, "logits:0", size=70, transforms=crop, steps=1, out=out, progress=False)
     assert not out.exists()
     with pytest.raises(UsageError, match=r"PeriodicBlur blurs 30 px to each side .* 24x20 px; set a smaller sigma"):
@@ -139,7 +139,10 @@ class Keyed(KeyedTransform):
 def test_transforms_of_ones_own(tmp_path: Path) -> None:
     rendering = render(tiny(), "logits:0-1", transforms=[Keyed("larger")], steps=2, progress=False)
     assert rendering.images.shape == (2, 3, 24, 20)
-    for how, told in (("list", "Keyed gave a list"), ("detached", "no gradient passes the transform Keyed")):
+    for how, told in (
+        ("list", "Keyed returned a list"),
+        ("detached", "no gradient passes through the transform Keyed"),
+    ):
         with pytest.raises(TransformError, match=told):
             render(tiny(), "logits:0", transforms=[Keyed(how)], steps=2, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
@@ -177,7 +180,7 @@ class Own(Objective):
     [
         ("scalar", r"gives \(\) for one picture"),
         ("all", r"gives \(1, 5\) for one picture"),
-        ("number", "gives a float for one picture"),
+        ("number", "returns a float for one picture"),
         ("detached", "does not depend on the picture"),
         ("constant", "does not depend on the picture"),
     ],

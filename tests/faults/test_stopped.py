@@ -48,7 +48,7 @@ def test_while_pictures_are_written(tmp_path: Path, name: str, code: int) -> Non
     found, told = run("--out", str(folder), *LARGE, **{VARIABLE: f"{name}@images/*.png"})
     assert found == code, told
     assert "8 of 9 targets done, 1 pending" in told
-    assert f"\ngo on          lightning-fv --resume --out {folder}\n" in told
+    assert f"\ncontinue       lightning-fv --resume --out {folder}\n" in told
     check_files(folder)
     assert len(pictures(folder)) == 8
     assert main(["--out", str(folder), "--resume", *QUICK]) == 0

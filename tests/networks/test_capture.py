@@ -158,9 +158,11 @@ def test_a_layer_that_never_runs_is_named(pictures: Tensor) -> None:
 
 def test_a_layer_that_gives_no_tensor_is_named(pictures: Tensor) -> None:
     network = Twice().to(pictures.device)
-    with pytest.raises(CaptureError, match="'pair' gives no single tensor; choose one of its items: pair\\[0\\]"):
+    with pytest.raises(
+        CaptureError, match="'pair' does not output a single tensor; choose one of its items: pair\\[0\\]"
+    ):
         capture(network, pictures, ["pair"])
-    with pytest.raises(CaptureError, match="'logits' gives no single tensor; choose one of its items"):
+    with pytest.raises(CaptureError, match="'logits' does not output a single tensor; choose one of its items"):
         capture(network.pair, pictures, [LOGITS])
     assert hooks(network) == 0
 

@@ -62,7 +62,7 @@ def test_broken_weights_are_one_error(tmp_path: Path, monkeypatch: pytest.Monkey
             load_network("demo", file)
     tensors = load_file(demo.ASSETS / "demo.safetensors")
     save_file(tensors, file)
-    with pytest.raises(CheckpointError, match="does not hold a demo network"):
+    with pytest.raises(CheckpointError, match="does not contain a demo network"):
         load_network("demo", file)
 
 

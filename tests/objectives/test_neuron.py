@@ -17,5 +17,5 @@ def test_is_one_value_of_the_map() -> None:
 
 @pytest.mark.parametrize(("y", "x"), [(-1, 0), (0, -1)])
 def test_positions_count_from_0(y: int, x: int) -> None:
-    with pytest.raises(TargetError, match=rf"numbers from 0, not \({y}, {x}\)"):
+    with pytest.raises(TargetError, match=rf"start at 0, got \({y}, {x}\)"):
         Neuron("maps", 0, y, x)

@@ -143,7 +143,7 @@ def test_a_subclass_is_another_objective() -> None:
 
 def test_units_are_plain_numbers_from_0() -> None:
     assert Channel("maps", np.int64(3)).key == Channel("maps", torch.tensor(3)).key == "channel:maps:3:None"  # type: ignore[arg-type]
-    for unit, told in ((-1, "from 0, not -1"), ((2, -3), "from 0, not -3"), (1.5, "whole number, not 1.5")):
+    for unit, told in ((-1, "start at 0, got -1"), ((2, -3), "start at 0, got -3"), (1.5, "whole number, not 1.5")):
         with pytest.raises(TargetError, match=told):
             Channel("maps", unit)  # type: ignore[arg-type]
 

@@ -124,7 +124,7 @@ def test_memory_that_is_full_halves_what_passes_together(back: bool) -> None:
         short = render(network(module), "logits:0-4+conv1:0-2", steps=6, progress=False)
     told = [str(warning.message) for warning in warned if "out of memory" in str(warning.message)]
     assert len(told) == 2  # 8, 4, 2: never again
-    assert "from here on 2 of the batch's 8 pass the network at a time" in told[1]
+    assert "from here on the batch of 8 is processed 2 at a time" in told[1]
     assert {record.status for record in short.records} == {"done"}
     plain = render(network(TinyNet()), "logits:0-4+conv1:0-2", steps=6, progress=False)
     torch.testing.assert_close(short.images, plain.images, rtol=0, atol=1e-3)
@@ -135,7 +135,7 @@ def test_one_picture_that_does_not_fit_is_one_line() -> None:
     with (
         pytest.warns(UserWarning, match="out of memory"),
         pytest.raises(
-            DeviceMemoryError, match=r"of a batch of 2, one picture of 34x34 px alone .*--model.size"
+            DeviceMemoryError, match=r"even one picture of 34x34 px of a batch of 2 .*--model.size"
         ) as raised,
     ):
         render(network(module), "logits:0-1", size=20, steps=20, progress=False, transforms=[],

@@ -21,5 +21,5 @@ def test_sizes_in_all_their_ways() -> None:
 def test_a_blur_must_not_span_the_picture() -> None:
     check_blur("Blur", 2.0, (7, 30))
     check_blur("Blur", 0.0, (1, 1))
-    with pytest.raises(UsageError, match=r"Blur blurs 6 px to each side \(3 sigma\), but the pictures have 6x30 px"):
+    with pytest.raises(UsageError, match=r"Blur blurs 6 px to each side \(3 sigma\), but the pictures are 6x30 px"):
         check_blur("Blur", 2.0, (6, 30))

@@ -27,7 +27,7 @@ class Bad(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [("detach", "no gradient passes"), ("list", "gave a list"), ("grey", "keep"), ("flat", "keep")]
+    ("how", "told"), [("detach", "no gradient passes"), ("list", "returned a list"), ("grey", "keep"), ("flat", "keep")]
 )
 def test_a_transform_that_cannot_be_optimised_through_is_refused(network: VisionNetwork, how: str, told: str) -> None:
     with pytest.raises(TransformError, match=told):

@@ -288,11 +288,11 @@ def test_mistakes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [DONE])
     (tmp_path / "empty").mkdir()
     told: list[tuple[list[Path], Path | None, type[FeatureVisualizationError], str]] = [
-        ([], None, UsageError, "a gallery needs the folder of a run"),
+        ([], None, UsageError, "a gallery needs the folder of at least one run"),
         ([tmp_path / "none"], None, RunFolderError, "none: no such folder; give the folder of a run"),
         ([run, tmp_path / "empty"], None, RunFolderError, "empty holds no manifest.jsonl; .* --resume --out .*empty"),
         ([run], tmp_path / "none" / "page.html", RunFolderError, "cannot write .*page.html: No such file"),
-        ([run], run, RunFolderError, "cannot write .*run: Is a directory; choose another page"),
+        ([run], run, RunFolderError, "cannot write .*run: Is a directory; choose another file"),
     ]
     for folders, page, kind, message in told:
         with pytest.raises(kind, match=message):
@@ -324,7 +324,7 @@ def test_a_damaged_manifest(tmp_path: Path, content: str) -> None:
     run = make_run(tmp_path / "run", [DONE])
     (run / "manifest.jsonl").write_text(f"{LINE}\n{content}\n")
     with pytest.raises(
-        RunFolderError, match=r"manifest.jsonl is damaged \(.*\); write it again by lightning-fv --resume"
+        RunFolderError, match=r"manifest.jsonl is damaged \(.*\); write it again with lightning-fv --resume"
     ):
         write_gallery([run])
 

@@ -33,7 +33,7 @@ def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: byte
         torch.save({"state_dict": Evil(tmp_path / "executed")}, bad)
     else:
         bad.write_bytes(damage)  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match=r"step=8.ckpt cannot be read .*going back"):
+    with pytest.warns(UserWarning, match=r"step=8.ckpt cannot be read .*falling back"):
         assert latest_checkpoint(tmp_path) == good
     assert not (tmp_path / "executed").exists()
     good.write_bytes(b"")

@@ -91,7 +91,7 @@ def test_a_run_of_another_version_is_told_apart_in_one_line(run: RunFolder, cont
     file.unlink()
     if content is not None:
         file.write_text(content)
-    with pytest.raises(RunFolderError, match="was begun by another version of lightning_fv") as told:
+    with pytest.raises(RunFolderError, match="was started by another version of lightning_fv") as told:
         run.register(jobs_of())
     assert "\n" not in str(told.value)
 

@@ -221,7 +221,7 @@ def test_more_that_is_refused() -> None:
         def settings(self) -> object:
             return [1]
 
-    with pytest.raises(UsageError, match=r"Wrong.settings\(\) gives a list; it must give a mapping"):
+    with pytest.raises(UsageError, match=r"Wrong.settings\(\) returns a list; it must return a mapping"):
         settings_of(Wrong())
 
 

@@ -50,7 +50,10 @@ def plain(activations: object, images: object) -> None: ...
         (3, "targets are text, objectives or a list of them, not 3"),
         (["logits:1", 3], "targets are text, objectives or a list of them, not 3"),
         (Channel, r"Channel is a class, not an objective; give an instance: Channel\(...\)"),
-        (plain, r"once it is wrapped: lightning_fv.objectives.Function\(plain, layers=\[...\]\)$"),
+        (
+            plain,
+            r"wrap a function to use it as an objective: lightning_fv.objectives.Function\(plain, layers=\[...\]\)$",
+        ),
         ([lambda a, i: i], r"Function\(function, layers=\[...\], name=\"...\"\)$"),
         (partial(plain), r"Function\(function, layers=\[...\], name=\"...\"\)$"),
         (nn.Sequential(), r"Function\(function, layers=\[...\], name=\"...\"\)$"),

@@ -96,13 +96,13 @@ def test_what_does_not_exist_is_said(network: VisionNetwork, text: str, error: t
 
 def test_layers_that_trap() -> None:
     odd = VisionNetwork(Odd(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(21, 33))
-    with pytest.raises(CaptureError, match=r"relu' runs 2 times; say which: relu#0 to relu#1"):
+    with pytest.raises(CaptureError, match=r"relu' runs 2 times; choose one: relu#0 to relu#1"):
         resolve_targets("relu:1", odd)
     with pytest.raises(CaptureError, match=r"relu runs 2 times, #0 to #1"):
         resolve_targets("relu#2:1", odd)
     with pytest.raises(CaptureError, match="aux' did not run"):
         resolve_targets("aux:1", odd)
-    with pytest.raises(CaptureError, match="gru' gives no single tensor"):
+    with pytest.raises(CaptureError, match="gru' does not output a single tensor"):
         resolve_targets("gru:1", odd)
     assert resolve_targets("relu#1:3", odd)[0].text == "relu#1:3"
 
@@ -166,7 +166,9 @@ def test_two_objectives_never_become_one_target(network: VisionNetwork) -> None:
     assert len(resolve_targets([Own(2), Function(Own(3), name="cubed")], network)) == 2
     functions = [Function(fn, ["body"], name="mean") for fn in (mean, other_mean)]
     for pair in ([Own(2), Own(3)], functions, [Own(2) + Logit(1), Own(3) + Logit(1)]):
-        with pytest.raises(TargetError, match=r"^two different objectives are both .* name them: Function") as caught:
+        with pytest.raises(
+            TargetError, match=r"^two different objectives have the same key .* name them: Function"
+        ) as caught:
             resolve_targets(pair, network)
         assert len(str(caught.value).splitlines()) == 1
 
@@ -188,9 +190,9 @@ def test_two_targets_never_share_a_file(network: VisionNetwork) -> None:
     ("objective", "error", "told"),
     [
         (Channel("bodi", 1), LayerNotFoundError, "did you mean body"),
-        (Logit(9), TargetError, r"^Logit\(9\) reads what is not there .* there is logits \(1, 9\)"),
-        (Neuron("body", 1, 10, 0), TargetError, r"reads what is not there .* body \(1, 6, 10, 16\)"),
-        (Logit(1) - Channel("body", 6), TargetError, "reads what is not there"),
+        (Logit(9), TargetError, r"^Logit\(9\) reads what does not exist .* it is given logits \(1, 9\)"),
+        (Neuron("body", 1, 10, 0), TargetError, r"reads what does not exist .* body \(1, 6, 10, 16\)"),
+        (Logit(1) - Channel("body", 6), TargetError, "reads what does not exist"),
         (Logit((1, 2)), TargetError, "cannot be evaluated for one picture: 2 units for a batch of 1"),
         (Function(mean, ["head"]), TargetError, "reads 'body', which is not among its layers: head"),
         (
@@ -199,7 +201,7 @@ def test_two_targets_never_share_a_file(network: VisionNetwork) -> None:
             "cannot be evaluated for one picture: .* argument",
         ),
         (Function(lambda a, i: i.detach().mean((1, 2, 3)), [], name="x"), TargetError, "no gradient flows back"),
-        (Function(lambda a, i: i.mean(), [], name="x"), TargetError, r"gives \(\) for one picture"),
+        (Function(lambda a, i: i.mean(), [], name="x"), TargetError, r"returns \(\) for one picture"),
     ],
     ids=lambda x: repr(x) if isinstance(x, Objective) else "",
 )
@@ -212,7 +214,7 @@ def test_objectives_are_tried_before_anything_runs(
 
 def test_targets_of_another_network_are_checked_again(network: VisionNetwork) -> None:
     odd = VisionNetwork(Odd(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(21, 33))
-    with pytest.raises(TargetError, match="reads what is not there"):
+    with pytest.raises(TargetError, match="reads what does not exist"):
         resolve_targets(resolve_targets("logits:all", network), odd)
 
 

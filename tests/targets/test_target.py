@@ -48,5 +48,5 @@ def test_an_objective_that_cannot_be_identified_is_no_target() -> None:
         def __repr__(self) -> str:
             return object.__repr__(self)
 
-    with pytest.raises(TargetError, match=r"repr holds 'at 0x[0-9a-f]+'"):
+    with pytest.raises(TargetError, match=r"repr contains 'at 0x[0-9a-f]+'"):
         Target.of(Own(len, [], name="x"))
