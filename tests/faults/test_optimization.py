@@ -178,8 +178,8 @@ class Own(Objective):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("scalar", r"gives \(\) for one picture"),
-        ("all", r"gives \(1, 5\) for one picture"),
+        ("scalar", r"returns \(\) for one picture"),
+        ("all", r"returns \(1, 5\) for one picture"),
         ("number", "returns a float for one picture"),
         ("detached", "does not depend on the picture"),
         ("constant", "does not depend on the picture"),
