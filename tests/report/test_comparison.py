@@ -62,6 +62,7 @@ def test_each_target_has_a_row_and_each_run_a_column(tmp_path: Path) -> None:
     assert "1.235" in page.text
     assert page.text.count("failed") == 2  # in the place of the picture, and below
     assert len(page.found) == 3 * 2 + 2
+    assert not set("".join(page.found)) & set(" #")
     assert all((tmp_path / unquote(link)).is_file() for link in page.found)
     with Image.open(folder.sheet) as sheet:
         pixels = np.asarray(sheet.convert("L"))
