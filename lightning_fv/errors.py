@@ -52,3 +52,8 @@ def nearest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
     """Up to ``count`` choices closest to ``name``, best first; case is ignored, so `Pizza` finds `pizza`."""
     by_lower = {choice.lower(): choice for choice in choices}
     return [by_lower[key] for key in difflib.get_close_matches(name.lower(), by_lower, count, cutoff=0.4)]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that is not blank, or its type's name if it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

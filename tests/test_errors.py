@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from lightning_fv import errors
-from lightning_fv.errors import CheckpointError, FeatureVisualizationError, nearest
+from lightning_fv.errors import CheckpointError, FeatureVisualizationError, first_line, nearest
 
 CLASSES = ["pizza", "pretzel", "plate rack", "Persian cat", "goldfish"]
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
@@ -43,3 +43,8 @@ def test_errors_are_of_one_family_and_come_through_a_pickle(kind: type[Exception
 def test_a_file_cannot_break_the_line() -> None:
     """Names in a checkpoint are anybody's: terminals obey escape sequences."""
     assert str(CheckpointError("a\nb\x1b[2Jc\u2028d")) == "a b [2Jc d"
+
+
+def test_the_first_line_that_says_something() -> None:
+    assert first_line(ValueError("\n  \n what it is \n more")) == "what it is"
+    assert first_line(ValueError()) == "ValueError"

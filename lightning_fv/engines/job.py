@@ -21,7 +21,7 @@ from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.logger import quiet_writer_threads
 from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.trainer import make_trainer, quiet_lightning
-from lightning_fv.errors import DeviceMemoryError, FeatureVisualizationError, RunFolderError, UsageError
+from lightning_fv.errors import DeviceMemoryError, FeatureVisualizationError, RunFolderError, UsageError, first_line
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
 from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
@@ -77,7 +77,7 @@ def _concerns_the_run(error: Exception) -> bool:
 
 def _failed(plan: Plan, job: Job, error: Exception, too_large: bool) -> JobResult:
     """The result of a job that failed while others may succeed; reported in a warning."""
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    reason = first_line(error)
     expected = too_large or isinstance(error, FeatureVisualizationError)
     if not expected:
         reason = f"{type(error).__name__}: {reason}"

@@ -17,8 +17,8 @@ from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.plan import Plan, Setup
 from lightning_fv.engines.progress import shown_progress
 from lightning_fv.engines.ray_cluster import RayOptions, places_for, share_of
-from lightning_fv.engines.ray_task import Task, TaskOutcome, first_line, run_task, versions
-from lightning_fv.errors import UsageError
+from lightning_fv.engines.ray_task import Task, TaskOutcome, run_task, versions
+from lightning_fv.errors import UsageError, first_line
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.transfer import pack, unpack

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import UsageError, first_line
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def cluster(options: RayOptions, trainer: Mapping[str, Any]) -> Iterator[None]:
                 )
             except Exception as error:  # of many kinds: no cluster, another version, a full disk, called twice
                 place = "on this machine" if local else f"at --ray.address {options.address}"
-                raise UsageError(f"cannot connect to Ray {place}: {_first_line(error)}") from None
+                raise UsageError(f"cannot connect to Ray {place}: {first_line(error)}") from None
             finally:
                 if main_thread:
                     for number, handler in zip(numbers, before, strict=True):
@@ -162,7 +162,3 @@ def places_for(share: tuple[float, float]) -> int:
             ]
             places += min(fits, default=0)
     return places
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -13,7 +13,7 @@ import torch
 
 from lightning_fv.engines.job import job_renderer
 from lightning_fv.engines.plan import Plan, Setup
-from lightning_fv.errors import FeatureVisualizationError, UsageError
+from lightning_fv.errors import FeatureVisualizationError, UsageError, first_line
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.record import Record
@@ -118,8 +118,3 @@ def _render(task: Task, pickled: bytes, checkpoints: Mapping[str, bytes]) -> Tas
 def versions() -> dict[str, str]:
     """Versions that must be the same on all nodes."""
     return {"lightning_fv": __version__, "torch": torch.__version__.partition("+")[0]}
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not blank."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

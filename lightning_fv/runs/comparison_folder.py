@@ -1,5 +1,6 @@
 """The folder of a comparison: a run per column, and the files that show them side by side."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -38,4 +39,5 @@ class ComparisonFolder:
 
     def column(self, name: str) -> RunFolder:
         """The run of a column, by the column's name."""
-        return RunFolder(self.path / re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-."))
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+        return RunFolder(self.path / (safe or f"column-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"))

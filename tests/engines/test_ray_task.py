@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lightning_fv.engines.plan import Plan
-from lightning_fv.engines.ray_task import Task, TaskOutcome, first_line, run_task, versions
+from lightning_fv.engines.ray_task import Task, TaskOutcome, run_task, versions
 from lightning_fv.errors import UsageError
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.folder import RunFolder
@@ -127,8 +127,3 @@ def test_the_drivers_threads_are_used() -> None:
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
-
-
-def test_the_first_line_that_says_something() -> None:
-    assert first_line(ValueError("\n  \n what it is \n more")) == "what it is"
-    assert first_line(ValueError()) == "ValueError"
