@@ -107,7 +107,7 @@ class FitCLI(LightningCLI):
             "--fail_fast",
             "--fail-fast",
             action="store_true",
-            help="stop after the first batch with a target that is not done; --resume goes on with the next",
+            help="stop after the first batch with a target that is not done; --resume continues with the next",
         )
         parser.add_argument(
             "--checkpoint_seconds",

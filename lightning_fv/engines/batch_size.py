@@ -12,7 +12,7 @@ BATCH_SIZE = 16
 """Pictures rendered together without a GPU: on a CPU, larger batches gain nothing."""
 
 LARGEST_BATCH = 256
-"""Larger batches use no GPU better, and an interruption can cost a whole job."""
+"""Larger batches use no GPU better, and an interruption costs a whole job at most."""
 
 # Leaves room for the allocator's fragmentation, cuDNN's workspaces, and Adam's two moments.
 _MARGIN = 0.75
