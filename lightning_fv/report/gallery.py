@@ -50,7 +50,7 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
     try:
         write_text_atomic(page, fill("gallery.html", title=title, data=data))
     except OSError as error:
-        raise RunFolderError(f"cannot write {page}: {error.strerror}; choose another file") from None
+        raise RunFolderError(f"cannot write {page}: {error.strerror}; choose another file") from error
     return page
 
 

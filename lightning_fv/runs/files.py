@@ -75,7 +75,8 @@ class WriteErrors:
     def add(self, what: str, error: Exception) -> None:
         """Record that ``what``, such as ``checkpoints``, cannot be written, and warn the first time."""
         if what not in self.reasons:
-            self.reasons[what] = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            told = [getattr(cause, "strerror", None) for cause in (error, error.__cause__)]
+            self.reasons[what] = next(filter(None, told), f"{type(error).__name__}: {error}")
             warnings.warn(f"{what}: cannot be written ({self.reasons[what]}); the run continues without", stacklevel=2)
 
     def __bool__(self) -> bool:

@@ -62,7 +62,7 @@ def test_resume_goes_on_with_what_is_missing(tmp_path: Path, capsys: pytest.Capt
     assert len(lines(tmp_path / "out")) == 6
     assert len(list((tmp_path / "out").glob("events.*"))) == 1
     assert main([*words, "--resume", "--seed", "3"]) == 2
-    assert "begun with other settings" in capsys.readouterr().err
+    assert "started with other settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_resume_goes_on_with_what_is_missing(tmp_path: Path, capsys: pytest.Capt
         (["--networks", "demo", "demo/antialised"], "did you mean demo/antialiased"),
         (["--networks", "demo", "--weights", "a", "b"], "2 files for 1 networks"),
         (["--networks", "demo", "demo"], "name each once"),
-        (["--network", "demo"], "by --networks"),
+        (["--network", "demo"], "with --networks"),
         (["--resume"], "add --out FOLDER"),
         (["--strategies", "seed_penalti"], "did you mean study_penalty"),
         (["--targets", "logits:pizzza"], "did you mean pizza"),
@@ -101,7 +101,7 @@ def test_fail_fast_stops_at_what_is_rendered_now(tmp_path: Path, capsys: pytest.
     networks = ["--networks", "demo", "demo/antialiased"]
     for number, name in ((1, "demo"), (2, "demo/antialiased")):
         assert main(["compare", *networks, *out, *broken, *(["--resume"] if number > 1 else [])]) == 1
-        assert f"{name} has targets that are not done; go on by --resume" in capsys.readouterr().err
+        assert f"{name} has targets that are not done; continue with --resume" in capsys.readouterr().err
         assert len(list((tmp_path / "out").glob("*/manifest.jsonl"))) == number
     assert main(["compare", *networks, *out, *broken, "--resume"]) == 1
     assert (tmp_path / "out" / "comparison.jsonl").is_file()

@@ -106,7 +106,7 @@ def test_full_at_the_end_leaves_the_old_manifest_and_pages(disk: Disk) -> None:
     ballast = disk.fill()
     code, told = run("--out", str(folder), "--resume", *QUICK, under=disk.enter)
     assert code == 1, told
-    for name in ("manifest.jsonl", "sheet.png", "progress.webp"):
+    for name in ("sheet.png", "progress.webp", "gallery.html"):  # the manifest may find room: its content is the same
         assert len(lines_with(told, f"warning: {name}: cannot be written (No space left on device)")) == 1, told
     assert {name: (seen / name).read_bytes() for name in kept} == kept
     assert not (seen / "sheet.png").exists()
