@@ -96,9 +96,9 @@ def test_resume_of_a_finished_run_says_so(tmp_path: Path, capsys: pytest.Capture
 
 
 GROWING = [
-    "--targets", "logits:pizza+layer3:5", "--model.size", "24", "--model.stage_steps", "10", "--trainer.max_steps", "400",
-    "--trainer.callbacks+=ProgressiveUpscale", "--trainer.callbacks.to=56", "--trainer.callbacks.every=40",
-    "--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=30",
+    "--targets", "logits:pizza+layer3:5", "--model.size", "24", "--model.stage_steps", "10", "--trainer.max_steps", "200",
+    "--trainer.callbacks+=ProgressiveUpscale", "--trainer.callbacks.to=56", "--trainer.callbacks.every=20",
+    "--trainer.callbacks+=PeriodicBlur", "--trainer.callbacks.every=15",
 ]  # fmt: skip
 
 
@@ -107,14 +107,14 @@ def test_killed_in_mid_growth_and_resumed_is_bitwise_the_same(tmp_path: Path, pa
     args = [*QUICK, *GROWING, "--model.parameterization", parameterization]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(["--out", str(whole), *args]) == 0
-    process = start("--out", str(killed), *args, "--checkpoint_seconds", "0.2")
+    process = start("--out", str(killed), *args, "--checkpoint_seconds", "0.1")
     wait_for(lambda: len(list(killed.glob("jobs/*/checkpoints/step=*.ckpt"))) >= 2, process)
     process.kill()
     finish(process)
     assert not (killed / "manifest.jsonl").exists()
     assert not list(killed.glob("images/*.png"))
     last = max(int(f.stem[5:]) for f in killed.glob("jobs/*/checkpoints/step=*.ckpt"))
-    assert 0 < last < 400
+    assert 0 < last < 200
     code, told = finish(start("--out", str(killed), "--resume"))
     assert code == 0, told
     assert pictures(killed) == pictures(whole)

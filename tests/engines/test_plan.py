@@ -32,7 +32,7 @@ def test_targets_are_cut_into_jobs_in_order() -> None:
         ({"max_epochs": 3}, "max_epochs is not used"),
         ({"max_time": "00:01:00:00"}, "max_time is not used"),
         ({"precision": "16-true"}, "would round the pictures; use 32-true or bf16-mixed"),
-        ({"strategy": "fsdp"}, "strategy fsdp is not for pictures"),
+        ({"strategy": "fsdp"}, "strategy fsdp is not supported"),
         ({"default_root_dir": "x"}, "the run's folder is given by --out"),
     ],
 )
@@ -54,7 +54,7 @@ def test_what_is_wrong_with_the_run_is_said() -> None:
 def test_pictures_that_several_devices_share_are_one_job_and_do_not_grow() -> None:
     setup = replace(tiny_plan().setup, shared=True, rank=RankInfo(0, 2))
     assert len(make_plan(setup, "logits:0-1", 2).jobs) == 1
-    with pytest.raises(UsageError, match=r"3 targets fill 2 of them; use .* independent, or fewer"):
+    with pytest.raises(UsageError, match=r"3 targets make 2 jobs; use .* independent, or fewer"):
         make_plan(setup, "logits:0-2", 2)
     growing = replace(setup, options={**setup.options, "callbacks": [ProgressiveUpscale(to=24)]})
     with pytest.raises(UsageError, match="ProgressiveUpscale cannot grow"):
@@ -153,7 +153,7 @@ def test_the_batch_size_of_a_cpu(asked: Any, size: int) -> None:
 def test_a_device_that_is_not_there_is_said_before_anything_is_measured() -> None:
     setup = tiny_plan().setup
     setup = replace(setup, options={**setup.options, "accelerator": "abacus"})
-    with pytest.raises(UsageError, match=r"the Trainer cannot be made: .*abacus"):
+    with pytest.raises(UsageError, match=r"invalid Trainer options: .*abacus"):
         batch_size_for(setup, "logits:0", "auto")
 
 

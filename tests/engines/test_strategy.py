@@ -30,7 +30,7 @@ def test_strategies_for_pictures(asked: object, name: str) -> None:
     [("fsdp", "strategy fsdp is"), ("ddp_spawn", "ddp_spawn is"), (DDPStrategy(), "DDPStrategy is"), (3, "int is")],
 )
 def test_others_are_refused_with_the_choices(asked: object, told: str) -> None:
-    with pytest.raises(UsageError, match=rf"{told} not for pictures; give independent .* ddp "):
+    with pytest.raises(UsageError, match=rf"{told} not supported; give independent .* ddp "):
         strategy_name(asked)
 
 
