@@ -1,11 +1,12 @@
-"""What several workers cost and what a job costs, with one thread per process, on the CPU.
+"""Measure what several workers cost and what a job costs, with one thread per process, on the CPU.
 
     python scripts/benchmark_scaling.py
 
-(a) Pictures per second of a run of two workers against the sum of two unrelated runs of one process at the same time, in
-turn (A B A B), while both processes of a pair are at work. (b) Time per job over a run of 200 small jobs, and what part of
-it is not steps. (c) Two workers, one of them slowed to half its speed: the time until all jobs are done over the ideal, in
-which both work to the very end. About six minutes; other load on the machine spoils (a) and (c) less than (b).
+(a) Pictures per second of a run of two workers, relative to the sum of two concurrent unrelated runs of one process each;
+alternating (A B A B), and counted only while both processes of a pair are working. (b) Time per job over a run of 200 small
+jobs, and the part of it that is not steps. (c) Two workers, one of them slowed to half its speed: the time until all jobs are
+done, relative to the ideal, in which both work to the very end. Takes about six minutes; other load on the machine affects
+(b) more than (a) and (c).
 """
 
 import argparse
@@ -55,7 +56,7 @@ def wait(*runs: subprocess.Popen[bytes], good: tuple[int, ...] = (0,)) -> None:
 
 
 def done_times(out: Path) -> dict[Path, float]:
-    """When each job was done, in seconds of the system's clock."""
+    """When each job was done, in seconds on the system's clock."""
     return {file.parent: file.stat().st_mtime for file in out.glob("jobs/*/done.jsonl")}
 
 
@@ -76,7 +77,7 @@ def rate(processes: list[list[float]]) -> float:
         sys.exit("the processes were not at work at the same time; give more --jobs")
 
     def done(times: list[float], now: float) -> float:
-        # Jobs done until then, those in work by their share.
+        # Jobs done until then; a running one counts by its finished fraction.
         for number, (before, after) in enumerate(pairwise(times)):
             if now <= after:
                 return number + max(0.0, (now - before) / (after - before))
@@ -119,7 +120,7 @@ def cost(folder: Path, jobs: int) -> None:
         out, count = folder / f"steps{steps}", jobs if steps == 1 else jobs // 4
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begin = time.time()
-        # A unit that is dead after so few steps is no fault here; a job that is not done is.
+        # A unit that is dead after so few steps is expected; a job that is not done is an error.
         wait(start(out, *small[:3], f"layer4:0-{count - 1}", small[-1], str(steps)), good=(0, 1))
         if len(done_times(out)) != count:
             sys.exit(f"{count - len(done_times(out))} jobs are not done")
@@ -155,7 +156,7 @@ def one_at_half_speed(folder: Path, jobs: int, steps: int) -> None:
         sys.exit("one worker rendered everything; give more --jobs")
     slow, fast = sorted(times.values(), key=len)
     per_job = {name: (own[-1] - own[0]) / (len(own) - 1) for name, own in (("slow", slow), ("fast", fast))}
-    begin = max(slow[0], fast[0])  # both are at work
+    begin = max(slow[0], fast[0])  # both are working
     end = max(slow[-1], fast[-1])
     # What was left of the jobs at that moment: those done later, less the part of each worker's current one that was done.
     left: float = sum(when > begin for own in (slow, fast) for when in own)

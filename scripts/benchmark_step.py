@@ -1,10 +1,11 @@
-"""What a render step costs beside the bare network pass it contains.
+"""Measure what a render step costs beyond the bare network pass that it contains.
 
-    python scripts/benchmark_step.py [--steps 128] [--rounds 3]
+    python scripts/benchmark_step.py [--steps N] [--rounds N]
 
-Own work is timed directly: the whole loop (Lightning, transforms, parameterization, optimizer, callbacks, logging) around
-a network that costs nothing, over the bare forward and backward pass to the picture of the real, frozen network in the
-same memory format. Whole steps stand beside it, A B A B; their ratio is noisy where the network is the larger part.
+The overhead ("own work") is timed directly: the whole loop (Lightning, transforms, parameterization, optimizer, callbacks,
+logging) around a network that costs nothing, relative to the bare forward and backward pass, to the picture, of the real frozen
+network in the same memory format. Whole steps are timed too, alternating with these; their ratio to the pass is noisy where the
+network takes most of the time.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from lightning_fv.runs.folder import RunFolder
 
 
 class Free(nn.Module):
-    """Gives as many logits as the real network, and a gradient, for nothing."""
+    """A network that returns as many logits as the real one, with a gradient, at no cost."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -39,7 +40,7 @@ class Free(nn.Module):
 
 
 class Clock(pl.Callback):
-    """Seconds per step over the second half of the fit and its stage ends; the first half warms up."""
+    """Seconds per step over the second half of the fit, stage ends included; the first half is the warm-up."""
 
     def __init__(self) -> None:
         self.start = self.seconds = 0.0
@@ -58,7 +59,7 @@ class Clock(pl.Callback):
 
 
 def step_seconds(network: VisionNetwork, targets: str, size: int, steps: int) -> float:
-    """Seconds per step of the real loop: run folder, TensorBoard and all, stages as long as in a default render."""
+    """Seconds per step of the real loop with run folder and TensorBoard; stages are as long as in a default render."""
     clock, recipe = Clock(), FeatureVisualizer(size=size, stage_steps=STEPS // STAGES)
     options = {"max_steps": steps, "callbacks": [clock], "accelerator": "cpu", "log_every_n_steps": 10}
     setup = Setup(network, recipe, options)

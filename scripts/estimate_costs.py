@@ -1,12 +1,12 @@
-"""What all classes and all channels of a network's convolutions would cost, from steps measured on this machine.
+"""Estimate the cost of all classes and all channels of a network's convolutions, from steps measured on this machine.
 
     OMP_NUM_THREADS=1 python scripts/estimate_costs.py [--network torchvision/resnet50] [--passes-per-second 938]
 
-Measures a whole step (transforms, network up to the layer, way back, optimizer) of one picture at each convolution and at
-the logits, with random weights, which cost what trained ones do; disk and memory by real runs of the command. Channels of
-early layers are cheaper, since the network stops behind them. The time on other devices is that of this one, times how
-many passes of the whole network, forward and back, each of them does in a second (--passes-per-second); that one figure is
-not measured here, unless this machine has a GPU.
+Measures a whole step (transforms, forward pass up to the layer, backward pass, optimizer) per picture at each convolution and
+at the logits, with random weights, which cost the same as trained ones; disk and memory come from real runs of the command.
+Channels of early layers are cheaper, since the forward pass stops after the layer. The time on another device is scaled by the
+number of forward and backward passes of the whole network that it does per second (--passes-per-second); that figure is not
+measured here, unless this machine has a GPU.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def step_seconds(network: VisionNetwork, target: str, batch: int, repeats: int) 
 
 
 def checkpoint_bytes(network: VisionNetwork, batch: int) -> float:
-    """What a checkpoint takes for each picture: values, two moments, and the last good values."""
+    """Size of a checkpoint per picture: values, two moments, and the last finite values."""
     bound = FeatureVisualizer().bind(network, resolve_targets("logits:0", network) * batch).to(DEVICE)
     optimizer = bound.configure_optimizers()
     bound.loss(0, 0).backward()  # type: ignore[no-untyped-call]
@@ -64,7 +64,7 @@ def checkpoint_bytes(network: VisionNetwork, batch: int) -> float:
 
 
 def on_disk(network: str, batch: int) -> tuple[float, float]:
-    """Bytes that a finished run leaves for each picture, and the process's peak memory in bytes."""
+    """Bytes that a finished run leaves on disk per picture, and the process's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [sys.executable, "-m", "lightning_fv", "--network", network, "--no_weights", "--out", str(run)]
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--network", default="torchvision/resnet50")
     parser.add_argument("--batch", type=int, default=4, help="pictures in a measured step")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--passes-per-second", type=float, help="of another device, whole network, forward and back")
+    parser.add_argument("--passes-per-second", type=float, help="of another device, forward and backward, full network")
     options = parser.parse_args()
 
     network = load_network(options.network, weights=None)

@@ -1,8 +1,8 @@
-"""A second opinion on a run's pictures: another architecture, trained apart on the same photos, names what it sees.
+"""A second opinion on a run's pictures: another architecture, trained separately on the same photos.
 
     python scripts/judge.py RUN
 
-prints, for each picture of a class in the run folder RUN, the probability that the looked-at network gives it and the
+prints, for each picture of a class in the run folder RUN, the probability that the visualized network gives it and the
 class that the judge sees. The judge is kept with the tests (tests/assets), outside of the package.
 """
 
@@ -24,9 +24,9 @@ WEIGHTS = Path(__file__).parents[1] / "tests" / "assets" / "judge.safetensors"
 
 
 class JudgeNet(nn.Module):
-    """Plain convolutions with max pooling and GELU (VGG's plan, Simonyan & Zisserman 2015), 1.4 M parameters.
+    """Plain convolutions with max pooling and GELU (VGG's layout, Simonyan & Zisserman 2015), 1.4 M parameters.
 
-    No shortcut, no strided convolution, no ReLU: what fools the demo network's ResNet need not fool this.
+    No shortcut, no strided convolution, no ReLU: what fools the demo network's ResNet need not fool this one.
 
     Shape: normalised photos (B, 3, H, W) -> logits (B, num_classes).
     """
@@ -41,7 +41,7 @@ class JudgeNet(nn.Module):
             else:
                 layers += [nn.Conv2d(*step, 3, padding=1, bias=False), nn.BatchNorm2d(step[1]), nn.GELU()]
             if step == (3, 32):
-                layers.append(nn.MaxPool2d(2))  # full resolution costs most and tells least
+                layers.append(nn.MaxPool2d(2))  # full resolution costs most and helps least
         self.features = nn.Sequential(*layers)
         self.fc = nn.Linear(256, num_classes)
 

@@ -2,8 +2,9 @@
 
     python scripts/learning_rates.py [--recipes NAME ...] [--steps N] [--out FOLDER]
 
-Renders the 24 classes of ``demo`` at each rate, as a run folder inside FOLDER, rates the pictures by ``demo/antialiased`` and
-``demo/stylized``, prints the table of docs/study.md and writes FOLDER/learning_rates.png. A finished rate is not rendered again.
+Renders the 24 classes of ``demo`` at each rate, as a run folder inside FOLDER, has ``demo/antialiased`` and
+``demo/stylized`` rate the pictures, prints the table of docs/study.md and writes FOLDER/learning_rates.png. A finished rate is
+not rendered again.
 Needs matplotlib: ``pip install -e ".[docs]"``.
 """
 

@@ -5,11 +5,11 @@
 PATH is the folder of photos of train_demo.py; only photos not trained on are used. Prints the table of
 ``lightning_fv/assets/SOURCES.md``:
 
-- top-1: of photos at 64 px;
+- top-1: accuracy on photos at 64 px;
 - shift consistency: how often two random crops of a photo, 56 px of its 64, get the same class (Zhang 2019, section 4.1);
-- shape bias: of pictures with the shape of one class and the texture of another, named as one of the two, the share named
-  by shape (Geirhos et al. 2019). The pictures are made by style transfer (Gatys et al. 2016) through the judge, a network
-  of another architecture, from photos that the judge and the plain network know.
+- shape bias: of the pictures with the shape of one class and the texture of another that are classified as one of the two,
+  the share classified by shape (Geirhos et al. 2019). The pictures are made by style transfer (Gatys et al. 2016) through
+  the judge, a network of another architecture, from photos that the judge and the plain network classify correctly.
 
 ``--pictures`` writes two figures: ``cue_conflict.webp`` (shape, texture, both) and ``stylized_training.webp`` (photos as the
 plain network and as the stylized network see them in training).
@@ -30,7 +30,7 @@ from train_demo import read_photos
 from lightning_fv.functional import to_uint8
 from lightning_fv.networks import VisionNetwork, load_network
 
-# After the judge's first three poolings' worth of texture, and one layer that keeps the shape.
+# Layers of the judge. Texture: its first two poolings and the first activation after them; shape: that activation alone.
 STYLE, CONTENT = (3, 7, 10), 10
 PAIRS = 600
 
@@ -113,7 +113,7 @@ def cue_conflicts(judge: VisionNetwork, photos: Tensor, labels: Tensor) -> tuple
 
 
 def save(path: Path, rows: Sequence[Tensor], columns: int = 12) -> None:
-    """Write rows of pictures (N, 3, H, W), the first of each, below each other."""
+    """Write rows of pictures (N, 3, H, W) below each other, the first ``columns`` of each."""
     cells = torch.cat([row[:columns] for row in rows]).clamp(0, 1)
     grid = to_uint8(make_grid(cells, nrow=columns, pad_value=1.0))
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(path, quality=85, method=6)

@@ -1,9 +1,9 @@
-"""Make the figures of docs/study.md and of the README: run their commands, time them, write small WebPs.
+"""Make the figures of docs/study.md and of the README: runs their commands, times them, and writes small WebP files.
 
     python scripts/study.py [FIGURE ...] [--runs FOLDER] [--data PHOTOS]
 
-Each figure is a command that the page prints under its picture; it is run as it stands there, with ``--out`` inside of
-FOLDER, and not again if it was finished. ``training`` needs the photos of train_demo.py.
+Each figure is a command that the page prints under its picture; it is run as printed, with ``--out`` inside
+FOLDER, and not again if it has finished. ``training`` needs the photos of train_demo.py.
 """
 
 import argparse
@@ -34,7 +34,7 @@ FIGURES = {
     "demo_channels": ("--targets layer1:0-5+layer2:0-5+layer3:0-5+layer4:0-5", "sheet.png"),
 }
 SCRIPTS = {"learning_rates": ("learning_rates.py", "learning_rates.png")}
-# The README's three: (column of "all", picture).
+# The three pictures in README.md: (column of "all", picture).
 BEST = (
     ("demo-stylized", "logits-0023-beacon"),
     ("demo-stylized", "logits-0016-espresso"),
@@ -74,7 +74,7 @@ def shrink(picture: Image.Image, path: Path, width: int) -> None:
 
 
 def run(command: list[str], folder: Path, finished: Path) -> None:
-    """Run a command for its folder unless the picture is there; go on with it if it was begun."""
+    """Run a command unless its picture exists; continue it if it was started before."""
     if finished.is_file():
         return
     resume = ["--resume"] if any(folder.rglob("config.yaml")) and not command[0].endswith(".py") else []

@@ -1,12 +1,12 @@
 """Photos whose texture no longer tells what they show: the augmentation of the stylized demo network.
 
 Geirhos et al. 2019 repaint photos by style transfer, which needs another trained network. Here, without one, a photo keeps
-its shapes and gets the colours and the texture of another photo, whatever that shows:
+its shapes and gets the colours and the texture of another photo of any class:
 
-1. painted: a Kuwahara filter (Kuwahara et al. 1976) flattens what is within a contour and keeps the contour;
-2. recoloured: mean and deviation of each channel move towards the other photo's, by a random share (adaptive instance
+1. smoothed: a Kuwahara filter (Kuwahara et al. 1976) flattens what is within a contour and keeps the contour;
+2. recoloured: mean and deviation of each channel move towards the other photo's by a random fraction (adaptive instance
    normalisation, Huang & Belongie 2017, on pixels);
-3. overlaid: the fine detail of a small, turned, mirrored and tiled piece of the other photo, which has no shape left.
+3. overlaid: the fine detail of a small, rotated, mirrored and tiled piece of the other photo, which has no shape left.
 """
 
 import math
@@ -25,8 +25,8 @@ def randomize_texture(x: Tensor, generator: torch.Generator, share: float = SHAR
 
     Args:
         x: (B, 3, H, W) photos, about [0, 1].
-        generator: of all draws.
-        share: of the photos that are changed.
+        generator: for all draws.
+        share: fraction of the photos that are changed.
 
     Returns:
         (B, 3, H, W), not clamped.
@@ -45,7 +45,7 @@ def randomize_texture(x: Tensor, generator: torch.Generator, share: float = SHAR
 
 
 def kuwahara(x: Tensor, radius: int = 2) -> Tensor:
-    """Mean of the calmest of the four squares of side ``radius + 1`` that meet in a pixel (Kuwahara et al. 1976).
+    """Mean of the least varying of the four squares of side ``radius + 1`` that meet in a pixel (Kuwahara et al. 1976).
 
     Shape: (B, C, H, W) -> (B, C, H, W); H and W above ``radius``.
     """
@@ -65,7 +65,7 @@ def _with_statistics_of(x: Tensor, other: Tensor) -> Tensor:
 
 
 def _tiles(x: Tensor, side: Tensor, row: Tensor, column: Tensor, angle: Tensor) -> Tensor:
-    """Pieces of photos about (row, column), of half a side in [-1, 1] coordinates, mirrored and repeated, turned."""
+    """Pieces of photos centred at (row, column), of half a side in [-1, 1] coordinates, mirrored, repeated and rotated."""
     cos, sin, zero = angle.cos().flatten(), angle.sin().flatten(), torch.zeros(len(x))
     turned = torch.stack([torch.stack([cos, -sin, zero], -1), torch.stack([sin, cos, zero], -1)], -2)
     grid = F.affine_grid(turned, list(x.shape), align_corners=False)

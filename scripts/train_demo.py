@@ -1,10 +1,10 @@
-"""Train the embedded demo network, or its judge, on 64 px photos. One command, resumable.
+"""Train the embedded demo network, a twin of it, or their judge, on 64 px photos. One command, resumable.
 
-    python scripts/train_demo.py --data PATH [--variant plain|judge] [--out FOLDER]
+    python scripts/train_demo.py --data PATH [--variant plain|antialiased|stylized|judge] [--out FOLDER]
 
 PATH is a folder of Tiny ImageNet in either layout: the public one (``train/<wnid>/images/*.JPEG`` and
 ``val/val_annotations.txt``) or one folder per class (``train/<wnid>/*.JPEG``, ``val/<wnid>/*.JPEG``), unpacked or in
-``*.tar`` files. Run again with the same FOLDER to go on after an interruption; the finished network is written to
+``*.tar`` files. Run it again with the same FOLDER to continue after an interruption; the finished network is written to
 FOLDER/<variant>.safetensors in half precision, its class names and normalisation in the file's metadata.
 """
 
@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_fv.networks.demo import DemoNet
 from lightning_fv.runs.checkpoints import AtomicCheckpointIO
 
-# Chosen for being unlike each other at 64 px: 24 of the 200 classes of Tiny ImageNet.
+# Chosen for looking different at 64 px: 24 of the 200 classes of Tiny ImageNet.
 CLASSES = {
     "n01443537": "goldfish", "n01910747": "jellyfish", "n02165456": "ladybug", "n02279972": "monarch",
     "n02056570": "king penguin", "n01774750": "tarantula", "n02129165": "lion", "n02509815": "lesser panda",
@@ -103,7 +103,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        # Of its own, so that twins see the same photos, cropped and lit alike, in the same order.
+        # A separate generator, so that twins see the same photos, cropped and lit alike, in the same order.
         textures = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch + 50_000)
         side = next(side for share, side in SIDES if self.epoch < share * self.epochs)
         order = torch.randperm(len(self.photos), generator=generator)
@@ -116,7 +116,7 @@ class Batches:
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(len(x), generator=generator)
 
-        # Random resized crop (area 0.3 to 1, aspect 3/4 to 4/3), flip and turn as one affine warp.
+        # Random resized crop (area 0.3 to 1, aspect 3/4 to 4/3), flip and rotation as one affine warp.
         area, aspect = uniform(0.3, 1.0).sqrt(), (uniform(-0.29, 0.29) / 2).exp()
         width, height = (area * aspect).clamp(max=1), (area / aspect).clamp(max=1)
         shift_x, shift_y = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
@@ -177,7 +177,7 @@ class Classifier(pl.LightningModule):
 
 
 class NextEpoch(pl.Callback):
-    """Tells the batches which epoch comes; also right after a resume."""
+    """Tells the batches which epoch comes next, also after a resume."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
@@ -187,7 +187,7 @@ class NextEpoch(pl.Callback):
 
 
 class Clock(pl.Callback):
-    """Seconds of training, over all interruptions."""
+    """Seconds of training, summed over interruptions."""
 
     def __init__(self) -> None:
         self.seconds, self.start = 0.0, time.monotonic()
