@@ -72,7 +72,7 @@ class Rendering:
                     write_picture(file, picture, record, self.recipe)
         except OSError as error:
             raise RunFolderError(f"cannot write to {run}: {error.strerror}; choose another folder") from None
-        write_report(run, self.records)
+        write_report(run, lambda: self.records)
         return run.path
 
     def _repr_html_(self) -> str:

@@ -39,6 +39,7 @@ class RenderProgress(ProgressBar):
         self._done = count_done() if count_done is not None else 0
         self._start, self._done_before = time.monotonic(), self._done
         self._written = -1
+        self._count_again = 0.0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RenderProgress":
         return self  # a terminal has one line
@@ -49,9 +50,18 @@ class RenderProgress(ProgressBar):
     def enable(self) -> None:
         self._enabled = True
 
-    def job_done(self) -> None:
-        """Count a job, whoever rendered it."""
-        self._done = self._done + 1 if self._count_done is None else self._count_done()
+    def job_done(self, done: int | None = None) -> None:
+        """Count a job, whoever rendered it.
+
+        Args:
+            done: how many are known to be done now; by default they are counted.
+        """
+        if done is not None:
+            self._done = max(self._done, done)
+        elif self._count_done is None:
+            self._done += 1
+        else:
+            self._done = self._count_done()
         if self.jobs > 1:
             self._show_jobs(0.0)
 
@@ -135,7 +145,12 @@ class RenderProgress(ProgressBar):
         return tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=self.interval, bar_format=form, **options)
 
     def _counted(self) -> int:
-        return self._count_done() if self._count_done is not None else self._done
+        """How many jobs are done; looked up so rarely that counting takes at most a twentieth of the time."""
+        now = time.monotonic()
+        if self._count_done is not None and now >= self._count_again:
+            self._done = max(self._done, self._count_done())
+            self._count_again = now + 20 * (time.monotonic() - now)
+        return self._done
 
     def _is_time(self) -> bool:
         now = time.monotonic()

@@ -30,17 +30,20 @@ from lightning_fv.engines.plan import Plan, Setup, batch_size_for, make_plan
 from lightning_fv.engines.rank import RankInfo, find_rank
 from lightning_fv.engines.ray import RayEngine
 from lightning_fv.engines.ray_cluster import check_ray, cluster
-from lightning_fv.engines.run import Outcome, run_plan
+from lightning_fv.engines.run import Outcome, render_plan, report_plan, run_plan
 from lightning_fv.engines.strategy import strategy_name
 from lightning_fv.engines.trainer import count_devices
 from lightning_fv.engines.workers import WorkerEngine
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.runs.folder import RunFolder, check_parent, next_version
 from lightning_fv.runs.record import Record
 from lightning_fv.targets import parse_targets
 
 LOGS = Path("lightning_logs")
+
+PATIENCE = 120.0
+"""Seconds that workers started by this process get to end after it: longer than a step and the writing of its pictures."""
 
 
 @dataclass
@@ -52,12 +55,16 @@ class Run:
         plan: the jobs, without a folder yet.
         words: the command line, for processes that this one starts.
         measured: whether the batch size was measured here, and not asked for.
+        agreed: whether the options were found to be those of the run in the folder.
+        lost_files: whether a process that this one started could not write a file.
     """
 
     cli: FitCLI
     plan: Plan
     words: list[str]
     measured: bool = False
+    agreed: bool = False
+    lost_files: bool = False
 
     @property
     def config(self) -> Any:
@@ -81,10 +88,11 @@ class Run:
         if not folder.begun():
             settings = self.cli.config.clone()
             settings.fail_fast = False  # a resumed run does not stop at failures unless asked again
-            try:
+            with contextlib.suppress(FileExistsError):  # another process was faster, with the same command or another
                 folder.create(self.cli.parser.dump(settings, skip_none=False))
-            except FileExistsError:  # another process was faster, with the same command or another
-                self._take_settings(folder)
+                self.agreed = True
+        if not self.agreed:
+            self._take_settings(folder)
         folder.register(self.plan.jobs)
         self.plan.folder = folder
         return folder
@@ -107,6 +115,7 @@ class Run:
         """Render in the folder that was opened, with as many further processes as asked for."""
         plan, setup = self.plan, self.plan.setup
         assert plan.folder is not None
+        plan.stop.second = "exit"
         with plan.stop:
             left = sum(plan.folder.done(job) is None for job in plan.jobs)
             if self.config.engine == "ray" or not left:
@@ -114,9 +123,13 @@ class Run:
             count = setup.rank.starts if setup.shared else min(setup.rank.starts, left - 1)
             words = [*self.words, "--out", str(plan.folder)]
             with children(setup.rank, count, words, plan.stop, setup.port) as others:
-                outcome = run_plan(self._engine(others), plan)
+                outcome = render_plan(self._engine(others), plan)
                 if outcome.signal is not None or outcome.failed_fast:
                     others.stop()
+                if outcome.signal is not None or len(outcome.found) == len(plan.jobs):
+                    others.patience = PATIENCE  # else they may be rendering what this worker has given up
+            report_plan(plan, outcome)
+        self.lost_files = any(child.returncode == 1 for child in others.processes.values())
         if outcome.signal is None and not outcome.failed_fast:
             for clause in others.failed():
                 print(f"lightning-fv: {clause}", file=sys.stderr)
@@ -157,8 +170,10 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     if config.seed_everything not in (False, None):
         raise UsageError("--seed_everything is not used: pictures do not depend on the global generators; give --seed")
     folder = RunFolder(config.out) if config.out is not None else None
-    if folder is not None and folder.begun():
-        check_settings(folder)
+    agreed = folder is not None and folder.begun()
+    if folder is not None and agreed:
+        if resumed is None:
+            check_settings(folder)
         agree(cli, folder)
     if config.engine == "ray":
         check_ray(config.ray, config.trainer)
@@ -167,8 +182,8 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     rank, shared, port = _find_rank(config)
     if folder is None:
         check_parent(LOGS)
-    elif not folder.begun():
-        folder.check_new()
+    else:
+        _check_free(folder)
     options = network_options(config)
     key = (config.network, repr(options))
     network = networks[key] = networks.get(key) or load_network(config.network, **options)
@@ -180,7 +195,17 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)
     plan = make_plan(setup, config.targets, cli.config.batch_size)
     plan.fail_fast = config.fail_fast
-    return Run(cli, plan, words, measured)
+    return Run(cli, plan, words, measured, agreed)
+
+
+def _check_free(folder: RunFolder) -> None:
+    """Check a folder that is to be created, unless a run was started there."""
+    try:
+        if not folder.begun():
+            folder.check_new()
+    except RunFolderError:
+        if not folder.begun():  # since the first look
+            raise
 
 
 def _parse(args: list[str], resumed: RunFolder | None) -> FitCLI:
@@ -250,7 +275,8 @@ def exit_code(records: Sequence[Record], runs: Sequence[Run], folder: Path) -> i
             f"lightning-fv: not written: {listed}; free some space and continue with --resume --out {folder}",
             file=sys.stderr,
         )
-    return 0 if not reasons and all(record.status == "done" for record in records) else 1
+    lost = bool(reasons) or any(run.lost_files for run in runs)
+    return 0 if not lost and all(record.status == "done" for record in records) else 1
 
 
 def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) -> None:

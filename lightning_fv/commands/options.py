@@ -210,8 +210,8 @@ def resume_args(args: list[str]) -> tuple[list[str], RunFolder | None]:
     """With ``--resume``, start from the run's own settings; returns the run folder."""
     if "--resume" not in args:
         return args, None
-    out = [arg[6:] for arg in args if arg.startswith("--out=")]
-    out += [args[i + 1] for i, arg in enumerate(args[:-1]) if arg == "--out"]
+    words = "\0".join(args).replace("--out\0", "--out=").split("\0")
+    out = [word[6:] for word in words if word.startswith("--out=")]  # the last one counts, as for the parser
     if not out:
         raise UsageError("--resume needs the run's folder: add --out FOLDER")
     folder = RunFolder(out[-1])

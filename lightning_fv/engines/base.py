@@ -21,7 +21,7 @@ class JobResult:
         pictures: (B, 3, H, W) on the CPU, if this process rendered them now, else None.
         earlier: whether the job was done before this run began.
         signal: the number of the signal that stopped the job, or None.
-        error: the exception that the job failed with, if it was raised in this process.
+        error: the unexpected exception that the job failed with, if it was raised in this process.
     """
 
     job: Job

@@ -47,9 +47,13 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
         try:
             with quiet_lightning(), quiet_writer_threads():
                 return _fit(plan, job, progress)
+        except SystemExit:  # Lightning's answer to the second Ctrl-C
+            if plan.stop.again:
+                raise KeyboardInterrupt from None
+            raise
         except Exception as error:
             too_large = isinstance(error, DeviceMemoryError) or out_of_memory(error)
-            if plan.setup.shared or (not too_large and (plan.raise_errors or _concerns_the_run(error))):
+            if plan.setup.shared or (not too_large and (plan.raise_errors or concerns_the_run(error))):
                 raise
             return _failed(plan, job, error, too_large)
 
@@ -67,7 +71,7 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
             network.to(device)
 
 
-def _concerns_the_run(error: Exception) -> bool:
+def concerns_the_run(error: Exception) -> bool:
     """Whether the next job would fail too, so that trying all of them would be pointless."""
     if isinstance(error, UsageError | RunFolderError):
         return True
@@ -77,23 +81,36 @@ def _concerns_the_run(error: Exception) -> bool:
 
 def _failed(plan: Plan, job: Job, error: Exception, too_large: bool) -> JobResult:
     """The result of a job that failed while others may succeed; reported in a warning."""
-    reason = first_line(error)
-    expected = too_large or isinstance(error, FeatureVisualizationError)
-    if not expected:
-        reason = f"{type(error).__name__}: {reason}"
+    reason, expected = first_line(error), too_large or isinstance(error, FeatureVisualizationError)
+    if too_large and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if expected:
+        return failed_job(plan, job, reason)
+    result = failed_job(plan, job, f"{type(error).__name__}: {reason}", "".join(traceback.format_exception(error)))
+    result.error = error
+    return result
+
+
+def failed_job(plan: Plan, job: Job, reason: str, trace: str = "") -> JobResult:
+    """Mark a job as failed in its folder, with a warning.
+
+    Args:
+        plan: what the job belongs to.
+        job: the job.
+        reason: why, in one line.
+        trace: the traceback, if it would help.
+    """
     records = plan.blank_records(job.targets, "failed", error=reason)
     where = ""
     if plan.folder is not None:
         folder = plan.folder.job(job)
         try:
-            folder.mark_unfinished(records, "" if expected else "".join(traceback.format_exception(error)))
-            where = "" if expected else f"; traceback: {folder.error_file}"
+            folder.mark_unfinished(records, trace)
+            where = f"; traceback: {folder.error_file}" if trace else ""
         except OSError as disk:
             plan.errors.add("records of failed jobs", disk)
     warnings.warn(f"job {job.id} ({job.text}) failed: {reason}{where}", stacklevel=2)
-    if too_large and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return JobResult(job, records, error=error)
+    return JobResult(job, records)
 
 
 def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
@@ -115,12 +132,17 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
         if plan.stop.received is None:
             raise
         return JobResult(job, plan.known_records(job), signal=plan.stop.received)
-    complete = trainer.global_step >= trainer.max_steps
+    complete = trainer.global_step >= setup.options["max_steps"]
     writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
     records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
     if plan.folder is not None and folder is not None and setup.writes and plan.folder.done(job) is not None:
         folder.clear_checkpoints()
-    stopped = None if complete else plan.stop.received or _received(callbacks) or 2  # a fit that ends early was stopped
+    stopped = None if complete else plan.stop.received or _received(callbacks)
+    if not complete and stopped is None:
+        steps = f"{trainer.global_step} of {setup.options['max_steps']}"
+        return failed_job(
+            plan, job, f"the fit ended after {steps} steps: a callback or an option of the Trainer stopped it"
+        )
     return JobResult(job, records, bound.pictures().cpu(), signal=stopped)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from lightning_fv.engines.rank import RankInfo
@@ -16,10 +17,12 @@ class Children:
 
     Attributes:
         processes: by rank.
+        patience: seconds that they get to end, once this process has nothing left to do; None for as long as they need.
     """
 
     def __init__(self) -> None:
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.patience: float | None = None
         self._asked = False
 
     def stop(self) -> None:
@@ -33,6 +36,17 @@ class Children:
         """Kill all of them."""
         for child in self.processes.values():
             child.kill()
+
+    def wait(self) -> None:
+        """Wait until all have ended; those that take longer than `patience`, as one that hangs, are killed."""
+        end = None if self.patience is None else time.monotonic() + self.patience
+        for rank, child in self.processes.items():
+            try:
+                child.wait(None if end is None else max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                print(f"lightning-fv: worker {rank} (process {child.pid}) does not end; killing it", file=sys.stderr)
+                child.kill()
+                child.wait()
 
     def failed(self) -> list[str]:
         """What went wrong: a clause for each process that has ended with an error."""
@@ -73,8 +87,7 @@ def children(
         started.stop()
         raise
     finally:
-        for child in started.processes.values():
-            child.wait()
+        started.wait()
         stop.on_stop = lambda: None
 
 

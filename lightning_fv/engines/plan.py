@@ -29,7 +29,15 @@ STEPS = 128
 CHECKPOINT_SECONDS = 5.0
 
 # Trainer options that could end a render before or after max_steps, with the values that do not.
-_UNUSED = {"max_epochs": (None, -1), "max_time": (None,), "min_epochs": (None,), "min_steps": (None,)}
+_UNUSED = {
+    "fast_dev_run": (None, False),
+    "limit_train_batches": (None,),
+    "max_epochs": (None, -1),
+    "max_time": (None,),
+    "min_epochs": (None,),
+    "min_steps": (None,),
+    "overfit_batches": (None, 0.0),
+}
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class RayEngine:
         """
         folder = plan.folder
         assert folder is not None
-        plan.stop.exit_at_second = False  # a local Ray has to be shut down too
+        plan.stop.second = "record"  # a local Ray has to be shut down too
         waiting: deque[_Attempt] = deque()
         for job in plan.jobs:
             if (records := folder.done(job)) is not None:

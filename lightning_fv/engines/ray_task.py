@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from lightning_fv.engines.job import job_renderer
+from lightning_fv.engines.job import concerns_the_run, job_renderer
 from lightning_fv.engines.plan import Plan, Setup
 from lightning_fv.errors import FeatureVisualizationError, UsageError, first_line
 from lightning_fv.runs.folder import RunFolder
@@ -83,9 +83,12 @@ def run_task(task: Task, setup: bytes, checkpoints: Mapping[str, bytes]) -> Task
             outcome = _render(task, setup, checkpoints)
         except FeatureVisualizationError as error:
             outcome = TaskOutcome(error=str(error))
-        except Exception as error:  # the machine or the disk: other jobs must not end because of it
+        except Exception as error:  # other jobs must not end because of it
             reason = f"{type(error).__name__}: {first_line(error)}"
-            outcome = TaskOutcome(error=reason, traceback=traceback.format_exc())
+            if concerns_the_run(error):  # this node's GPU or disk: another node may do better
+                outcome = TaskOutcome(lost=f"{reason} on node {socket.gethostname()}")
+            else:
+                outcome = TaskOutcome(error=reason, traceback=traceback.format_exc())
     messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     messages = [
         text for text in messages if not text.startswith(f"job {task.job.id} ")
@@ -107,7 +110,7 @@ def _render(task: Task, pickled: bytes, checkpoints: Mapping[str, bytes]) -> Tas
         run.create()
         unpack(run, task.job, checkpoints)
         plan = Plan(_LOADED[task.digest], list(task.job.targets), [task.job], run)
-        plan.stop.exit_at_second = False
+        plan.stop.second = "record"
         with plan.stop, job_renderer(plan, None) as render:
             result = render(task.job)
         # A signal comes from the driver, or from the end of the node: the driver knows which.

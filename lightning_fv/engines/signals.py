@@ -8,31 +8,34 @@ import socket
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 PARENT = "LIGHTNING_FV_PARENT"
 """Environment variable: the process id of the worker that started this one."""
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
+# Taken out of the environment, so that what this process starts does not take itself for such a worker.
+_PARENT_ID = os.environ.pop(PARENT, None)
+
 
 class StopSignals:
-    """While entered, SIGTERM and Ctrl-C are recorded instead of ending the process; a second Ctrl-C ends it at once.
+    """While entered, SIGTERM and Ctrl-C are recorded instead of ending the process.
 
     Outside the main thread, where Python allows no handlers, this has no effect.
 
     Attributes:
         received: the number of the first signal, or None.
         again: whether there was a second one.
-        exit_at_second: whether a second Ctrl-C ends the process at once; every file is written atomically, so nothing
-            needs cleaning up.
+        second: what a second Ctrl-C does: ``raise`` KeyboardInterrupt, as in Python; ``exit`` at once, even where no Python
+            code runs (every file is written atomically, so nothing needs cleaning up); or ``record`` it in ``again`` only.
         on_stop: called in the main thread when the first signal comes.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.again = False
-        self.exit_at_second = True
+        self.second: Literal["raise", "exit", "record"] = "raise"
         self.on_stop: Callable[[], None] = lambda: None
         self._before: dict[int, Any] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
@@ -78,17 +81,18 @@ class StopSignals:
         if self.received is None:
             self.received = number
             self.on_stop()
+        elif number == signal.SIGINT and self.second == "raise":
+            raise KeyboardInterrupt
 
     def _watch(self, descriptor: socket.socket) -> None:
         interrupts = 0
         with contextlib.suppress(OSError, ValueError):  # closed on exit
             while select.select([descriptor], [], [])[0] and (numbers := descriptor.recv(64)):
                 interrupts += numbers.count(signal.SIGINT)
-                if interrupts > 1 and self.exit_at_second:
+                if interrupts > 1 and self.second == "exit":
                     os._exit(128 + signal.SIGINT)
 
 
 def is_orphaned() -> bool:
     """Whether another worker started this process and has ended since."""
-    parent = os.environ.get(PARENT)
-    return parent is not None and str(os.getppid()) != parent
+    return _PARENT_ID is not None and str(os.getppid()) != _PARENT_ID

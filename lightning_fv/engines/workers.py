@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 
 from lightning_fv.engines.base import JobResult
-from lightning_fv.engines.job import job_renderer
+from lightning_fv.engines.job import failed_job, job_renderer
 from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.progress import shown_progress
 from lightning_fv.errors import UsageError
@@ -13,6 +13,9 @@ from lightning_fv.runs.job import Job
 
 POLL_SECONDS = 0.25
 """Time between checks for a job that has become free."""
+
+MAX_ATTEMPTS = 5
+"""Workers that may die in a row while they render a job: it may be what kills them, as by its need for memory."""
 
 FAILURES_IN_A_ROW = 3
 """Consecutive failures after which a worker gives up: the fault is then probably its own or common to all jobs."""
@@ -49,20 +52,23 @@ class WorkerEngine:
                 yield JobResult(job, records, earlier=True)
             else:
                 waiting[job.id] = job
-        # Jobs that failed before are tried again, once by this worker, unless another has just done so.
+        # Jobs that failed before are tried again, once by this worker, unless another has just done so; after the others.
         failed_before = {job_id: folder.failure(job) for job_id, job in waiting.items()}
-        in_a_row = 0
+        waiting = dict(sorted(waiting.items(), key=lambda item: failed_before[item[0]] is not None))
+        in_a_row, known_done = 0, len(jobs) - len(waiting)
         with shown_progress(plan) as progress, job_renderer(plan, progress) as render:
 
             def take(job: Job) -> JobResult | None:
                 """The result of a job, whoever rendered it; None while another worker has it."""
-                with folder.claim(job) as held:
-                    if not held:
+                with folder.claim(job) as attempt:
+                    if not attempt:
                         return None
                     if (records := folder.done(job)) is not None:
                         return JobResult(job, records)
                     if folder.failure(job) not in (None, failed_before[job.id]):
                         return JobResult(job, folder.unfinished(job) or plan.known_records(job))
+                    if attempt > MAX_ATTEMPTS:
+                        return failed_job(plan, job, f"{attempt - 1} workers in a row died while they rendered it")
                     return render(job)
 
             while waiting and plan.stop.asked() is None:
@@ -73,12 +79,13 @@ class WorkerEngine:
                     time.sleep(POLL_SECONDS)
                     continue
                 del waiting[result.job.id]
+                known_done += not {record.status for record in result.records} & {"failed", "partial"}
                 if progress is not None:
-                    progress.job_done()
+                    progress.job_done(known_done)
                 yield result
                 if result.signal is not None or (plan.fail_fast and result.has_failures):
                     return
-                if result.error is not None:
+                if result.error is not None and failed_before[result.job.id] is None:
                     in_a_row += 1
                 elif result.pictures is not None:
                     in_a_row = 0

@@ -1,5 +1,6 @@
 """The report of a run: manifest, contact sheet, film and gallery."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -16,20 +17,42 @@ FILM_JOBS = 4
 
 
 def write_report(
-    run: RunFolder, records: Sequence[Record], jobs: Sequence[JobFolder] = (), errors: WriteErrors | None = None
-) -> None:
+    run: RunFolder,
+    collect: Callable[[], list[Record]],
+    jobs: Sequence[JobFolder] = (),
+    errors: WriteErrors | None = None,
+) -> list[Record]:
     """Write the report of a run; each of its files succeeds or fails independently.
 
     Several processes may do this at once: they take turns, and skip a report already made from the same records.
 
     Args:
         run: the run folder.
-        records: of all targets, in order.
+        collect: gives the records of all targets, in order, as they are when it is this process's turn.
         jobs: whose frames make the film, in order.
         errors: records what cannot be written.
+
+    Returns:
+        The records.
     """
     errors = errors if errors is not None else WriteErrors()
-    digest = hashlib.blake2b("\n".join(map(Record.to_json, records)).encode(), digest_size=16).hexdigest()
+    with contextlib.ExitStack() as turn:
+        try:
+            turn.enter_context(run.report_lock())
+        except OSError as error:
+            errors.add("report", error)
+        records = collect()
+        digest = hashlib.blake2b("\n".join(map(Record.to_json, records)).encode(), digest_size=16).hexdigest()
+        if run.reported() == digest:
+            return records
+        run.note_report("")
+        if not _write(run, records, jobs, errors):
+            run.note_report(digest)
+        return records
+
+
+def _write(run: RunFolder, records: Sequence[Record], jobs: Sequence[JobFolder], errors: WriteErrors) -> list[str]:
+    """Write the parts of a report; returns those that cannot be written."""
     frames = [job.frame_files() for job in jobs[:FILM_JOBS]]
     parts: dict[str, Callable[[], object]] = {
         run.manifest.name: lambda: write_manifest(run.manifest, records),
@@ -37,18 +60,13 @@ def write_report(
         run.film.name: lambda: film(frames, run.film),
         run.gallery.name: lambda: write_gallery([run.path]),
     }
-    with run.report_lock():
-        if run.reported() == digest:
-            return
-        run.note_report("")
-        failed = []
-        for name, write in parts.items():
-            if name == run.gallery.name and run.manifest.name in failed:
-                continue  # the page is made from the manifest
-            try:
-                write()
-            except (OSError, RunFolderError) as error:
-                errors.add(name, error)
-                failed.append(name)
-        if not failed:
-            run.note_report(digest)
+    failed: list[str] = []
+    for name, write in parts.items():
+        if name == run.gallery.name and run.manifest.name in failed:
+            continue  # the page is made from the manifest
+        try:
+            write()
+        except (OSError, RunFolderError) as error:
+            errors.add(name, error)
+            failed.append(name)
+    return failed

@@ -30,6 +30,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._locks = True
 
     def __str__(self) -> str:
         return str(self.path)
@@ -130,6 +131,8 @@ class RunFolder:
             if self.begun():
                 raise FileExistsError(self.config)
             if not self._is_vacant():
+                if self.begun():  # since the last look
+                    raise FileExistsError(self.config)
                 raise RunFolderError(f"{self.path} is not empty; choose another folder")
             if config is not None:
                 write_new_text(self.config, config)
@@ -190,19 +193,25 @@ class RunFolder:
 
     def locks_work(self) -> bool:
         """Whether several processes can share the run: its file system must have `flock`."""
-        return locks_work(self._state)
+        self._locks = locks_work(self._state)
+        return self._locks
 
-    def claim(self, job: Job, rank: int = 0) -> contextlib.AbstractContextManager[bool]:
+    def claim(self, job: Job, rank: int = 0) -> contextlib.AbstractContextManager[int]:
         """Claim a job for this process; see `lightning_fv.runs.claims.claim`.
 
         Args:
             job: the job.
             rank: of the ranks that share a job (ddp), each has its own claim.
         """
-        return claim(self._state / (f"{job.id}.lock" if rank == 0 else f"{job.id}.{rank}.lock"))
+        name = f"{job.id}.lock" if rank == 0 else f"{job.id}.{rank}.lock"
+        return claim(self._state / name, locks=self._locks)
 
-    def report_lock(self) -> contextlib.AbstractContextManager[bool]:
-        """Wait until no other process writes the report."""
+    def report_lock(self) -> contextlib.AbstractContextManager[int]:
+        """Wait until no other process is writing the report.
+
+        Raises:
+            OSError: the lock file cannot be opened.
+        """
         self._state.mkdir(exist_ok=True)
         return claim(self._state / "report.lock", wait=True)
 
@@ -287,12 +296,16 @@ def check_parent(folder: Path) -> None:
 
 
 def _links(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_symlink():
-                yield Path(entry.path)
-            elif entry.is_dir(follow_symlinks=False):
-                yield from _links(Path(entry.path))
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:  # a worker has cleared the checkpoints of a job that it finished
+        return
+    for entry in found:
+        if entry.is_symlink():
+            yield Path(entry.path)
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _links(Path(entry.path))
 
 
 def _is_whole(picture: Path) -> bool:

@@ -28,6 +28,8 @@ def fit(out: Path, *args: str) -> int:
         (["--config", "study_upscalin"], "did you mean study_upscaling"),
         (["--trainer.max_steps", "0"], "trainer.max_steps"),
         (["--trainer.max_epochs", "3"], "trainer.max_steps alone"),
+        (["--trainer.fast_dev_run", "true"], "trainer.max_steps alone"),
+        (["--trainer.limit_train_batches", "0.5"], "trainer.max_steps alone"),
         (["--trainer.precision", "16-true"], "use 32-true or bf16-mixed"),
         (["--trainer.strategy", "fsdp"], "give independent"),
         (["--batch-size", "0"], "at least 1"),

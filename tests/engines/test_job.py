@@ -126,3 +126,14 @@ def test_the_network_and_lightnings_rank_are_as_before() -> None:
         assert module.training
     finally:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]
+
+
+def test_a_fit_that_something_else_ends_is_no_signal_and_not_done(tmp_path: Path) -> None:
+    class Ends(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            trainer.should_stop = trainer.global_step == 2
+
+    plan = plan_of("logits:0", 1, tmp_path / "run", [Ends()])
+    with pytest.warns(UserWarning, match="failed: the fit ended after 2 of 4 steps: a callback or an option"):
+        (result,) = work(plan)
+    assert (result.signal, result.records[0].status) == (None, "failed")

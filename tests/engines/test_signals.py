@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from lightning_fv.engines import signals
 from lightning_fv.engines.signals import PARENT, StopSignals
 from tests.processes import finish, start_python
 
@@ -16,7 +17,7 @@ def test_the_first_signal_is_noted(number: int) -> None:
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     called = []
     with StopSignals() as stop:
-        stop.exit_at_second = False
+        stop.second = "record"
         stop.on_stop = lambda: called.append(number)
         assert stop.asked() is None
         os.kill(os.getpid(), number)
@@ -68,7 +69,9 @@ def test_a_second_ctrl_c_ends_at_once_also_where_python_does_not_run() -> None:
             for _ in range(2):
                 time.sleep(0.3)
                 os.kill(os.getpid(), signal.SIGINT)
-        with StopSignals():
+        stop = StopSignals()
+        stop.second = "exit"
+        with stop:
             threading.Thread(target=press, daemon=True).start()
             hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one bytecode of minutes
     """
@@ -77,7 +80,24 @@ def test_a_second_ctrl_c_ends_at_once_also_where_python_does_not_run() -> None:
 
 
 def test_a_worker_without_its_parent_is_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PARENT, str(os.getppid()))
+    monkeypatch.setattr(signals, "_PARENT_ID", str(os.getppid()))
     assert StopSignals().asked() is None
-    monkeypatch.setenv(PARENT, "1" if os.getppid() != 1 else "2")
+    monkeypatch.setattr(signals, "_PARENT_ID", "1" if os.getppid() != 1 else "2")
     assert StopSignals().asked() == signal.SIGTERM
+
+
+def test_a_second_ctrl_c_is_a_keyboard_interrupt_unless_told_otherwise() -> None:
+    """As in Python: a notebook must not lose its kernel."""
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked() == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_a_worker_starts_is_no_worker() -> None:
+    code, told = finish(
+        start_python("-c", "import os; import lightning_fv.engines.signals; print(os.environ)", **{PARENT: "1"})
+    )
+    assert code == 0, told
+    assert PARENT not in told

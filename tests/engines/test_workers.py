@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lightning_fv.commands.fit import prepare
 from lightning_fv.commands.main import main
+from lightning_fv.engines.workers import MAX_ATTEMPTS
+from lightning_fv.errors import RunFolderError
 from lightning_fv.runs.record import read_manifest
 from tests.engines.ray_nodes import on, two_nodes
 from tests.engines.runs import plan_of, work
@@ -428,6 +431,41 @@ def test_a_job_that_another_worker_failed_is_not_tried_again_at_once(tmp_path: P
     folder.failure = failing_meanwhile  # type: ignore[method-assign]
     found = {result.job.id: result.records[0].status for result in work(plan)}
     assert found == {old.id: "done", new.id: "failed", healthy.id: "done"}
+
+
+def test_jobs_that_failed_before_come_last_and_do_not_block_the_others(tmp_path: Path) -> None:
+    plan = plan_of("logits:0-5", 1, tmp_path / "run")
+    folder = plan.folder
+    assert folder is not None
+    for job in plan.jobs[:4]:
+        folder.job(job).mark_unfinished(plan.blank_records(job.targets, "failed", error="x"))
+    order = [result.job.id for result in work(plan)]
+    assert order == [job.id for job in (*plan.jobs[4:], *plan.jobs[:4])]
+
+
+def test_a_job_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
+    """As by its need for memory: else it would end one worker after another, and every --resume."""
+    plan = plan_of("logits:0-1", 1, tmp_path / "run")
+    deadly, healthy = plan.jobs
+    (tmp_path / "run" / ".run" / f"{deadly.id}.lock").write_text(f"process 1 on node7, attempt {MAX_ATTEMPTS}")
+    with pytest.warns(UserWarning, match=f"failed: {MAX_ATTEMPTS} workers in a row died while they rendered it"):
+        found = {result.job.id: result.records[0].status for result in work(plan)}
+    assert found == {deadly.id: "failed", healthy.id: "done"}
+    assert {result.records[0].status for result in work(plan)} == {"done"}  # the next run tries it again
+
+
+def test_a_worker_that_loads_while_another_begins_the_run_agrees_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*CPU, "--targets", "logits:0-3", "--trainer.max_steps", "2", "--out", str(tmp_path / "run")]
+    late, other = prepare(words), prepare([*words, "--trainer.max_steps", "3"])
+    late.measured, late.cli.config.batch_size = True, 4  # what its own GPU would take
+    assert main([*words, "--batch-size", "2"]) == 0
+    late.open()
+    assert late.finished()
+    assert len(late.plan.jobs) == 2
+    with pytest.raises(RunFolderError, match=r"trainer\.max_steps: 2 in the run, 3 now"):
+        other.open()
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def targets_on(page: Path) -> list[str]:
 
 def test_files_are_made_in_the_order_of_the_records(run: RunFolder) -> None:
     records = records_of(run, "b", "c", "a")
-    write_report(run, records)
+    write_report(run, lambda: records)
     assert read_manifest(run.manifest) == records
     assert targets_on(run.gallery) == ["b", "c", "a"]
     assert run.sheet.is_file()
@@ -68,7 +68,7 @@ def test_the_film_shows_a_few_jobs_in_order(run: RunFolder) -> None:
     levels = {f"job {number}": 250 - 40 * number for number in range(FILM_JOBS + 2)}
     for job, level in levels.items():
         frames(run, job, level)
-    write_report(run, records_of(run, "a"), [run.job(job) for job in levels])
+    write_report(run, lambda: records_of(run, "a"), [run.job(job) for job in levels])
     with Image.open(run.film) as film:
         assert film.n_frames == 2  # type: ignore[attr-defined]
         assert film.height / film.width == FILM_JOBS * 20 / 40
@@ -82,14 +82,14 @@ def test_the_film_shows_a_few_jobs_in_order(run: RunFolder) -> None:
 
 def test_what_was_made_from_the_same_records_is_left_alone(run: RunFolder) -> None:
     """Each of several workers that find all jobs done may write it."""
-    write_report(run, records_of(run, "a"))
+    write_report(run, lambda: records_of(run, "a"))
     before = inodes(run)
-    write_report(run, records_of(run, "a"))
+    write_report(run, lambda: records_of(run, "a"))
     assert inodes(run) == before
     run.sheet.unlink()
-    write_report(run, records_of(run, "a"))
+    write_report(run, lambda: records_of(run, "a"))
     assert run.sheet.is_file()
-    write_report(run, records_of(run, "a", steps=6))
+    write_report(run, lambda: records_of(run, "a", steps=6))
     assert read_manifest(run.manifest)[0].steps == 6
 
 
@@ -99,22 +99,22 @@ def test_one_part_that_fails_does_not_take_the_others_with_it(run: RunFolder, pa
     blocked: Path = getattr(run, part)
     blocked.mkdir()
     errors = WriteErrors()
-    write_report(run, records_of(run, "a"), [run.job("a")], errors)
+    write_report(run, lambda: records_of(run, "a"), [run.job("a")], errors)
     assert list(errors.reasons) == [blocked.name]
     others = {run.manifest, run.sheet, run.film, run.gallery} - {blocked}
     assert all(file.is_file() for file in others)
     blocked.rmdir()  # once there is room it is made, although the records are the same
-    write_report(run, records_of(run, "a"), [run.job("a")], WriteErrors())
+    write_report(run, lambda: records_of(run, "a"), [run.job("a")], WriteErrors())
     assert blocked.is_file()
 
 
 def test_there_is_no_page_of_an_older_manifest(run: RunFolder) -> None:
-    write_report(run, records_of(run, "a"))
+    write_report(run, lambda: records_of(run, "a"))
     page = run.gallery.read_bytes()
     run.manifest.unlink()
     run.manifest.mkdir()
     errors = WriteErrors()
-    write_report(run, records_of(run, "a", "b"), errors=errors)
+    write_report(run, lambda: records_of(run, "a", "b"), errors=errors)
     assert list(errors.reasons) == [run.manifest.name]
     assert run.gallery.read_bytes() == page
 
@@ -123,7 +123,7 @@ def test_a_damaged_frame_costs_the_film_alone(run: RunFolder) -> None:
     frames(run, "a")
     os.truncate(run.job("a").frame(4), 30)
     errors = WriteErrors()
-    write_report(run, records_of(run, "a"), [run.job("a")], errors)
+    write_report(run, lambda: records_of(run, "a"), [run.job("a")], errors)
     assert list(errors.reasons) == [run.film.name]
     assert "cannot be read" in errors.reasons[run.film.name]
     assert targets_on(run.gallery) == ["a"]
@@ -132,7 +132,7 @@ def test_a_damaged_frame_costs_the_film_alone(run: RunFolder) -> None:
 def test_processes_take_turns(run: RunFolder) -> None:
     records = records_of(run, "a")
     with run.report_lock():
-        other = threading.Thread(target=write_report, args=(run, records))
+        other = threading.Thread(target=write_report, args=(run, lambda: records))
         other.start()
         other.join(0.3)
         assert other.is_alive()

@@ -14,7 +14,7 @@ import sys, time
 from pathlib import Path
 from lightning_fv.runs.claims import claim
 with claim(Path(sys.argv[1])) as held:
-    print(held, flush=True)
+    print(bool(held), flush=True)
     time.sleep(600)
 """
 
@@ -78,4 +78,29 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", flock)
     assert not locks_work(tmp_path)
     with claim(tmp_path / "a.lock") as held:
+        assert not held  # nobody can tell
+    with claim(tmp_path / "a.lock", locks=False) as held:
         assert held
+
+
+def test_holders_that_died_in_a_row_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "a.lock"
+    for number in (1, 2):
+        process = holder(file)
+        assert f"process {process.pid} on " in file.read_text()
+        assert file.read_text().endswith(f"attempt {number}")
+        process.kill()
+        process.wait()
+    with claim(file) as attempt:
+        assert attempt == 3
+    with claim(file) as attempt:
+        assert attempt == 1  # the last one let go in order
+
+
+def test_a_full_disk_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pwrite(*args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with claim(tmp_path / "a.lock") as first, claim(tmp_path / "a.lock") as second:
+        assert (first, second) == (1, 0)
