@@ -133,8 +133,9 @@ def test_of_two_that_want_one_folder_one_gets_it(tmp_path: Path) -> None:
     codes, told = zip(*map(finish, runs), strict=True)
     assert sorted(codes) == [0, 2], told
     winner = codes.index(0)
-    assert told[1 - winner].splitlines()[-1].startswith("lightning-fv: error: ")
-    assert str(folder) in told[1 - winner]
+    error, difference = told[1 - winner].splitlines()[-2:]
+    assert error.startswith(f"lightning-fv: error: {folder} was started with other settings")
+    assert difference == f"  seed: {winner} in the run, {1 - winner} now"
     (record,) = read_manifest(folder / "manifest.jsonl")
     assert record.seed == winner  # all of the folder is of one of them
     assert len(list((folder / "jobs").iterdir())) == 1
