@@ -1,7 +1,11 @@
 """Errors that a user can cause and fix; each message is one line that names the problem and the remedy."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+"""Numbers of the OSErrors that say that the disk is full, read-only or broken."""
 
 
 class FeatureVisualizationError(Exception):

@@ -1,7 +1,6 @@
 """The command line: runs the command that is named, and reports every mistake in one clear line."""
 
 import contextlib
-import errno
 import signal
 import sys
 import warnings
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from lightning_fv.errors import FeatureVisualizationError
+from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError
 from lightning_fv.version import __version__
 
 COMMANDS = {
@@ -78,7 +77,7 @@ def _main(words: list[str]) -> int:
         print(f"lightning-fv: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        if error.errno not in DISK_ERRORS:
             raise  # our bug, not the disk's
         print(f"lightning-fv: error: {error}; files written before are intact", file=sys.stderr)
         return 1

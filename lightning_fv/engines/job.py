@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import errno
 import time
 import traceback
 import warnings
@@ -21,13 +20,18 @@ from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.logger import quiet_writer_threads
 from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.trainer import make_trainer, quiet_lightning
-from lightning_fv.errors import DeviceMemoryError, FeatureVisualizationError, RunFolderError, UsageError, first_line
+from lightning_fv.errors import (
+    DISK_ERRORS,
+    DeviceMemoryError,
+    FeatureVisualizationError,
+    RunFolderError,
+    UsageError,
+    first_line,
+)
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
 from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
 from lightning_fv.runs.job import Job
-
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 @contextlib.contextmanager

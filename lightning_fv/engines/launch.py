@@ -32,11 +32,6 @@ class Children:
             if child.poll() is None:
                 child.terminate()  # not SIGINT: a terminal has sent them one already, and a second means at once
 
-    def kill(self) -> None:
-        """Kill all of them."""
-        for child in self.processes.values():
-            child.kill()
-
     def wait(self) -> None:
         """Wait until all have ended; those that take longer than `patience`, as one that hangs, are killed."""
         end = None if self.patience is None else time.monotonic() + self.patience

@@ -19,10 +19,6 @@ class JobFolder:
         self.path = Path(path)
 
     @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
     def done_file(self) -> Path:
         """The job's records; exists if and only if all its pictures are written."""
         return self.path / "done.jsonl"
