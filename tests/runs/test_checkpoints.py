@@ -11,7 +11,7 @@ from lightning_fv.runs.checkpoints import AtomicCheckpointIO, latest_checkpoint
 
 def save(folder: Path, step: int) -> Path:
     path = folder / f"step={step}.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"state_dict": {"x": torch.tensor(step)}}, path)
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"x": torch.tensor(step)}, "global_step": step}, path)
     return path
 
 
@@ -59,9 +59,9 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
-    """torch.load reads on over damage in the numbers; the archive's checksums tell."""
+    """torch.load reads on over damage in the numbers; the digest at the end tells."""
     good, bad = save(tmp_path, 5), tmp_path / "step=8.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"state_dict": {"x": torch.arange(1000.0)}}, bad)
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"x": torch.arange(1000.0)}, "global_step": 8}, bad)
     content = bytearray(bad.read_bytes())
     place = content.find(torch.tensor(500.0).numpy().tobytes())
     content[place] ^= 0x40
