@@ -57,7 +57,9 @@ def test_a_job_without_its_mark_is_not_done(run: RunFolder) -> None:
         file.unlink()
         if content is not None:
             file.write_bytes(content)
-        with pytest.warns(UserWarning, match=r"done.jsonl: images/x.png is missing or was changed; the job is rendered"):
+        with pytest.warns(
+            UserWarning, match=r"done.jsonl: images/x.png is missing or was changed; the job is rendered"
+        ):
             assert run.done(job) is None
     file.write_bytes(whole)
     assert run.done(job) == [record]
