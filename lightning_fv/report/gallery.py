@@ -47,7 +47,8 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
     common = Path(os.path.commonpath(runs))
     page = page or RunFolder(folders[0] if len(runs) == 1 else common).gallery
     names = {run: _text(run.name if len(runs) == 1 else run.relative_to(common)) for run in runs}
-    data = _data(manifests, names, page.parent.resolve())
+    root = Path(os.path.realpath(page.parent))  # for links in a loop, Path.resolve raises a RuntimeError
+    data = _data(manifests, names, root)
     title = _text(common.name) + (f": {len(runs)} runs" if len(runs) > 1 else "")
     try:
         write_text_atomic(page, fill("gallery.html", title=title, data=data))

@@ -18,7 +18,7 @@ from lightning_fv.runs.job import FORMAT, Job
 from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.record import Record, read_manifest
 
-_RENDERED = {"done", "dead", "diverged"}
+_RENDERED, _STOPPED = {"done", "dead", "diverged"}, {"partial", "failed", "diverged"}
 
 
 class RunFolder:
@@ -202,9 +202,8 @@ class RunFolder:
         Raises:
             RunFolderError: there is such a thing; the message names it.
         """
-        job = JobFolder(self.jobs)
-        folders = {self.images, self.partial, self._state}
-        check_entries(self.path, folders, self.jobs, {job.checkpoints.name, job.frames.name})
+        names = {JobFolder(self.jobs).checkpoints.name, JobFolder(self.jobs).frames.name}
+        check_entries(self.path, {self.images, self.partial, self._state}, self.jobs, names)
 
     def refuse_linked_folders(self, job: JobFolder) -> None:
         """Refuse links that have been put in the place of folders in which a job writes since `check_entries`.
@@ -278,7 +277,8 @@ class RunFolder:
             records = read_manifest(self.job(job).unfinished_file)
         except (OSError, ValueError):
             return None
-        return records if [record.id for record in records] == [target.id for target in job.targets] else None
+        known = [(record.id, record.status in _STOPPED) for record in records]
+        return records if known == [(target.id, True) for target in job.targets] else None
 
     def failure(self, job: Job) -> int | None:
         """When a job failed, on the file system's clock in nanoseconds; None if it did not, or was resumed."""

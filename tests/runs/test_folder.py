@@ -177,3 +177,7 @@ def test_manifests_of_jobs_are_read_back(run: RunFolder) -> None:
     run.job(job).path.mkdir()
     write_manifest(run.job(job).unfinished_file, [record_of(jobs_of()[1], "partial")])
     assert run.unfinished(job) is None  # of another job
+    write_manifest(run.job(job).unfinished_file, [record_of(job, "partial")])
+    assert run.unfinished(job) == [record_of(job, "partial")]
+    write_manifest(run.job(job).unfinished_file, [record_of(job, "done")])
+    assert run.unfinished(job) is None  # what is done is in the other file
