@@ -127,7 +127,7 @@ class RunFolder:
         try:
             reason = "" if is_sealed(read_file(self.config)) else "it does not end with the digest of its settings"
         except OSError as error:
-            reason = error.strerror
+            reason = error.strerror or str(error)
         if reason:
             raise RunFolderError(
                 f"{self.config} was cut or changed since the run was started ({reason}); restore it, "
