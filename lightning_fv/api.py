@@ -69,7 +69,7 @@ class Rendering:
                 if bool(torch.isfinite(picture).all()):
                     file = run.picture(record.id)
                     record.image = run.relative(file)
-                    write_picture(file, picture, record, self.recipe)
+                    record.sign(write_picture(file, picture, record, self.recipe))
         except OSError as error:
             raise RunFolderError(f"cannot write to {run}: {error.strerror}; choose another folder") from None
         write_report(run, lambda: self.records)

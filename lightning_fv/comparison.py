@@ -17,7 +17,7 @@ from lightning_fv.report import read_picture, side_by_side
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.files import write_text_atomic
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.record import Record, read_manifest
+from lightning_fv.runs.record import Record
 
 RATIO = "high_frequency_ratio"
 
@@ -44,9 +44,10 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
     rated: dict[str, list[Record]] = {}
     paths = ComparisonFolder(folder)
     for name, run in columns.items():
-        rated[name] = read_manifest(RunFolder(run).manifest)
+        rated[name] = RunFolder(run).records()
         for record in rated[name]:
             if record.image is not None:
+                record.digest = None  # was of the record as the run has it
                 record.image = (run / record.image).relative_to(folder).as_posix()
                 _rate(record, _read(folder / record.image), judges)
     lines = (

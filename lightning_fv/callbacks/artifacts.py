@@ -87,18 +87,21 @@ class ArtifactWriter(pl.Callback):
         assert self._job is not None
         failed: OSError | None = None
         recipe = visualizer.describe()
+        self._run.refuse_linked_folders(self._job)
         for record, picture in zip(self.records, visualizer.pictures(), strict=True):
             if bool(torch.isfinite(picture).all()):
                 file = self._run.picture(record.id, complete)
                 record.image = self._run.relative(file)
                 try:
                     file.parent.mkdir(exist_ok=True)
-                    write_picture(file, picture, record, recipe)
+                    record.sign(write_picture(file, picture, record, recipe))
                 except OSError as error:  # the next picture may be smaller
                     record.image, failed = None, error
                     continue
                 if complete:
                     self._run.picture(record.id, complete=False).unlink(missing_ok=True)
+            else:
+                record.sign()
         if failed is not None:
             raise failed
         if complete:

@@ -11,6 +11,7 @@ from lightning_fv.engines.rank import find_rank
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.runs.comparison_folder import ComparisonFolder
+from lightning_fv.runs.entries import refuse_foreign_entries
 from lightning_fv.runs.folder import RunFolder, next_version
 
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
@@ -80,7 +81,7 @@ def _columns(options: argparse.Namespace, shared: list[str]) -> tuple[dict[str, 
     if options.resume and options.out is None:
         raise UsageError("--resume needs the comparison's folder: add --out FOLDER")
     if options.resume and options.out.is_dir():
-        RunFolder(options.out).refuse_links()
+        refuse_foreign_entries(options.out)
     elif options.out is not None:
         RunFolder(options.out).check_new()
     if find_rank(1, 1).ranks > 1:

@@ -36,7 +36,8 @@ from lightning_fv.engines.trainer import count_devices
 from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.networks import VisionNetwork, load_network
-from lightning_fv.runs.folder import RunFolder, check_parent, next_version
+from lightning_fv.runs.entries import check_parent
+from lightning_fv.runs.folder import RunFolder, next_version
 from lightning_fv.runs.record import Record
 from lightning_fv.targets import parse_targets
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
@@ -224,20 +223,15 @@ def resume_args(args: list[str]) -> tuple[list[str], RunFolder | None]:
 
 
 def check_settings(folder: RunFolder) -> None:
-    """Check that a run can be continued: its settings are YAML, it holds no symbolic links, and it is writable.
+    """Check that a run can be continued: its folder holds nothing foreign and is writable, and its settings are as they were.
 
     Raises:
         RunFolderError: it cannot be continued.
     """
-    try:
-        whole = isinstance(yaml.safe_load(folder.config.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError, yaml.YAMLError):
-        whole = False
-    if not whole:
-        raise RunFolderError(f"{folder.config} is damaged: it does not hold a run's settings")
-    folder.refuse_links()
+    folder.check_entries()
     if not os.access(folder.path, os.W_OK | os.X_OK):
         raise RunFolderError(f"{folder} is not writable; change its permissions, or copy it elsewhere")
+    folder.check_settings()
 
 
 def _device_overrides(args: Sequence[str]) -> list[str]:
@@ -276,8 +270,9 @@ def saved_settings(cli: FitCLI, folder: RunFolder) -> Any:
     """The settings of a run that was started.
 
     Raises:
-        RunFolderError: they do not fit this version.
+        RunFolderError: they were changed, or do not fit this version.
     """
+    folder.check_settings()
     try:
         return cli.parser.parse_args(["--config", str(folder.config)])
     except UsageError as error:

@@ -1,8 +1,9 @@
 """The gallery: one static page of the pictures of one or more runs, which opens from disk."""
 
+import io
 import json
-import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.report.page import page as fill
-from lightning_fv.runs.files import write_text_atomic
+from lightning_fv.runs.files import read_file, write_text_atomic
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record, read_manifest
 
@@ -38,14 +39,16 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
     Raises:
         RunFolderError: a folder does not exist or holds no readable manifest, or the page cannot be written.
     """
-    runs = {folder.resolve(): folder for folder in folders}
-    if not runs:
+    if not folders:
         raise UsageError("a gallery needs the folder of at least one run")
-    manifests = {run: _manifest(folder) for run, folder in runs.items()}
+    found = {folder: _manifest(folder) for folder in folders}
+    runs = {folder.resolve(): folder for folder in folders}
+    manifests = {run: found[folder] for run, folder in runs.items()}
     common = Path(os.path.commonpath(runs))
     page = page or RunFolder(folders[0] if len(runs) == 1 else common).gallery
     names = {run: _text(run.name if len(runs) == 1 else run.relative_to(common)) for run in runs}
-    data = _data(manifests, names, page.parent.resolve())
+    root = Path(os.path.realpath(page.parent))  # for links in a loop, Path.resolve raises a RuntimeError
+    data = _data(manifests, names, root)
     title = _text(common.name) + (f": {len(runs)} runs" if len(runs) > 1 else "")
     try:
         write_text_atomic(page, fill("gallery.html", title=title, data=data))
@@ -55,36 +58,21 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
 
 
 def _manifest(folder: Path) -> list[Record]:
-    path = RunFolder(folder).manifest
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder}: no such folder; give the folder of a run")
-    if not path.is_file():
-        raise RunFolderError(
-            f"{folder} holds no {path.name}; give the folder of a run, or finish a killed one with lightning-fv --resume --out {folder}"
-        )
     try:
-        records = read_manifest(path)
-        for record in records:
-            _check(record)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise RunFolderError(
-            f"{path} is damaged ({reason}); write it again with lightning-fv --resume --out {folder}"
-        ) from None
+        is_folder = folder.is_dir()
+    except OSError as error:  # as of a name that is too long
+        raise RunFolderError(f"{str(folder)[:80]}: {error.strerror}; give the folder of a run") from None
+    if not is_folder:
+        raise RunFolderError(f"{folder}: no such folder; give the folder of a run")
+    records = RunFolder(folder).records()
+    changed = [r.image for r in records if r.image is not None and r.digest is not None and not r.is_intact(folder)]
+    if changed:
+        warnings.warn(
+            f"{folder}: {len(changed)} of {len(records)} pictures are missing or were changed, such as {changed[0]}; "
+            f"render them again with lightning-fv --resume --out {folder}",
+            stacklevel=2,
+        )
     return records
-
-
-def _check(record: Record) -> None:
-    """Refuse values that JSON allows but a record does not."""
-    texts = [record.id, record.target, record.network, record.status, record.image or "", record.error or ""]
-    scores = [value for value in record.scores.values() if not isinstance(value, str)]
-    numbers = [record.seconds, *record.size, record.steps, record.seed, *scores]
-    numbers += [] if record.score is None else [record.score]
-    typed = {*map(type, texts)} == {str} and {*map(type, numbers)} <= {int, float}
-    if not typed or len(record.size) != 2:
-        raise TypeError(f"{record.target!r} has a field of the wrong type")
-    for text in texts:
-        text.encode()
 
 
 def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], root: Path) -> dict[str, Any]:
@@ -139,7 +127,7 @@ def _scores(record: Record) -> dict[str, float | str]:
 
 def _short(value: float | None) -> float | None:
     """A number short enough for thousands of them."""
-    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
+    return float(f"{value:.6g}") if value is not None else None
 
 
 def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
@@ -148,7 +136,7 @@ def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
     for job in RunFolder(run).job_folders():
         try:
             ids = [record.id for record in read_manifest(job.done_file)[:FRAME_PICTURES]]
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             continue  # its pictures are shown without a strip
         if steps := job.frame_steps():
             films.append((_url(job.path.relative_to(run)), ids, steps))
@@ -158,23 +146,29 @@ def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
 def _recipe(run: Path, records: Sequence[Record]) -> str | None:
     """How a run's pictures were made, as YAML, from the text chunk of the first that exists."""
     files = (run / record.image for record in records if record.image is not None)
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
+    for file in files:
+        try:
+            content = read_file(file)
+            break
+        except OSError:
+            continue
+    else:
         return None
     try:
-        with Image.open(file, formats=["PNG"]) as picture:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             chunk = json.loads(picture.info[CHUNK])
         provenance = {"recipe": chunk["recipe"], "versions": chunk["versions"]}
+        return yaml.dump(provenance, Dumper=_Readable, sort_keys=False, allow_unicode=True)
     except (
         OSError,
         SyntaxError,
         ValueError,
         TypeError,
         KeyError,
+        RecursionError,
         Image.DecompressionBombError,
     ):  # Pillow's SyntaxError is a broken PNG
         return None
-    return yaml.dump(provenance, Dumper=_Readable, sort_keys=False, allow_unicode=True)
 
 
 class _Readable(yaml.SafeDumper):

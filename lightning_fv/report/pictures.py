@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from lightning_fv.errors import RunFolderError
-from lightning_fv.runs.files import write_atomic
+from lightning_fv.runs.files import read_file, write_atomic
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -17,7 +17,7 @@ def read_picture(path: Path) -> Image.Image:
         RunFolderError: it does not exist, is not a PNG or JPEG, is damaged, or is a decompression bomb.
     """
     try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as picture:
+        with Image.open(io.BytesIO(read_file(path)), formats=["PNG", "JPEG"]) as picture:
             return picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -37,8 +37,8 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
         left = _GAP + number % columns * (side + _GAP)
         top = _GAP + number // columns * (side + _LABEL + _GAP)
         draw.rectangle((left, top, left + side - 1, top + side - 1), fill="#dddddd")
-        if record.image is not None and (folder / record.image).is_file():
-            with contextlib.suppress(RunFolderError):  # a damaged picture leaves its cell grey
+        if record.image is not None:
+            with contextlib.suppress(RunFolderError):  # a picture that is missing or damaged leaves its cell grey
                 picture = read_picture(folder / record.image)
                 scale = side / max(picture.size)
                 size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

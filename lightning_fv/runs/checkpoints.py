@@ -5,8 +5,6 @@ import io
 import os
 import re
 import warnings
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,12 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lightning_fv.errors import CheckpointError
-from lightning_fv.runs.files import WriteErrors, write_atomic
+from lightning_fv.errors import CheckpointError, first_line
+from lightning_fv.runs.digests import digest
+from lightning_fv.runs.files import WriteErrors, read_file, write_atomic
 
+_MARK = b"lightning_fv"
+_TRAILER = len(_MARK) + 32
 _STEP = re.compile(r"step=(\d+)(?:-v\d+)?\.ckpt")
 
 
@@ -27,6 +28,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Lightning's writes to the system's temporary folder and copies: a full disk, or a kill at the wrong moment,
     leaves a truncated file under the final name (Lightning #19970, #21253). On a full disk, existing
     checkpoints stay and the fit goes on.
+
+    A file ends with a digest of its content, its step and the job in whose folder it lies, which `torch.load` skips: a resumed
+    render would take over whatever else is in a checkpoint without a complaint, and end with another picture.
 
     Args:
         errors: where to note that checkpoints cannot be written.
@@ -45,6 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         # In memory first: torch.save would hide the disk's error behind its own.
         content = io.BytesIO()
         torch.save(checkpoint, content)
+        content.write(_trailer(content.getbuffer(), path.parent, int(checkpoint.get("global_step", 0))))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, lambda file: file.write(content.getbuffer()))
@@ -107,7 +112,8 @@ def steps_of(checkpoint: Path) -> int:
 def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = False) -> Path | None:
     """The readable checkpoint with the most steps, or None if there are no checkpoints.
 
-    Damaged ones are skipped with a warning.
+    Skipped with a warning are those that are damaged, that something else than `AtomicCheckpointIO` wrote, or that belong to
+    another job or step.
 
     Args:
         folder: where checkpoints are.
@@ -121,15 +127,14 @@ def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = Fal
     found = [file for file in _by_steps(folder) if before is None or steps_of(file) < before]
     for file in found:
         try:
-            with zipfile.ZipFile(file) as archive:  # torch itself does not verify the checksums
-                if (damaged := archive.testzip()) is not None:
-                    raise ValueError(f"{damaged} has the wrong checksum")
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-            if isinstance(checkpoint, Mapping) and "state_dict" in checkpoint:
-                return file
-            reason = "it holds no state_dict"
-        except Exception as error:  # damage can raise almost any exception
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
+            content = read_file(file)
+            end = len(content) - _TRAILER
+            if content[max(end, 0) :] != _trailer(memoryview(content)[:end], folder, steps_of(file)):
+                raise ValueError("it is cut or changed, or of another job or step")
+            torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return file
+        except Exception as error:  # what other versions of torch have saved can raise almost any exception
+            reason = getattr(error, "strerror", None) or first_line(error)[:80]
         older = "; falling back to the one before it" if file != found[-1] else ""
         if not quiet:
             warnings.warn(f"{file} cannot be read ({reason}){older}", stacklevel=2)
@@ -138,6 +143,11 @@ def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = Fal
             f"none of the checkpoints in {folder} can be read; delete the folder to start that job again"
         )
     return None
+
+
+def _trailer(content: memoryview, folder: Path, step: int) -> bytes:
+    """What follows the content of a checkpoint in a job's folder of checkpoints."""
+    return _MARK + digest(f"{folder.parent.name} {step} ".encode(), content).encode()
 
 
 def _by_steps(folder: Path) -> list[Path]:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_fv.runs.files import open_file
+
 
 @contextlib.contextmanager
 def claim(path: Path, wait: bool = False, locks: bool = True) -> Iterator[int]:
@@ -26,9 +28,9 @@ def claim(path: Path, wait: bool = False, locks: bool = True) -> Iterator[int]:
         that died with the claim.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or is not a regular file.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         held = not locks or _lock(descriptor, wait)
         attempt = _deaths(descriptor) + 1 if held else 0
@@ -50,7 +52,7 @@ def locks_work(folder: Path) -> bool:
     import fcntl
 
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder / "test.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_file(folder / "test.lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,7 +1,9 @@
-"""Atomic writes: a file is either complete or absent."""
+"""Atomic writes, after which a file is either complete or absent, and reads that never wait for a pipe or a device."""
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -53,6 +55,54 @@ def write_new_text(path: Path, text: str) -> None:
         os.unlink(temporary)
 
     _write(path, lambda file: file.write(text.encode()), True, move)
+
+
+class NotAFileError(OSError):
+    """What was to be opened as a file is a folder, a pipe, a socket or a device."""
+
+
+def open_file(path: str | Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file. Unlike `open`, never waits for the other end of a pipe, and opens no device.
+
+    Args:
+        path: the file; a link is followed.
+        flags: as for `os.open`.
+
+    Raises:
+        NotAFileError: ``path`` is a folder, a pipe, a socket or a device.
+        OSError: as from `os.open`.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _check_regular(path, os.stat(path).st_mode)  # first: opening a device may already have an effect
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        _check_regular(path, os.fstat(descriptor).st_mode)  # it may have been replaced in between
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_file(path: str | Path) -> bytes:
+    """The content of a regular file; see `open_file`.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    with os.fdopen(open_file(path), "rb") as file:
+        return file.read()
+
+
+def kind_of(mode: int) -> str:
+    """What a file mode stands for, in words."""
+    kinds = {stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
+    kinds |= {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _check_regular(path: str | Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise NotAFileError(errno.EINVAL, f"it is {kind_of(mode)}, not a file", str(path))
 
 
 def remove_partials(folder: Path) -> None:

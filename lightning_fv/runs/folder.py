@@ -5,17 +5,20 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_fv.errors import RunFolderError
 from lightning_fv.runs.claims import claim, locks_work
-from lightning_fv.runs.files import write_new_text, write_text_atomic
+from lightning_fv.runs.digests import digest, file_digest, is_sealed, seal
+from lightning_fv.runs.entries import check_entries, check_parent, refuse_link
+from lightning_fv.runs.files import NotAFileError, read_file, write_new_text, write_text_atomic
 from lightning_fv.runs.job import FORMAT, Job
 from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.record import Record, read_manifest
 
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG
+_RENDERED, _STOPPED = {"done", "dead", "diverged"}, {"partial", "failed", "diverged"}
 
 
 class RunFolder:
@@ -112,15 +115,32 @@ class RunFolder:
             )
 
     def begun(self) -> bool:
-        """Whether a run was started here: it has settings."""
-        return self.config.is_file()
+        """Whether a run was started here: something has the name of its settings, be it damaged or no file at all."""
+        return os.path.lexists(self.config)
+
+    def check_settings(self) -> None:
+        """Check that the run's settings are those that it was started with.
+
+        Raises:
+            RunFolderError: they were cut or changed, or cannot be read.
+        """
+        try:
+            reason = "" if is_sealed(read_file(self.config)) else "it does not end with the digest of its settings"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            raise RunFolderError(
+                f"{self.config} was cut or changed since the run was started ({reason}); restore it, "
+                "or start a new run with --config COPY_OF_IT --out ANOTHER_FOLDER"
+            )
 
     def create(self, config: str | None = None) -> None:
         """Create the folder, or take an empty one; of several processes that try at once, one succeeds.
 
         Args:
-            config: the run's settings for its ``config.yaml``. Creating that file takes the folder, so a process
-                killed here leaves either a run that can be resumed or a folder that is still free.
+            config: the run's settings for its ``config.yaml``, which also gets their digest (see `check_settings`). Creating
+                that file takes the folder, so a process killed here leaves either a run that can be resumed or a folder
+                that is still free.
 
         Raises:
             FileExistsError: another process has just started a run here.
@@ -135,7 +155,7 @@ class RunFolder:
                     raise FileExistsError(self.config)
                 raise RunFolderError(f"{self.path} is not empty; choose another folder")
             if config is not None:
-                write_new_text(self.config, config)
+                write_new_text(self.config, seal(config))
             self.jobs.mkdir(exist_ok=True)
         except FileExistsError:
             if self.begun():
@@ -161,10 +181,10 @@ class RunFolder:
             if not file.exists() and not any(self.jobs.glob("*")):
                 with contextlib.suppress(FileExistsError):
                     write_new_text(file, json.dumps(plan))
-            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or f"{file} is damaged"
-            raise RunFolderError(f"cannot use {self.path}: {reason}; choose another folder") from None
+            found = json.loads(read_file(file)) if file.exists() else {}
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or "damaged"
+            raise RunFolderError(f"cannot use {self.path}: {file.name}: {reason}; choose another folder") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise RunFolderError(
                 f"{self.path} was started by another version of lightning_fv, whose pictures may differ; "
@@ -176,18 +196,24 @@ class RunFolder:
                 "has changed since it was started; restore that, or choose another folder"
             )
 
-    def refuse_links(self) -> None:
-        """Refuse symbolic links in the folder: through them the run would write elsewhere.
+    def check_entries(self) -> None:
+        """Check that nothing in the folder is a link, a pipe, a socket or a device, or a folder in the place of a file.
 
         Raises:
-            RunFolderError: there is one; the message names it.
+            RunFolderError: there is such a thing; the message names it.
         """
-        link = next(_links(self.path), None)
-        if link is not None:
-            raise RunFolderError(
-                f"{link} is a link to {os.readlink(link)}, and a run writes only inside its folder; "
-                "replace the link with what it points to"
-            )
+        names = {JobFolder(self.jobs).checkpoints.name, JobFolder(self.jobs).frames.name}
+        check_entries(self.path, {self.images, self.partial, self._state}, self.jobs, names)
+
+    def refuse_linked_folders(self, job: JobFolder) -> None:
+        """Refuse links that have been put in the place of folders in which a job writes since `check_entries`.
+
+        Raises:
+            RunFolderError: there is one.
+        """
+        for folder in (self.images, self.partial, self.jobs, self._state, job.path, job.checkpoints, job.frames):
+            if folder != self.path:  # which may be a link: that is the user's choice
+                refuse_link(folder)
 
     # -- the queue ---------------------------------------------------------------------------------------------------
 
@@ -196,15 +222,26 @@ class RunFolder:
         self._locks = locks_work(self._state)
         return self._locks
 
-    def claim(self, job: Job, rank: int = 0) -> contextlib.AbstractContextManager[int]:
+    @contextlib.contextmanager
+    def claim(self, job: Job, rank: int = 0) -> Iterator[int]:
         """Claim a job for this process; see `lightning_fv.runs.claims.claim`.
 
         Args:
             job: the job.
             rank: of the ranks that share a job (ddp), each has its own claim.
+
+        Raises:
+            RunFolderError: its lock file is not a file, or it is free and would write through a link.
         """
         name = f"{job.id}.lock" if rank == 0 else f"{job.id}.{rank}.lock"
-        return claim(self._state / name, locks=self._locks)
+        with contextlib.ExitStack() as held:
+            try:
+                attempt = held.enter_context(claim(self._state / name, locks=self._locks))
+            except NotAFileError as error:
+                raise RunFolderError(f"cannot lock {self._state / name}: {error.strerror}; remove it") from None
+            if attempt:
+                self.refuse_linked_folders(self.job(job))
+            yield attempt
 
     def report_lock(self) -> contextlib.AbstractContextManager[int]:
         """Wait until no other process is writing the report.
@@ -216,22 +253,32 @@ class RunFolder:
         return claim(self._state / "report.lock", wait=True)
 
     def done(self, job: Job) -> list[Record] | None:
-        """A job's records if it is done, else None. Done: all records can be read and all pictures are complete."""
+        """A job's records if it is done, else None. Done: its records and pictures are all there, with the bytes that they
+        were written with. What is marked as done and is not is reported in a warning: it will be rendered again."""
+        file = self.job(job).done_file
         try:
-            records = read_manifest(self.job(job).done_file)
-        except (OSError, ValueError, TypeError):  # missing, not JSON, or of another format
+            records = read_manifest(file)
+            if [record.id for record in records] != [target.id for target in job.targets]:
+                raise ValueError("its records are not those of the job")
+            for record in records:
+                if record.status not in _RENDERED or not record.is_intact(self.path):
+                    raise ValueError(f"{record.image or record.target} is missing or was changed")
+        except FileNotFoundError:
             return None
-        complete = [record.id for record in records] == [target.id for target in job.targets]
-        there = all(record.image is None or _is_whole(self.path / record.image) for record in records)
-        return records if complete and there else None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            warnings.warn(f"{file}: {reason}; the job is rendered again", stacklevel=2)
+            return None
+        return records
 
     def unfinished(self, job: Job) -> list[Record] | None:
         """A job's records if it was stopped or failed and has not been resumed, else None."""
         try:
             records = read_manifest(self.job(job).unfinished_file)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError):
             return None
-        return records if [record.id for record in records] == [target.id for target in job.targets] else None
+        known = [(record.id, record.status in _STOPPED) for record in records]
+        return records if known == [(target.id, True) for target in job.targets] else None
 
     def failure(self, job: Job) -> int | None:
         """When a job failed, on the file system's clock in nanoseconds; None if it did not, or was resumed."""
@@ -248,18 +295,40 @@ class RunFolder:
 
     # -- the report --------------------------------------------------------------------------------------------------
 
-    def reported(self) -> str:
-        """Digest of the records that the report was made from, as recorded by `note_report`; empty if there is no report."""
+    def records(self) -> list[Record]:
+        """The records of the run's manifest.
+
+        Raises:
+            RunFolderError: there is none, or it is damaged.
+        """
+        remedy = f"lightning-fv --resume --out {self.path}"
         try:
-            whole = all(file.is_file() for file in (self.manifest, self.sheet, self.gallery))
-            return (self._state / "report").read_text(encoding="utf-8") if whole else ""
+            return read_manifest(self.manifest)
+        except FileNotFoundError:
+            raise RunFolderError(
+                f"{self.path} holds no {self.manifest.name}; give the folder of a run, or finish a killed one with {remedy}"
+            ) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise RunFolderError(f"{self.manifest} is damaged ({reason}); write it again with {remedy}") from None
+
+    def reported(self) -> str:
+        """Digest of the records that the report was made from, as recorded by `note_report`; empty if there is no report,
+        or one of its files has been changed since."""
+        try:
+            made_from, _, files = read_file(self._state / "report").decode().partition(" ")
+            return made_from if files == self._report_digest() else ""
         except (OSError, ValueError):
             return ""
 
-    def note_report(self, digest: str) -> None:
-        """Record what the report was made from; an empty digest clears the record."""
+    def note_report(self, made_from: str) -> None:
+        """Record the digest of what the report was made from; an empty one clears the record."""
         with contextlib.suppress(OSError):  # then the next process writes the report once more
-            write_text_atomic(self._state / "report", digest)
+            write_text_atomic(self._state / "report", made_from and f"{made_from} {self._report_digest()}")
+
+    def _report_digest(self) -> str:
+        files = [self.manifest, self.sheet, self.gallery, *([self.film] if os.path.lexists(self.film) else [])]
+        return digest(*(file_digest(file).encode() for file in files))
 
 
 def next_version(parent: Path, name: str = "version") -> RunFolder:
@@ -279,40 +348,3 @@ def next_version(parent: Path, name: str = "version") -> RunFolder:
             number += 1
     except OSError as error:
         raise RunFolderError(f"cannot write to {parent}: {error.strerror}; choose a folder with --out") from None
-
-
-def check_parent(folder: Path) -> None:
-    """Check that a folder, or its nearest existing parent, can be written.
-
-    Raises:
-        RunFolderError: it is a file, or not writable.
-    """
-    existing = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder)
-    if not existing.is_dir():
-        what = "is a broken link" if existing.is_symlink() else "is a file"
-        raise RunFolderError(f"--out {folder}: {existing} {what}; choose another folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise RunFolderError(f"--out {folder}: {existing} is not writable; choose another folder")
-
-
-def _links(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except FileNotFoundError:  # a worker has cleared the checkpoints of a job that it finished
-        return
-    for entry in found:
-        if entry.is_symlink():
-            yield Path(entry.path)
-        elif entry.is_dir(follow_symlinks=False):
-            yield from _links(Path(entry.path))
-
-
-def _is_whole(picture: Path) -> bool:
-    """Whether a PNG exists and is not truncated, as by an interrupted copy."""
-    try:
-        with picture.open("rb") as file:
-            file.seek(-len(_PNG_END), os.SEEK_END)
-            return file.read() == _PNG_END
-    except OSError:  # missing, or shorter than that
-        return False

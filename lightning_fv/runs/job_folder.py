@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_fv.runs.entries import refuse_foreign_entries
 from lightning_fv.runs.files import remove_partials, write_text_atomic
 from lightning_fv.runs.record import Record, write_manifest
 
@@ -47,7 +48,8 @@ class JobFolder:
 
     def frame_steps(self) -> list[int]:
         """Optimizer steps of the existing frames, in order."""
-        return sorted(int(frame.stem) for frame in self.frames.glob("*.jpg") if frame.stem.isdecimal())
+        steps = sorted(int(frame.stem) for frame in self.frames.glob("*.jpg") if frame.stem.isdecimal())
+        return [step for step in steps if self.frame(step).is_file()]  # not of a file with fewer zeros
 
     def frame_files(self) -> list[Path]:
         """The existing frames, in order."""
@@ -75,8 +77,13 @@ class JobFolder:
             write_text_atomic(self.error_file, traceback)
 
     def begin(self) -> None:
-        """Prepare for a render: remove earlier records and the temporary files of interrupted writes."""
+        """Prepare for a render: remove earlier records and the temporary files of interrupted writes.
+
+        Raises:
+            RunFolderError: the folder holds a link, a pipe, a socket or a device, to which the render would write.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        refuse_foreign_entries(self.path)
         self.done_file.unlink(missing_ok=True)  # the job may have been done and lost a picture since
         self.unfinished_file.unlink(missing_ok=True)
         remove_partials(self.path)

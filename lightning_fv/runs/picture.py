@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lightning_fv.functional import to_uint8
+from lightning_fv.runs.digests import digest
 from lightning_fv.runs.files import write_atomic
 from lightning_fv.runs.record import Record
 from lightning_fv.version import __version__
@@ -40,7 +41,7 @@ def _image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.numpy().transpose(1, 2, 0)))
 
 
-def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any]) -> None:
+def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any]) -> str:
     """Write a picture atomically as PNG, with its provenance.
 
     Args:
@@ -49,11 +50,17 @@ def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str,
         record: its record.
         recipe: plain values that describe how it was made.
 
+    Returns:
+        The digest of the file's bytes, for `Record.sign`.
+
     Raises:
         ValueError: the picture contains NaN or infinite values.
     """
     versions = {"lightning_fv": __version__, "torch": torch.__version__, "python": platform.python_version()}
     info = PngInfo()
-    info.add_text(CHUNK, json.dumps({"record": json.loads(record.to_json()), "recipe": recipe, "versions": versions}))
+    # The record in the file cannot hold the file's digest.
+    values = {name: value for name, value in json.loads(record.to_json()).items() if name != "digest"}
+    info.add_text(CHUNK, json.dumps({"record": values, "recipe": recipe, "versions": versions}))
     content = encode_png(to_uint8(picture), info)
     write_atomic(path, lambda file: file.write(content))
+    return digest(content)

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from lightning_fv.runs.files import write_atomic
+from lightning_fv.runs.files import read_file, write_atomic
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job
 
@@ -22,7 +22,7 @@ def pack(run: RunFolder, job: Job, checkpoints_only: bool = False) -> dict[str, 
     if not checkpoints_only:
         pictures = [run.picture(target.id, complete) for target in job.targets for complete in (True, False)]
         files = [file for file in [*folder.path.rglob("*"), *pictures] if file.is_file()]
-    return {run.relative(file): file.read_bytes() for file in files}
+    return {run.relative(file): read_file(file) for file in files}
 
 
 def unpack(run: RunFolder, job: Job, files: Mapping[str, bytes]) -> None:

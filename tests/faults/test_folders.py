@@ -10,6 +10,7 @@ import pytest
 import lightning_fv
 from lightning_fv.commands.main import main
 from lightning_fv.errors import RunFolderError
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import read_manifest
 from tests.faults.disks import small_disk
 from tests.faults.runs import GROWING, check_files
@@ -61,8 +62,7 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
     place.mkdir()
     with small_disk(place, 1) as disk:
         (disk.seen / "lightning_logs").mkdir()
-        (disk.seen / "begun").mkdir()
-        (disk.seen / "begun" / "config.yaml").write_text("seed: 0\n")
+        RunFolder(disk.seen / "begun").create("seed: 0\n")
         disk.do('mount -o remount,ro "$DISK"')
         code = "import sys; from lightning_fv.commands.main import main; sys.exit(min(main(a.split('|')) for a in sys.argv[1:]))"
         wanted = [

@@ -4,6 +4,9 @@ import configparser
 import dataclasses
 import inspect
 import json
+import os
+import warnings
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from PIL import Image
 
 from lightning_fv.callbacks import ArtifactWriter
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
-from lightning_fv.report import write_gallery
+from lightning_fv.report import contact_sheet, write_gallery
 from lightning_fv.report.gallery import CHUNK as CHUNK_READ
 from lightning_fv.report.gallery import FRAME_PICTURES
 from lightning_fv.runs.picture import CHUNK, write_picture
@@ -287,11 +290,20 @@ def test_what_is_written_above_is_read_here() -> None:
 def test_mistakes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [DONE])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     told: list[tuple[list[Path], Path | None, type[FeatureVisualizationError], str]] = [
         ([], None, UsageError, "a gallery needs the folder of at least one run"),
         ([tmp_path / "none"], None, RunFolderError, "none: no such folder; give the folder of a run"),
         ([run, tmp_path / "empty"], None, RunFolderError, "empty holds no manifest.jsonl; .* --resume --out .*empty"),
         ([run], tmp_path / "none" / "page.html", RunFolderError, "cannot write .*page.html: No such file"),
+        ([Path("x" * 5000)], None, RunFolderError, "^x{80}: File name too long; give the folder of a run"),
+        ([run], tmp_path / ("x" * 5000), RunFolderError, "cannot write .*x: File name too long; choose another file"),
+        (
+            [run],
+            tmp_path / "loop" / "page.html",
+            RunFolderError,
+            "cannot write .*: Too many levels of symbolic links; choose",
+        ),
         ([run], run, RunFolderError, "cannot write .*run: Is a directory; choose another file"),
     ]
     for folders, page, kind, message in told:
@@ -318,6 +330,12 @@ LINE = DONE.to_json()
         LINE.replace('"logits:pizza"', '"\\ud800"'),
         LINE.replace("12.345678901234567", '"high"'),
         LINE.replace("0.5", "[]"),
+        LINE.replace("12.345678901234567", "NaN"),
+        LINE.replace("0.5", "Infinity"),
+        LINE.replace("12.345678901234567", f"1{400 * '0'}"),
+        LINE.replace("12.345678901234567", f"1{5000 * '0'}"),
+        LINE.replace("0.5", f"{100_000 * '['}{100_000 * ']'}"),
+        '{"format": "another"}',
     ],
 )
 def test_a_damaged_manifest(tmp_path: Path, content: str) -> None:
@@ -336,11 +354,44 @@ def test_a_manifest_that_is_no_text(tmp_path: Path) -> None:
         write_gallery([run])
 
 
-def test_numbers_that_json_does_not_know(tmp_path: Path) -> None:
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_manifest_that_is_no_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
     run = make_run(tmp_path / "run", [DONE])
-    (run / "manifest.jsonl").write_text(LINE.replace("12.345678901234567", "NaN").replace("0.5", "Infinity"))
-    (row,) = Page(write_gallery([run])).rows()
-    assert (row["score"], row["probability"]) == (None, None)
+    (run / "manifest.jsonl").unlink()
+    make(run / "manifest.jsonl")
+    with pytest.raises(RunFolderError, match=r"manifest.jsonl is damaged \(it is a .*, not a file\); write it again"):
+        write_gallery([run])
+
+
+@pytest.mark.timeout(60)
+def test_pictures_that_cannot_be_opened(tmp_path: Path) -> None:
+    """Their names may be too long for any disk, and there may be a pipe in their place."""
+    records = [dataclasses.replace(DONE, image=image) for image in ("i" * 5000, "/".join(["i" * 200] * 30), "pipe")]
+    run = make_run(tmp_path / "run", [])
+    os.mkfifo(run / "pipe")
+    write_manifest(run / "manifest.jsonl", records)
+    (data,) = Page(write_gallery([run])).data["runs"]
+    assert data["recipe"] is None
+    contact_sheet(run, records, run / "sheet.png")
+
+
+def test_pictures_that_were_changed_are_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [])
+    records = numbered(3)
+    for record in records:
+        picture = run / str(record.image)
+        picture.parent.mkdir(exist_ok=True)
+        record.sign(write_picture(picture, torch.full((3, 2, 2), 0.5), record, {}))
+    write_manifest(run / "manifest.jsonl", records)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_gallery([run])
+    (run / str(records[1].image)).write_bytes(b"other")
+    with pytest.warns(
+        UserWarning, match=f"1 of 3 pictures are missing or were changed, such as {records[1].image}; render them"
+    ):
+        write_gallery([run])
 
 
 def test_an_old_page_stays_if_there_is_a_mistake(tmp_path: Path) -> None:

@@ -10,7 +10,16 @@ from typing import BinaryIO
 
 import pytest
 
-from lightning_fv.runs.files import WriteErrors, remove_partials, write_atomic, write_new_text, write_text_atomic
+from lightning_fv.runs.files import (
+    NotAFileError,
+    WriteErrors,
+    open_file,
+    read_file,
+    remove_partials,
+    write_atomic,
+    write_new_text,
+    write_text_atomic,
+)
 from tests.processes import run_python
 
 
@@ -106,6 +115,36 @@ def test_a_folder_in_the_place_of_the_file_is_an_os_error(tmp_path: Path) -> Non
 def test_any_name_that_the_disk_takes(tmp_path: Path, name: str) -> None:
     write_atomic(tmp_path / name, lambda file: file.write(b"content"))
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.timeout(60)
+def test_only_files_are_opened(tmp_path: Path) -> None:
+    """A pipe whose other end nobody opens would be waited for without end, and a device may do anything."""
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert read_file(tmp_path / "file") == read_file(tmp_path / "link") == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, kind in {"pipe": "a named pipe", "folder": "a folder", "zero": "a device"}.items():
+        for flags in (os.O_RDONLY, os.O_RDWR | os.O_CREAT, os.O_WRONLY):
+            with pytest.raises(NotAFileError, match=f"it is {kind}, not a file"):
+                open_file(tmp_path / name, flags)
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "none")
+    os.close(open_file(tmp_path / "none", os.O_RDWR | os.O_CREAT))
+    assert read_file(tmp_path / "none") == b""
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_or_link_is_replaced_and_not_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for make in (os.mkfifo, lambda path: path.symlink_to("other")):
+        make(path)
+        write_text_atomic(path, "new")
+        assert path.read_text() == "new"
+        path.unlink()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_text_is_utf8_without_translation(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from lightning_fv.errors import RunFolderError
 from lightning_fv.networks import VisionNetwork
+from lightning_fv.runs.digests import seal
 from lightning_fv.runs.folder import RunFolder, next_version
 from lightning_fv.runs.job import FORMAT, Job, make_jobs
 from lightning_fv.runs.picture import write_picture
@@ -42,24 +43,30 @@ def test_a_job_without_its_mark_is_not_done(run: RunFolder) -> None:
     folder.begin()
     assert run.done(job) is None
     folder.done_file.write_text("")
-    assert run.done(job) is None  # it holds nothing
+    with pytest.warns(UserWarning, match="its records are not those of the job"):
+        assert run.done(job) is None  # it holds nothing
     file = run.picture("x")
     record = record_of(job, image=run.relative(file))
-    folder.mark_done([record])
-    assert run.done(job) is None  # the picture is not there
     run.images.mkdir()
-    write_picture(file, torch.full((3, 3, 4), 0.5), record, {})
+    record.sign(write_picture(file, torch.full((3, 3, 4), 0.5), record, {}))
+    folder.mark_done([record])
     assert run.done(job) == [record]
     assert run.count_done() == 1
     whole = file.read_bytes()
-    for content in (whole[:-1], whole[:3], b""):  # it was cut
-        file.write_bytes(content)
-        assert run.done(job) is None
+    for content in (whole[:-1], whole[:3], b"", whole[:50] + b"?" + whole[51:], None):  # cut, changed, missing
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.warns(
+            UserWarning, match=r"done.jsonl: images/x.png is missing or was changed; the job is rendered"
+        ):
+            assert run.done(job) is None
     file.write_bytes(whole)
     assert run.done(job) == [record]
     assert run.done(jobs_of()[1]) is None
     folder.done_file.write_text("{bad")
-    assert run.done(job) is None
+    with pytest.warns(UserWarning, match="done.jsonl: Expecting property name"):
+        assert run.done(job) is None
 
 
 def test_a_failure_is_known_until_the_job_is_taken_up_again(run: RunFolder) -> None:
@@ -118,7 +125,7 @@ def test_of_many_that_create_a_run_one_does(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     (number,) = created
-    assert run.config.read_text() == f"seed: {number}\n"
+    assert run.config.read_text() == seal(f"seed: {number}\n")
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -143,10 +150,19 @@ def test_versions_count_up(tmp_path: Path) -> None:
 def test_the_report_is_known_by_what_it_was_made_from(run: RunFolder) -> None:
     run.note_report("abc")
     assert run.reported() == ""  # its files are not there
-    for file in (run.manifest, run.sheet, run.gallery):
+    files = (run.manifest, run.sheet, run.gallery, run.film)
+    for file in files:
         file.touch()
+    run.note_report("abc")
     assert run.reported() == "abc"
-    run.sheet.unlink()
+    for file in files:
+        file.rename(run.path / "away")
+        assert run.reported() == ""
+        file.write_text("other")
+        assert run.reported() == ""
+        (run.path / "away").rename(file)
+        assert run.reported() == "abc"
+    run.note_report("")
     assert run.reported() == ""
 
 
@@ -161,3 +177,7 @@ def test_manifests_of_jobs_are_read_back(run: RunFolder) -> None:
     run.job(job).path.mkdir()
     write_manifest(run.job(job).unfinished_file, [record_of(jobs_of()[1], "partial")])
     assert run.unfinished(job) is None  # of another job
+    write_manifest(run.job(job).unfinished_file, [record_of(job, "partial")])
+    assert run.unfinished(job) == [record_of(job, "partial")]
+    write_manifest(run.job(job).unfinished_file, [record_of(job, "done")])
+    assert run.unfinished(job) is None  # what is done is in the other file
