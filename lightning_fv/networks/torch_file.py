@@ -11,7 +11,7 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any, ClassVar
@@ -48,10 +48,13 @@ class Unread:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def __repr__(self) -> str:
+        return self.name
+
     def ignore(self, *_: object) -> None:
         """What a pickle puts into an object."""
 
-    append = extend = add = update = __setitem__ = ignore
+    append = extend = add = update = ignore
 
 
 @dataclass(eq=False)
@@ -246,10 +249,11 @@ class _Description(pickle._Unpickler):
         """What a call in the pickle would return."""
         name = str(function) if isinstance(function, _Global) else "unknown object"
         if name == "collections.OrderedDict":
-            self._copied += sum(map(len, arguments))
+            pairs = list(*arguments)
+            self._copied += len(pairs)
             if self._copied > PICKLE_LIMIT:
                 raise ValueError("its dicts are copied too often")
-            return dict(*arguments)
+            return _dict(pairs)
         if name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"):
             return arguments[0]
         if name == "torch._tensor._rebuild_from_type_v2" and arguments[1] in (
@@ -288,8 +292,28 @@ class _Description(pickle._Unpickler):
     def _state(self) -> None:
         self.stack.pop()
 
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append(_dict(zip(items[::2], items[1::2], strict=True)))
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.stack[-1].update(_dict([(key, value)]))
+
+    def _set_items(self) -> None:
+        self._dict()
+        items = self.stack.pop()
+        self.stack[-1].update(items)
+
+    def _set(self) -> None:
+        self.append(Unread("set"))
+
+    def _frozen_set(self) -> None:
+        self.pop_mark()
+        self._set()
+
     def _refuse(self) -> None:
-        raise ValueError("its pickle uses an extension")
+        raise ValueError("its pickle holds what torch.save does not write")
 
     dispatch |= {
         pickle.REDUCE[0]: _reduce,
@@ -298,11 +322,21 @@ class _Description(pickle._Unpickler):
         pickle.INST[0]: _instance,
         pickle.OBJ[0]: _object,
         pickle.BUILD[0]: _state,
+        pickle.DICT[0]: _dict,
+        pickle.SETITEM[0]: _set_item,
+        pickle.SETITEMS[0]: _set_items,
+        pickle.EMPTY_SET[0]: _set,
+        pickle.FROZENSET[0]: _frozen_set,
     }
     # Extensions may have been registered with any function; the length of a bytearray would be reserved unseen.
     dispatch |= dict.fromkeys(
         (pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0], pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0]), _refuse
     )
+
+
+def _dict(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A dict in which no key is a tuple: hashing one that is nested deeply would end the process."""
+    return {Unread("tuple") if isinstance(key, tuple) else key: value for key, value in pairs}
 
 
 def _described(name: str, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> StoredTensor | Unread:

@@ -137,6 +137,8 @@ def _read_safetensors(path: Path) -> object:
 
 def _reason(error: Exception) -> str:
     """The first sentence of an error's message, or its type."""
+    if isinstance(error, EOFError):
+        return "it ends too early"
     sentence = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
     return sentence if isinstance(error, ValueError | RuntimeError) and sentence else type(error).__name__
 
