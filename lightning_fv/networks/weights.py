@@ -15,7 +15,8 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from lightning_fv.errors import CheckpointError
 from lightning_fv.networks.download import hash_mismatch
-from lightning_fv.networks.torch_file import StoredTensor, Unread, read_content, read_tensors
+from lightning_fv.networks.torch_file import read_content, read_tensors
+from lightning_fv.networks.torch_pickle import StoredTensor, Unread
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -50,7 +51,7 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
             file.seek(8)
             is_safetensors = file.read(1) == b"{"  # after the length of the header, 8 bytes
             try:
-                tensors = _state(_read_safetensors(path) if is_safetensors else read_content(file), subject)
+                tensors = _state(_read_safetensors(path) if is_safetensors else read_content(file).value, subject)
                 stored = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, StoredTensor)}
                 state: dict[str, Tensor] = tensors | read_tensors(file, stored)
             except CheckpointError:
