@@ -142,6 +142,9 @@ def _tensor(layer: str, output: Any, item: str | None) -> Tensor:
         output = parts[item]
     if not isinstance(output, Tensor):
         raise CaptureError(not_a_tensor(layer, _shapes(parts)))
+    if output.is_complex() or output.layout != torch.strided:
+        kind = str(output.dtype if output.is_complex() else output.layout).removeprefix("torch.")
+        raise CaptureError(f"layer {layer!r} outputs {kind} numbers, which cannot be maximised; choose another layer")
     return output
 
 
