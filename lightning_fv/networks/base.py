@@ -121,6 +121,8 @@ class VisionNetwork:
         if axis is None and ndim == 4 and item is None:
             self.layers()
             axis = self._axes.get(name)
+        if ndim < 2:
+            raise CaptureError(f"layer {layer!r} outputs {ndim} axes, no channels of a batch; choose another layer")
         if axis is None:
             raise CaptureError(
                 f"cannot tell the channel axis of layer {layer!r}, which has {ndim} axes; "
@@ -147,8 +149,8 @@ class VisionNetwork:
                 except Exception as error:  # of whatever the module's code does
                     raise NetworkError(
                         f"{self.name} cannot process a picture of shape (1, {self.channels}, {height}, {width}): "
-                        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; check its input_size, and that mean and "
-                        "std have one number per channel"
+                        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; give the size it was "
+                        "trained at (input_size of VisionNetwork, or --input_size), and mean and std of one number per channel"
                     ) from error
                 wide = own
                 if not self.fixed_size:

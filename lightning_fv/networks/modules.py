@@ -21,8 +21,13 @@ def plain_module(module: nn.Module) -> nn.Module:
             f"{kind} is a TorchScript program, whose layers cannot be seen; give the Module that it was made from, or "
             "nn.Sequential(program) to render its logits"
         )
-    if not all(hasattr(part, "training") for part in module.modules()):
-        raise NetworkError(f"{kind} contains a frozen TorchScript program; give the Module that it was made from")
+    for part in module.modules():
+        if not hasattr(part, "training"):
+            raise NetworkError(f"{kind} contains a frozen TorchScript program; give the Module that it was made from")
+        if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:
+            raise NetworkError(
+                f"{type(part).__name__} in {kind} is compiled, so that its layers cannot be seen; give the network before that"
+            )
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             raise NetworkError(f"{name} of {kind} has no size yet; call the network once on a picture")
