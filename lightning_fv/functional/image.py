@@ -39,12 +39,17 @@ def blur_reach(sigma: float) -> int:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """[0, 1] floats to 0..255 bytes, rounded, on the CPU and detached.
+    """[0, 1] floats (..., C, H, W) to RGB, (..., 3, H, W) of 0..255, rounded, on the CPU and detached.
+
+    One channel becomes grey, of two the second is shown as green and blue, of more than three the first three are shown.
 
     Raises:
         ValueError: a value is NaN or infinite; in a file it would silently become black.
     """
     images = images.detach()
+    channels = images.shape[-3]
+    if channels != 3:
+        images = images[..., [min(number, channels - 1) for number in range(3)], :, :]
     if not bool(torch.isfinite(images).all()):
         raise ValueError("the picture contains NaN or infinite values")
     return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import pickle
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from lightning_fv.errors import CaptureError, NetworkError
 from lightning_fv.functional import resize_images
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
+from lightning_fv.networks.modules import plain_module
 
 
 class VisionNetwork:
@@ -19,17 +21,19 @@ class VisionNetwork:
     Not a Module, so that a LightningModule that holds one neither saves nor trains it, nor switches its mode.
 
     Args:
-        module: maps normalised (B, 3, H, W) to logits (B, classes).
-        mean, std: per RGB channel, of the [0, 1] photos that it was trained on.
+        module: maps normalised (B, C, H, W) to logits (B, classes); what `torch.compile` and data parallelism wrap around
+            it is left out.
+        mean, std: per channel, of the [0, 1] photos that it was trained on; as many numbers as it has channels, three for RGB.
         input_size: (height, width) it was trained at, in pixels; the default size of pictures.
         categories: class names in the order of the logits; may be empty.
         name: what to call it in logs and results.
         fixed_size: whether it accepts only ``input_size`` (most ViTs); other pictures are resized first.
+            Detected by `layers` if False.
         channel_axes: channel axis by layer name, where `lightning_fv.networks.capture.channel_axis` cannot infer it.
 
     Raises:
-        NetworkError: mean or std are not three numbers, a std is not positive, parameters are not float32, or a class
-            name is not text.
+        NetworkError: mean and std are not as many numbers, a std is not positive, a class name is not text, or the module
+            cannot be visualized; see `lightning_fv.networks.modules.plain_module`.
     """
 
     def __init__(
@@ -44,26 +48,30 @@ class VisionNetwork:
         fixed_size: bool = False,
         channel_axes: Mapping[str, int] | None = None,
     ) -> None:
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise NetworkError(f"mean and std need three numbers each, std above 0; got mean {mean}, std {std}")
-        other = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
-        if other:
-            raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
+        if not 0 < len(mean) == len(std) or min(std) <= 0:
+            raise NetworkError(
+                f"mean and std need a number each per channel, such as three for RGB, std above 0; got mean {mean}, std {std}"
+            )
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
                 raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")
-        self.module = module
+        self.module = plain_module(module)
         self.mean, self.std = tuple(mean), tuple(std)
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.categories = tuple(categories)
-        self.name = name or type(module).__name__
+        self.name = name or type(self.module).__name__
         self.fixed_size = fixed_size
         self.channel_axes = dict(channel_axes or {})
         self._layers: list[LayerInfo] | None = None
         self._axes: dict[str, int | None] = {}
         # Normalisation as one multiply-add: x / std - mean / std.
-        self._scale = 1 / torch.tensor(self.std).view(1, 3, 1, 1)
-        self._shift = -torch.tensor(self.mean).view(1, 3, 1, 1) * self._scale
+        self._scale = 1 / torch.tensor(self.std).view(1, -1, 1, 1)
+        self._shift = -torch.tensor(self.mean).view(1, -1, 1, 1) * self._scale
+
+    @property
+    def channels(self) -> int:
+        """C of the pictures that it processes, (B, C, H, W): as many as ``mean`` has numbers."""
+        return len(self.mean)
 
     @property
     def device(self) -> torch.device:
@@ -71,12 +79,17 @@ class VisionNetwork:
         return next((p.device for p in self.module.parameters()), self._scale.device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of pictures (B, 3, H, W) in [0, 1]."""
+        """Logits (B, classes) of pictures (B, C, H, W) in [0, 1]."""
         logits: Tensor = self.module(self.preprocess(images))
         return logits
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Pictures in [0, 1] -> the module's input: resized if its size is fixed, normalised, channels last."""
+        if images.shape[1] != self.channels:
+            raise NetworkError(
+                f"{self.name} processes pictures of {self.channels} channels, got {tuple(images.shape)}; mean and std have one "
+                "number per channel, and the parameterization has to make as many"
+            )
         if self.fixed_size:
             images = resize_images(images, self.input_size)
         if self._scale.device != images.device:
@@ -108,6 +121,8 @@ class VisionNetwork:
         if axis is None and ndim == 4 and item is None:
             self.layers()
             axis = self._axes.get(name)
+        if ndim < 2:
+            raise CaptureError(f"layer {layer!r} outputs {ndim} axes, no channels of a batch; choose another layer")
         if axis is None:
             raise CaptureError(
                 f"cannot tell the channel axis of layer {layer!r}, which has {ndim} axes; "
@@ -118,29 +133,56 @@ class VisionNetwork:
     def layers(self) -> list[LayerInfo]:
         """The network's layers in execution order, with their output shapes for a grey picture of the training size.
 
-        The channel axis is inferred from a second picture, 1.5 times as wide, unless the network's size is fixed.
+        The channel axis is inferred from a second picture, 1.5 times as wide. If the network cannot process that one, its size
+        is fixed: from then on all pictures are resized first.
+
+        Raises:
+            NetworkError: the network cannot process a picture of its own size.
         """
         if self._layers is None:
             height, width = self.input_size
             with self.frozen():
-                own, wide = (
-                    probe(self.module, self.preprocess(torch.full((1, 3, height, side), 0.5, device=self.device)))
-                    for side in (width, width if self.fixed_size else width * 3 // 2)
-                )
+                try:
+                    own = self._probe((height, width))
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # of whatever the module's code does
+                    raise NetworkError(
+                        f"{self.name} cannot process a picture of shape (1, {self.channels}, {height}, {width}): "
+                        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; give the size it was "
+                        "trained at (input_size of VisionNetwork, or --input_size), and mean and std of one number per channel"
+                    ) from error
+                wide = own
+                if not self.fixed_size:
+                    try:
+                        wide = self._probe((height, width * 3 // 2))
+                    except torch.OutOfMemoryError:
+                        raise
+                    except Exception:
+                        self.fixed_size = True
             self._axes = {info.name: info.axis for info in wide}
             self._layers = [dataclasses.replace(info, axis=self._axes.get(info.name)) for info in own]
         return self._layers
 
+    def _probe(self, size: tuple[int, int]) -> list[LayerInfo]:
+        return probe(self.module, self.preprocess(self.grey(size)))
+
+    def grey(self, size: tuple[int, int]) -> Tensor:
+        """A grey picture of ``size`` (height, width), (1, C, *size), on the network's device."""
+        return torch.full((1, self.channels, *size), 0.5, device=self.device)
+
     def shape_of(self, layer: str, size: tuple[int, int]) -> tuple[int, ...]:
         """Shape of a layer's output for one picture of ``size`` (height, width), channels at axis 1."""
-        grey = torch.full((1, 3, *size), 0.5, device=self.device)
         with self.frozen(), torch.no_grad():
-            return tuple(self.activations(grey, [layer])[layer].shape)
+            return tuple(self.activations(self.grey(size), [layer])[layer].shape)
 
     def digest(self) -> str:
         """SHA-256 (hex) over the names and values of all parameters and buffers."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.module.state_dict().items()):
+            if not isinstance(tensor, Tensor):  # a module's extra state
+                digest.update(f"{name} {pickle.dumps(tensor).hex()}".encode())
+                continue
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()

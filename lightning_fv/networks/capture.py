@@ -113,7 +113,14 @@ def _module(network: nn.Module, name: str) -> nn.Module:
             return network.get_submodule(name)
     except AttributeError:
         pass
-    raise layer_not_found(name, [known for known, _ in network.named_modules() if known])
+    raise layer_not_found(name, list(_modules(network)))
+
+
+def _modules(network: nn.Module) -> dict[str, nn.Module]:
+    """Modules inside a network by name, but for TorchScript programs, which take no hooks."""
+    return {
+        name: part for name, part in network.named_modules() if name and not isinstance(part, torch.jit.ScriptModule)
+    }
 
 
 def _hook(
@@ -142,6 +149,9 @@ def _tensor(layer: str, output: Any, item: str | None) -> Tensor:
         output = parts[item]
     if not isinstance(output, Tensor):
         raise CaptureError(not_a_tensor(layer, _shapes(parts)))
+    if output.is_complex() or output.layout != torch.strided:
+        kind = str(output.dtype if output.is_complex() else output.layout).removeprefix("torch.")
+        raise CaptureError(f"layer {layer!r} outputs {kind} numbers, which cannot be maximised; choose another layer")
     return output
 
 
@@ -182,7 +192,7 @@ def probe(network: nn.Module, inputs: Tensor) -> list[LayerInfo]:
     calls: Counter[str] = Counter()
     outputs: dict[str, tuple[tuple[int, ...] | None, dict[str, tuple[int, ...] | None]]] = {}
     handles = []
-    modules = {name: module for name, module in network.named_modules() if name}
+    modules = _modules(network)
     size = (inputs.shape[-2], inputs.shape[-1])
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -1,14 +1,15 @@
 """The user's own networks: a weights file and its architecture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from lightning_fv.errors import NetworkError
+from lightning_fv.errors import CheckpointError, NetworkError
 from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.torchvision import build_torchvision, builders
-from lightning_fv.networks.weights import load_strictly, read_weights
+from lightning_fv.networks.weights import load_strictly, misfits, read_weights
 
 
 def load_checkpoint(
@@ -37,11 +38,22 @@ def load_checkpoint(
             "checkpoint:PATH needs the --mean and --std it was trained with, such as --mean '[0.5, 0.5, 0.5]'"
         )
     state = read_weights(path)
-    last = [tensor for name, tensor in state.items() if name.endswith(("weight", "bias"))][-1:]
+    last = [tensor for name, tensor in state.items() if name.endswith(("weight", "bias")) and tensor.ndim > 0][-1:]
     count = classes or (last[0].shape[0] if last else 1000)
+    with torch.device("meta"):  # takes no memory, whatever number of classes the file declares
+        outline = _build(architecture, count)
+    if _numbers(outline.state_dict()) > 2 * _numbers(state) + 2**20:
+        raise CheckpointError(
+            f"{path} does not fit {type(outline).__name__} with {count} classes: {misfits(outline, state)}; "
+            "choose the architecture that these weights were made for"
+        )
     module = _build(architecture, count)
     load_strictly(module, state, str(path))
     return VisionNetwork(module, mean=mean, std=std, name=f"checkpoint:{path.name}")
+
+
+def _numbers(state: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for tensor in state.values())
 
 
 def _build(architecture: str, classes: int) -> nn.Module:

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock
 from lightning_fv.errors import CheckpointError, NetworkError, nearest
 from lightning_fv.networks.antialiased import BlurPool
 from lightning_fv.networks.base import VisionNetwork
-from lightning_fv.networks.weights import read_metadata, read_weights
+from lightning_fv.networks.weights import load_strictly, read_metadata, read_weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
 WIDTHS = (32, 64, 128, 256)
@@ -112,7 +112,7 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
         categories = json.loads(metadata["categories"])
         module = DemoNet(len(categories), twin.filter_size)
         if weights is not None:
-            module.load_state_dict(state, strict=True)
+            load_strictly(module, state, str(file))
         return VisionNetwork(
             module.to(memory_format=torch.channels_last),
             mean=json.loads(metadata["mean"]),
@@ -121,7 +121,7 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
             categories=categories,
             name=f"demo/{variant}" if variant else "demo",
         )
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:  # or its metadata are of another kind
         reason = str(error).splitlines()
         raise CheckpointError(
             f"{file} does not contain a demo network of scripts/train_demo.py: {' '.join(reason[:2])}"

@@ -1,12 +1,12 @@
 """Reading weights as data, so that nothing in a file is executed, and loading them strictly."""
 
 import os
-import re
-import warnings
+import stat
 import zipfile
 from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,13 +15,16 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from lightning_fv.errors import CheckpointError
 from lightning_fv.networks.download import hash_mismatch
+from lightning_fv.networks.torch_file import read_content, read_tensors
+from lightning_fv.networks.torch_pickle import StoredTensor, Unread
 
 
 def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """Read the tensors of a network; the hash is checked before anything is parsed, and no code in the file runs.
 
     The format, safetensors or that of `torch.save`, is detected from the content. Tensors under ``state_dict`` or ``model``
-    are unwrapped, and a ``module.`` prefix of all names (left by `torch.nn.DataParallel`) is dropped.
+    are unwrapped, and a ``module.`` prefix of all names (left by `torch.nn.DataParallel`) is dropped. Nothing else in the file
+    is read. All sizes are checked against the file's before memory is taken.
 
     Args:
         path: the file.
@@ -33,11 +36,13 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
         version metadata of torch's state dicts, files older than ``num_batches_tracked`` would not load.
 
     Raises:
-        CheckpointError: missing, damaged, not the file of that hash, a pickle that would import more than tensors (the
-            message names it), or no dict of tensors.
+        CheckpointError: missing, damaged, not the file of that hash, with sizes that are not the file's, or no dict of dense
+            tensors (the message names what else it holds).
     """
     try:
-        with open(path, "rb") as file:  # one handle: what was hashed is what torch reads
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a device or pipe may never end
+            raise CheckpointError(f"cannot read the weights file {path}: it is not a file; check its path")
+        with open(path, "rb") as file:  # one handle: what was hashed is what is read
             subject = f"{path} ({os.fstat(file.fileno()).st_size} bytes)"
             if sha256 is not None and (mismatch := hash_mismatch(file, sha256)):
                 raise CheckpointError(
@@ -45,9 +50,12 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
                 )
             file.seek(8)
             is_safetensors = file.read(1) == b"{"  # after the length of the header, 8 bytes
-            file.seek(0)
             try:
-                content = _read_safetensors(path) if is_safetensors else _read_torch(file)
+                tensors = _state(_read_safetensors(path) if is_safetensors else read_content(file).value, subject)
+                stored = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, StoredTensor)}
+                state: dict[str, Tensor] = tensors | read_tensors(file, stored)
+            except CheckpointError:
+                raise
             except Exception as error:  # a damaged pickle can raise nearly anything
                 remedy = _remedy(
                     file, "download it again, or ask its author for a file with only the state_dict's tensors"
@@ -55,7 +63,7 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
                 raise CheckpointError(f"{subject} cannot be read as weights: {_reason(error)}; {remedy}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read the weights file {path}: {error.strerror}; check its path") from None
-    return _tensors(content, subject)
+    return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -79,34 +87,47 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
         source: what to call the state in an error, such as the path of its file.
 
     Raises:
-        CheckpointError: names are missing, unexpected, or of another shape: how many, and the first 5 of each.
+        CheckpointError: names are missing, unexpected, or of another shape: how many, and the first 5 of each; or numbers
+            are not real ones where the module's are.
     """
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     zeros = {name: torch.zeros_like(value) for name, value in own.items() if name.endswith("num_batches_tracked")}
     wanted = {**zeros, **state}
     before = {name: value.detach().clone() for name, value in own.items()}
     try:
+        for name, value in own.items():  # torch would drop imaginary parts, and take quantized numbers for weights
+            if value.is_floating_point() and name in wanted and not wanted[name].is_floating_point():
+                raise ValueError(f"{name} is {wanted[name].dtype} instead of {value.dtype}")
         # Not refused by comparing names first: some modules, such as torchvision's ViT, convert older names themselves.
         module.load_state_dict(wanted, strict=True)
     except Exception as error:  # whatever it is, the tensors before the one that failed are already overwritten
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(before[name])
-        shapes = [(name, tuple(wanted[name].shape), tuple(own[name].shape)) for name in own if name in wanted]
-        misfits = {
-            "missing": [name for name in own if name not in wanted],
-            "unexpected": [name for name in wanted if name not in own],
-            "of another shape": [f"{name}: {given} for {needed}" for name, given, needed in shapes if given != needed],
-        }
-        listed = [
-            f"{len(names)} {what} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
-            for what, names in misfits.items()
-            if names
-        ]
+        reason = misfits(module, wanted) or _reason(error)
         raise CheckpointError(
-            f"{source} does not fit {type(module).__name__}: {', '.join(listed) or _reason(error)}; "
+            f"{source} does not fit {type(module).__name__}: {reason}; "
             "choose the architecture that these weights were made for"
         ) from None
+
+
+def misfits(module: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Where the names and shapes of a state differ from a module's: how many are missing, unexpected or of another shape, and
+    the first 5 of each; empty if they do not differ."""
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    differences = {
+        "missing": [name for name in own if name not in given],
+        "unexpected": [name for name in given if name not in own],
+        "of another shape": [
+            f"{name}: {given[name]} for {shape}" for name, shape in own.items() if given.get(name, shape) != shape
+        ],
+    }
+    return ", ".join(
+        f"{len(names)} {what} ({', '.join(name[:99] for name in names[:5])}{', ...' if len(names) > 5 else ''})"
+        for what, names in differences.items()
+        if names
+    )
 
 
 def _read_safetensors(path: Path) -> object:
@@ -115,20 +136,12 @@ def _read_safetensors(path: Path) -> object:
         return {name: file.get_tensor(name) for name in names}
 
 
-def _read_torch(file: BufferedReader) -> object:
-    with warnings.catch_warnings():  # torch warns at length about damaged files before it fails
-        warnings.simplefilter("ignore")
-        # Users can make mmap the default, but it needs a path and fails on the format before torch 1.6.
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
-
-
 def _reason(error: Exception) -> str:
-    """The essence of an error, without torch's advice to load the file unsafely."""
-    if refused := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"it contains more than tensors ({refused[1]}), which was not executed"
-    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-    sentence = text.partition("\n")[0].partition(". ")[0][:200]
-    return type(error).__name__ if not sentence or "weights_only" in sentence else sentence
+    """The first sentence of an error's message, or its type."""
+    if isinstance(error, EOFError):
+        return "it ends too early"
+    sentence = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
+    return sentence if isinstance(error, ValueError | RuntimeError) and sentence else type(error).__name__
 
 
 def _remedy(file: BufferedReader, otherwise: str) -> str:
@@ -146,15 +159,20 @@ def _remedy(file: BufferedReader, otherwise: str) -> str:
     return otherwise
 
 
-def _tensors(content: object, subject: str) -> dict[str, Tensor]:
+def _state(content: object, subject: str) -> dict[str, Any]:
+    """The state dict in the content of a file: tensors, or what describes them, by name."""
     for wrapper in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
     if not isinstance(content, Mapping):
-        others = [f"it is a {type(content).__name__}"]
+        others = [f"it is a {_kind(content)}"]
     else:
-        others = [f"{name!r}: {type(value).__name__}" for name, value in content.items() if not torch.is_tensor(value)]
+        others = [
+            f"{name!r}: {_kind(value)}"
+            for name, value in content.items()
+            if not isinstance(value, Tensor | StoredTensor)
+        ]
         others += [f"the name {name!r}" for name in content if not isinstance(name, str)]
         others += [] if content else ["it is empty"]
         state = dict(content)
@@ -165,4 +183,10 @@ def _tensors(content: object, subject: str) -> dict[str, Tensor]:
         )
     if all(name.startswith("module.") for name in state):
         consume_prefix_in_state_dict_if_present(state, "module.")
-    return {name: t.detach().float() if t.is_floating_point() else t.detach() for name, t in state.items()}
+    return state
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Unread):
+        return f"{value.name}, which is not read"
+    return "Tensor" if isinstance(value, StoredTensor) else type(value).__name__

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lightning_fv.errors import DeviceMemoryError
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Objective, stack_objectives
+from lightning_fv.objectives import LOGITS, Objective, stack_objectives
 from lightning_fv.optimization.redirected_relu import RedirectedReLU
 from lightning_fv.targets import Target
 
@@ -113,9 +113,11 @@ class ChunkedObjective:
             self._halve_chunk(chunk, seen)
 
     def logits(self, images: Tensor) -> Tensor:
-        """The network's output for pictures (B, 3, H, W), in the same chunks as the last call, (B, classes)."""
+        """The network's output for pictures (B, C, H, W), in the same chunks as the last call, (B, classes); the mean of a map."""
         size = self.chunk or len(images)
-        return torch.cat([self.network(images[start : start + size]) for start in range(0, len(images), size)])
+        chunks = [images[start : start + size] for start in range(0, len(images), size)]
+        logits = torch.cat([self.network.activations(chunk, [LOGITS])[LOGITS] for chunk in chunks])
+        return logits.reshape(*logits.shape[:2], -1).mean(2)
 
     def _gradient(self, seen: Tensor, images: Tensor, start: int, redirected: Tensor | bool) -> ObjectiveGradient:
         """Objectives and gradient of one chunk, which starts at picture ``start`` of the batch."""

@@ -128,6 +128,7 @@ class FeatureVisualizer(pl.LightningModule):
         bound.chunked_objective = ChunkedObjective(network, bound.targets, self.chunk)
         bound._recipe = self.describe()
         bound._key_transforms(rank=0)
+        bound.parameterization.channels = network.channels
         bound._initialize(bound.start_size)
         return bound
 
@@ -146,8 +147,7 @@ class FeatureVisualizer(pl.LightningModule):
         return in_pixels(self.asked_size if self.asked_size is not None else 1.0, network.input_size)
 
     def _initialize(self, size: tuple[int, int]) -> None:
-        generators = [keyed_generator(self.seed, target.key, "start") for target in self.targets]
-        self.parameterization.initialize(size, generators)
+        self.parameterization.initialize(size, [keyed_generator(self.seed, t.key, "start") for t in self.targets])
         self._reset_state()
 
     def _reset_state(self) -> None:
@@ -168,6 +168,7 @@ class FeatureVisualizer(pl.LightningModule):
         """
         assert self.network is not None
         seen = self.transform(self.parameterization(), 0)
+        self.network.preprocess(seen)  # refuses another number of channels
         size = (seen.shape[-2], seen.shape[-1])
         if size != self.size:  # that size was checked when the targets were resolved
             for layer in layers:

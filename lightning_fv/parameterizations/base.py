@@ -11,10 +11,14 @@ class Parameterization(nn.Module, ABC):
     """A batch of B pictures held as one learnable tensor, ``values``.
 
     Constructed without pictures (so that it can appear in a configuration); `initialize` creates them. Each picture depends
-    on its own row of ``values`` only. ``forward()`` gives (B, 3, H, W) float32 RGB in [0, 1].
+    on its own row of ``values`` only. ``forward()`` gives (B, C, H, W) float32 in [0, 1].
+
+    Attributes:
+        channels: C, to be set before `initialize`; 3 for RGB. Axes of colour are decorrelated only then.
     """
 
     values: nn.Parameter
+    channels = 3
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +39,7 @@ class Parameterization(nn.Module, ABC):
         self._take(torch.stack([self.noise(size, generator) for generator in generators]), size)
 
     def from_image(self, images: Tensor) -> None:
-        """Start from given pictures, (B, 3, H, W) in [0, 1]; values of exactly 0 and 1 are moved inwards by 1/512."""
+        """Start from given pictures, (B, C, H, W) in [0, 1]; values of exactly 0 and 1 are moved inwards by 1/512."""
         self._take(self.encode(images.float().clamp(1 / 512, 1 - 1 / 512)), (images.shape[-2], images.shape[-1]))
 
     def resize(self, size: tuple[int, int]) -> None:
@@ -48,7 +52,7 @@ class Parameterization(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Values that represent ``images``, (B, 3, H, W) in (0, 1)."""
+        """Values that represent ``images``, (B, C, H, W) in (0, 1)."""
 
     @abstractmethod
     def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:

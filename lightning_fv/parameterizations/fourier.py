@@ -41,13 +41,13 @@ class Fourier(Parameterization):
         # The FFT does not support bfloat16, and a product after it would be downcast: stay in float32 throughout.
         with torch.autocast(self.values.device.type, enabled=False):
             images = spectrum_to_image(self.values, self._weights, self.size[1])
-            return (correlate(images) if self.decorrelate else images).sigmoid()
+            return (correlate(images) if self.decorrelate and self.channels == 3 else images).sigmoid()
 
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return self.sd * torch.randn(3, size[0], size[1] // 2 + 1, 2, generator=generator)
+        return self.sd * torch.randn(self.channels, size[0], size[1] // 2 + 1, 2, generator=generator)
 
     def encode(self, images: Tensor) -> Tensor:
-        logits = decorrelate(images.logit()) if self.decorrelate else images.logit()
+        logits = decorrelate(images.logit()) if self.decorrelate and self.channels == 3 else images.logit()
         spectrum = torch.view_as_real(torch.fft.rfft2(logits, norm="forward"))
         weights = self._weights_for((images.shape[-2], images.shape[-1]), images.device)
         return torch.where(weights > 0, spectrum / weights, 0.0)

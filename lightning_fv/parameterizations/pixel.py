@@ -21,13 +21,13 @@ class Pixel(Parameterization):
 
     def forward(self) -> Tensor:
         with torch.autocast(self.values.device.type, enabled=False):  # pictures stay in float32
-            return (correlate(self.values) if self.decorrelate else self.values).sigmoid()
+            return (correlate(self.values) if self.decorrelate and self.channels == 3 else self.values).sigmoid()
 
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return self.sd * torch.randn(3, *size, generator=generator)
+        return self.sd * torch.randn(self.channels, *size, generator=generator)
 
     def encode(self, images: Tensor) -> Tensor:
-        return decorrelate(images.logit()) if self.decorrelate else images.logit()
+        return decorrelate(images.logit()) if self.decorrelate and self.channels == 3 else images.logit()
 
     def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
         return resize_images(values, size)

@@ -1,13 +1,14 @@
 """Resolves targets against a network, so that every mistake is found before anything runs."""
 
 import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
 
-from lightning_fv.errors import CaptureError, TargetError, nearest
+from lightning_fv.errors import CaptureError, NetworkError, TargetError, nearest
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
 from lightning_fv.objectives import Activations, Channel, Layer, Logit, Neuron, Objective, Probability
@@ -30,7 +31,7 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
     size = size or network.input_size
     shape_of = functools.cache(functools.partial(_check_layer, network=network, size=size))  # one forward per layer
     chosen: dict[str, Objective] = {}
-    given: list[Objective] = []
+    samples: dict[str, Objective] = {}
     for item in parse_targets(targets):
         objectives = [item] if isinstance(item, Objective) else _resolve(item, shape_of, network.categories)
         for objective in objectives:
@@ -40,8 +41,9 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
                     f"two different objectives have the same key {objective.key}; make their repr distinguish them, or name them: "
                     'Function(objective, name="...")'
                 )
-        given += [item] if isinstance(item, Objective) else []
-    _probe([chosen[key] for key in dict.fromkeys(objective.key for objective in given)], shape_of, network, size)
+        for objective in objectives if isinstance(item, Objective) else objectives[:1]:
+            samples.setdefault(objective.key, chosen[objective.key])
+    _probe(list(samples.values()), shape_of, network, size)
     found = [Target.of(objective, _categories(objective, shape_of, network)) for objective in chosen.values()]
     for name, count in Counter(target.id.lower() for target in found).items():
         if count > 1:
@@ -65,21 +67,32 @@ def _probe(
     network: VisionNetwork,
     size: tuple[int, int],
 ) -> None:
-    """Evaluate a user's objectives once on a grey image, so that a wrong index is reported before anything runs."""
+    """Evaluate objectives once on a grey image, with a gradient, so that what cannot be climbed is reported before anything
+    runs; of each text, one unit."""
     for objective in objectives:
         for layer in objective.layers:
             shape_of(layer)
-    grey = torch.full((1, 3, *size), 0.5, device=network.device, requires_grad=True)
+    grey = network.grey(size).requires_grad_()
     with network.frozen(), torch.enable_grad():
-        layers: frozenset[str] | None = None
-        for objective in sorted(objectives, key=lambda objective: sorted(objective.layers)):
-            if objective.layers != layers:  # one forward pass for all that read the same layers
-                layers = objective.layers
-                activations = network.activations(grey, layers)
-            _check_value(objective, activations, grey)
+        for layers, group in itertools.groupby(sorted(objectives, key=_layers_of), _layers_of):
+            activations = network.activations(grey, layers)  # one forward pass for all that read the same layers
+            total = sum(_check_value(objective, activations, grey) for objective in group)
+            try:
+                torch.autograd.grad(total, grey, allow_unused=True)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                raise NetworkError(
+                    f"no gradient flows back through {network.name} from {', '.join(layers) or 'the picture'}: "
+                    f"{' '.join(str(error).split())[:300]}"
+                ) from error
 
 
-def _check_value(objective: Objective, activations: Activations, images: torch.Tensor) -> None:
+def _layers_of(objective: Objective) -> list[str]:
+    return sorted(objective.layers)
+
+
+def _check_value(objective: Objective, activations: Activations, images: torch.Tensor) -> torch.Tensor:
     try:
         value = objective(activations, images)
     except IndexError as error:
@@ -100,8 +113,9 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
     if not value.requires_grad:
         raise TargetError(
             f"{objective!r} does not depend on the picture: no gradient flows back from it; "
-            "remove what detaches or rounds its value"
+            "remove what detaches or rounds its value, in the objective or in the network"
         )
+    return value.sum()
 
 
 def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> Sequence[Objective]:

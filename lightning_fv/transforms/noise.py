@@ -38,7 +38,13 @@ class RandomNoise(KeyedTransform):
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
         y, x = (uniforms[:, :2] * _TILE).long().unbind(1)
-        noise = self._windows(images.shape[-2], images.shape[-1])[:, y, x].transpose(0, 1)  # (B, 3, H, W)
+        windows = self._windows(images.shape[-2], images.shape[-1])
+        noise = windows[:, y, x].transpose(0, 1)  # (B, 3, H, W)
+        channels = images.shape[1]
+        if channels > 3:  # elsewhere in the tile, so that the noise of each channel is another
+            rows = [(y + 97 * number) % _TILE for number in range(-(-channels // 3))]
+            noise = torch.cat([windows[:, row, x].transpose(0, 1) for row in rows], 1)
+        noise = noise[:, :channels]
         sign = torch.where(uniforms[:, 2] < 0.5, -self.std, self.std)
         return torch.addcmul(images, noise, sign.view(-1, 1, 1, 1))
 

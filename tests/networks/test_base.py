@@ -98,7 +98,7 @@ def test_pictures_for_a_network_of_fixed_size_are_resized_with_gradient(network:
 
 @pytest.mark.parametrize(("mean", "std"), [((0.5,), (0.2,) * 3), ((0.5,) * 3, (0.2, 0.0, 0.2))])
 def test_mean_and_std_that_cannot_be(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    with pytest.raises(NetworkError, match="three numbers each, std above 0"):
+    with pytest.raises(NetworkError, match="a number each per channel, such as three for RGB, std above 0"):
         VisionNetwork(nn.Identity(), mean=mean, std=std)
 
 

@@ -68,11 +68,17 @@ def test_twins_of_other_makes_are_refused(tmp_path: Path) -> None:
         load_network("demo/stylised")
     with pytest.raises(NetworkError, match="known: demo, demo/antialiased, demo/stylized"):
         load_network("demo/xyz")
-    with pytest.raises(CheckpointError, match="does not contain a demo network"):
+    with pytest.raises(CheckpointError, match="does not fit DemoNet: 22 missing"):
         load_network("demo/antialiased", ASSETS / TWINS[""].file)
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
     with pytest.raises(CheckpointError, match="does not contain a demo network"):
         load_network("demo/stylized", tmp_path / "bare.safetensors")
+    for number, changed in enumerate(({"categories": "["}, {"mean": "3"}, {"input_size": "3"})):
+        metadata = {"categories": '["a"]', "mean": "[0, 0, 0]", "std": "[1, 1, 1]", "input_size": "[64, 64]", **changed}
+        file = tmp_path / f"{number}.safetensors"
+        save_file(DemoNet(1).state_dict(), file, metadata)
+        with pytest.raises(CheckpointError, match="does not contain a demo network"):
+            load_network("demo", file)
 
 
 def test_weights_of_a_twin_can_be_given_as_a_file() -> None:
