@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, NetworkError
-from lightning_fv.functional import resize_images
+from lightning_fv.functional import MAX_SIDE, resize_images
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 
 
@@ -28,7 +29,8 @@ class VisionNetwork:
         channel_axes: channel axis by layer name, where `lightning_fv.networks.capture.channel_axis` cannot infer it.
 
     Raises:
-        NetworkError: mean or std are not three numbers, a std is not positive, parameters are not float32, or a class
+        NetworkError: mean or std are not three finite numbers, a std is not positive, the input size is not two sides of at
+            least one pixel, parameters are not float32, or a class
             name is not text.
     """
 
@@ -44,8 +46,11 @@ class VisionNetwork:
         fixed_size: bool = False,
         channel_axes: Mapping[str, int] | None = None,
     ) -> None:
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        finite = all(map(math.isfinite, [*mean, *std]))
+        if len(mean) != 3 or len(std) != 3 or not finite or min(std) <= 0:
             raise NetworkError(f"mean and std need three numbers each, std above 0; got mean {mean}, std {std}")
+        if len(input_size) != 2 or not all(1 <= side <= MAX_SIDE for side in input_size):
+            raise NetworkError(f"the input size needs a height and a width of 1 to {MAX_SIDE} px, got {input_size}")
         other = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
         if other:
             raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
@@ -122,11 +127,19 @@ class VisionNetwork:
         """
         if self._layers is None:
             height, width = self.input_size
-            with self.frozen():
-                own, wide = (
-                    probe(self.module, self.preprocess(torch.full((1, 3, height, side), 0.5, device=self.device)))
-                    for side in (width, width if self.fixed_size else width * 3 // 2)
-                )
+            try:
+                with self.frozen():
+                    own, wide = (
+                        probe(self.module, self.preprocess(torch.full((1, 3, height, side), 0.5, device=self.device)))
+                        for side in (width, width if self.fixed_size else width * 3 // 2)
+                    )
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, ValueError, AssertionError) as error:  # such as a map that has shrunk to nothing
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise NetworkError(
+                    f"{self.name} cannot process pictures of its input size, {height}x{width} px ({reason}); give another (--input_size)"
+                ) from error
             self._axes = {info.name: info.axis for info in wide}
             self._layers = [dataclasses.replace(info, axis=self._axes.get(info.name)) for info in own]
         return self._layers
