@@ -1,5 +1,6 @@
 """Blur the pictures periodically, so that only high frequencies that raise the objective come back."""
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,14 +19,26 @@ class PeriodicBlur(pl.Callback):
     """
 
     def __init__(self, every: int = 300, sigma: float = 1.0) -> None:
-        if every < 1 or sigma <= 0:
-            raise UsageError(f"PeriodicBlur needs every >= 1 and sigma > 0, got every={every}, sigma={sigma}")
+        if every < 1 or not 0 < sigma < math.inf:
+            raise UsageError(f"PeriodicBlur needs every >= 1 and a finite sigma > 0, got every={every}, sigma={sigma}")
         self.every, self.sigma = every, sigma
         self._acted = -1
 
+    def check(self, start: tuple[int, int], reference: tuple[int, int]) -> None:
+        """Check that pictures can be blurred.
+
+        Args:
+            start: (height, width) of the pictures at step 0, in pixels.
+            reference: (height, width) of the network's training size.
+
+        Raises:
+            UsageError: the blur spans the whole picture.
+        """
+        check_blur(type(self).__name__, self.sigma, start)
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
-        check_blur(type(self).__name__, self.sigma, pl_module.start_size)
+        self.check(pl_module.start_size, pl_module.start_size)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

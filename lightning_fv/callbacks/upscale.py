@@ -1,5 +1,6 @@
 """Start small and grow: shapes first, detail later."""
 
+import math
 import warnings
 from typing import Any
 
@@ -24,9 +25,9 @@ class ProgressiveUpscale(pl.Callback):
     """
 
     def __init__(self, to: int | float = 400 / 224, factor: float = 1.1, every: int = 50, blur: float = 0.5) -> None:
-        if factor <= 1 or every < 1 or blur < 0 or to <= 0:
+        if not 1 < factor < math.inf or every < 1 or not 0 <= blur < math.inf or not 0 < to < math.inf:
             raise UsageError(
-                "ProgressiveUpscale needs to > 0, factor > 1, every >= 1, blur >= 0; "
+                "ProgressiveUpscale needs finite numbers: to > 0, factor > 1, every >= 1, blur >= 0; "
                 f"got to={to}, factor={factor}, every={every}, blur={blur}"
             )
         self.to, self.factor, self.every, self.blur = to, factor, every, blur
@@ -39,7 +40,10 @@ class ProgressiveUpscale(pl.Callback):
             start: size at step 0.
             top: the longer side at the end, in pixels.
         """
-        growth = min(self.factor ** (step // self.every), top / max(start))
+        try:
+            growth = min(float(self.factor) ** (step // self.every), top / max(start))
+        except OverflowError:  # a large factor after many steps
+            growth = top / max(start)
         return round(start[0] * growth), round(start[1] * growth)
 
     def last_size(self, steps: int, start: tuple[int, int], reference: tuple[int, int]) -> tuple[int, int]:
@@ -52,15 +56,29 @@ class ProgressiveUpscale(pl.Callback):
         """
         return self.size_at(steps - 1, start, max(in_pixels(self.to, reference)))
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, FeatureVisualizer)
-        top = self._top(pl_module)
-        check_blur(type(self).__name__, self.blur, pl_module.start_size)
-        if top < max(pl_module.start_size):
+    def check(self, start: tuple[int, int], reference: tuple[int, int]) -> None:
+        """Check that pictures can grow.
+
+        Args:
+            start: (height, width) of the pictures at step 0, in pixels.
+            reference: (height, width) that a fraction ``to`` refers to: the network's training size.
+
+        Raises:
+            UsageError: they are larger than ``to`` at the start, ``to`` is too large, or the blur spans the whole picture.
+        """
+        top = max(in_pixels(self.to, reference))
+        check_blur(type(self).__name__, self.blur, start)
+        if top < max(start):
             raise UsageError(
-                f"ProgressiveUpscale grows to {top} px, but the pictures start at {max(pl_module.start_size)} px; "
+                f"ProgressiveUpscale grows to {top} px, but the pictures start at {max(start)} px; "
                 "set a smaller model.size or a larger to"
             )
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        assert pl_module.network is not None
+        self.check(pl_module.start_size, pl_module.network.input_size)
+        top = self._top(pl_module)
         last = max(self.size_at(trainer.max_steps - 1, pl_module.start_size, top))
         if last < top:
             warnings.warn(

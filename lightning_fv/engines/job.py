@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
 from lightning_fv.engines.base import JobResult
@@ -55,6 +55,8 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
             if plan.stop.again:
                 raise KeyboardInterrupt from None
             raise
+        except MisconfigurationException as error:  # options that do not go together, the same for every job
+            raise UsageError(f"the Trainer cannot start: {' '.join(str(error).split())}") from error
         except Exception as error:
             too_large = isinstance(error, DeviceMemoryError) or out_of_memory(error)
             if plan.setup.shared or (not too_large and (plan.raise_errors or concerns_the_run(error))):
@@ -158,7 +160,7 @@ def _received(callbacks: list[pl.Callback]) -> int | None:
 def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl.Callback]:
     """The shipped callbacks and the given ones; a given one replaces the shipped one of its class."""
     setup, options = plan.setup, plan.setup.options
-    given: list[Any] = copy.deepcopy(list(options.get("callbacks") or []))
+    given: list[Any] = copy.deepcopy(setup.callbacks)
     shipped: list[pl.Callback] = [GracefulStop(plan.stop.asked, plan.stop.install)]
     if progress is not None and not any(isinstance(callback, ProgressBar) for callback in given):
         shipped.append(progress)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.engines.batch_size import BATCH_SIZE, measured_batch_size
+from lightning_fv.engines.checks import check_categories, check_options, warn_of_doubtful
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import StopSignals
-from lightning_fv.engines.strategy import strategy_name
 from lightning_fv.engines.trainer import check_trainer, trainer_options
 from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.networks import VisionNetwork
@@ -27,17 +27,6 @@ STEPS = 128
 """Default number of steps: with more, other networks recognize the pictures no better (recipes/default.yaml)."""
 
 CHECKPOINT_SECONDS = 5.0
-
-# Trainer options that could end a render before or after max_steps, with the values that do not.
-_UNUSED = {
-    "fast_dev_run": (None, False),
-    "limit_train_batches": (None,),
-    "max_epochs": (None, -1),
-    "max_time": (None,),
-    "min_epochs": (None,),
-    "min_steps": (None,),
-    "overfit_batches": (None, 0.0),
-}
 
 
 @dataclass(frozen=True)
@@ -64,6 +53,12 @@ class Setup:
     shared: bool = False
     port: int | None = None
 
+    @property
+    def callbacks(self) -> list[Any]:
+        """The Trainer's callbacks; one may be given without a list, as to Lightning."""
+        given = self.options.get("callbacks") or []
+        return list(given) if isinstance(given, list | tuple) else [given]
+
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """Everything that changes a picture besides its target and its batch, as plain values."""
@@ -81,7 +76,7 @@ class Setup:
             "digest": self.network.digest(),
             "seed": self.seed,
             "recipe": self.visualizer.describe(),
-            "callbacks": callback_settings(options.get("callbacks") or []),
+            "callbacks": callback_settings(self.callbacks),
             "trainer": trainer,
         }
 
@@ -162,10 +157,12 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     Raises:
         FeatureVisualizationError: a subclass that says what is wrong.
     """
-    _check_options(setup)
+    check_options(setup)
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
+    check_categories(setup.network)
+    warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed).rehearse(layers)
     jobs = make_jobs(chosen, batch_size, setup.settings)
@@ -175,31 +172,6 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
             "use --trainer.strategy independent, or fewer targets"
         )
     return Plan(setup, chosen, jobs)
-
-
-def _check_options(setup: Setup) -> None:
-    options = setup.options
-    if options["max_steps"] < 1:
-        raise UsageError(
-            f"trainer.max_steps is the length of a render and must be at least 1, got {options['max_steps']}"
-        )
-    for name, unused in _UNUSED.items():
-        if options.get(name) not in unused:
-            raise UsageError(f"trainer.{name} is not used: the length of a render is set by trainer.max_steps alone")
-    if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
-        raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
-    strategy_name(options.get("strategy"))
-    grows = any(isinstance(callback, ProgressiveUpscale) for callback in options.get("callbacks") or [])
-    if setup.shared and grows:
-        raise UsageError(
-            "ProgressiveUpscale cannot grow pictures that several devices share; use --trainer.strategy independent "
-            "or leave out the callback"
-        )
-    if options.get("default_root_dir") is not None:
-        raise UsageError("trainer.default_root_dir is not used: the run's folder is given by --out")
-    if setup.checkpoint_seconds <= 0:
-        raise UsageError(f"the time between checkpoints must be above 0 s, got {setup.checkpoint_seconds}")
-    check_trainer(setup.trainer_options())
 
 
 def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["auto"]) -> int:
@@ -215,15 +187,15 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     """
     if asked != "auto":
         return asked
+    check_options(setup)
     device = check_trainer(setup.trainer_options()).strategy.root_device
     if device.type != "cuda":
         return BATCH_SIZE
-    _check_options(setup)
     start = setup.visualizer.size_for(setup.network)
     chosen = resolve_targets(targets, setup.network, start)
     sizes = [
         callback.last_size(setup.options["max_steps"], start, setup.network.input_size)
-        for callback in setup.options.get("callbacks") or []
+        for callback in setup.callbacks
         if isinstance(callback, ProgressiveUpscale)
     ]
     growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
 from lightning_fv.engines.logger import FaultTolerantLogger
 from lightning_fv.engines.rank import RankInfo
@@ -37,7 +37,7 @@ def make_trainer(
     """
     chosen = {**options, "callbacks": callbacks, "max_epochs": -1, "enable_model_summary": False}
     chosen["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    chosen["enable_checkpointing"] = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    chosen["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in callbacks)
     chosen["plugins"] = [*chosen["plugins"], AtomicCheckpointIO(errors)]
     if run is None or job is None:
         chosen["logger"] = False

@@ -1,7 +1,7 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.image import blur_reach, gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional.image import MAX_SIDE, blur_reach, gaussian_blur, resize_images, to_uint8
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
 from lightning_fv.functional.spectrum import (
     blur_transfer,
@@ -12,6 +12,7 @@ from lightning_fv.functional.spectrum import (
 )
 
 __all__ = [
+    "MAX_SIDE",
     "KeyedUniforms",
     "blur_reach",
     "blur_transfer",

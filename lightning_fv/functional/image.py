@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MAX_SIDE = 16384
+"""The longest side of a picture, in pixels; as numbers, a square of it takes 3 GiB."""
+
 
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize, antialiased when shrinking. (B, C, H, W) -> (B, C, *size).

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import math
 import pickle
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, NetworkError
-from lightning_fv.functional import resize_images
+from lightning_fv.functional import MAX_SIDE, resize_images
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.networks.modules import plain_module
 
@@ -32,8 +33,8 @@ class VisionNetwork:
         channel_axes: channel axis by layer name, where `lightning_fv.networks.capture.channel_axis` cannot infer it.
 
     Raises:
-        NetworkError: mean and std are not as many numbers, a std is not positive, a class name is not text, or the module
-            cannot be visualized; see `lightning_fv.networks.modules.plain_module`.
+        NetworkError: mean and std are not as many finite numbers, a std is not positive, the input size is not two sides of
+            at least one pixel, a class name is not text, or the module cannot be visualized; see `lightning_fv.networks.modules.plain_module`.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class VisionNetwork:
         fixed_size: bool = False,
         channel_axes: Mapping[str, int] | None = None,
     ) -> None:
-        if not 0 < len(mean) == len(std) or min(std) <= 0:
+        if not 0 < len(mean) == len(std) or not all(map(math.isfinite, [*mean, *std])) or min(std) <= 0:
             raise NetworkError(
                 f"mean and std need a number each per channel, such as three for RGB, std above 0; got mean {mean}, std {std}"
             )
+        if len(input_size) != 2 or not all(1 <= side <= MAX_SIDE for side in input_size):
+            raise NetworkError(f"the input size needs a height and a width of 1 to {MAX_SIDE} px, got {input_size}")
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
                 raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")

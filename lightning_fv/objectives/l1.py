@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lightning_fv.errors import UsageError
 from lightning_fv.objectives.penalty import Penalty
 
 
@@ -17,6 +18,8 @@ class L1(Penalty):
 
     def __init__(self, weight: float = 1.0, center: float = 0.5) -> None:
         super().__init__(weight)
+        if not 0 <= center <= 1:
+            raise UsageError(f"L1 needs a center in [0, 1], got {center}")
         self.center = center
 
     def measure(self, images: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """Base class of penalties on the image itself: at least 0, to be subtracted."""
 
+import math
 from abc import abstractmethod
 
 from torch import Tensor
 
+from lightning_fv.errors import UsageError
 from lightning_fv.objectives.base import Activations, Objective
 
 
@@ -15,6 +17,8 @@ class Penalty(Objective):
     """
 
     def __init__(self, weight: float = 1.0) -> None:
+        if not math.isfinite(weight):
+            raise UsageError(f"{type(self).__name__} needs a finite weight, got {weight}")
         self.weight = weight
 
     @property

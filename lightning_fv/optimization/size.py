@@ -1,9 +1,11 @@
 """Picture sizes as recipes specify them, and checks of them."""
 
+import math
+from numbers import Integral
 from typing import TypeAlias
 
 from lightning_fv.errors import UsageError
-from lightning_fv.functional import blur_reach
+from lightning_fv.functional import MAX_SIDE, blur_reach
 
 Size: TypeAlias = int | float | tuple[int, int]
 """A side in pixels (int), a fraction of the network's training size (float), or (height, width) in pixels."""
@@ -17,21 +19,27 @@ def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
         reference: (height, width) that a fraction refers to: the network's training size.
 
     Raises:
-        UsageError: less than one pixel, or more than 16384.
+        UsageError: not a size, less than one pixel, or more than 16384.
     """
+    forms = "give pixels (64), a fraction (0.5) or [height, width]"
     if isinstance(size, float):
+        if not math.isfinite(size):
+            raise UsageError(f"the size {size} is not a number of pixels; {forms}")
         if size > 16:
             raise UsageError(
                 f"the size {size} is {size:g} times the network's training size; write {size:.0f} for pixels"
             )
         height, width = round(reference[0] * size), round(reference[1] * size)
     else:
-        height, width = (size, size) if isinstance(size, int) else size
+        sides = (size, size) if isinstance(size, Integral) else size
+        if not isinstance(sides, tuple | list) or [isinstance(side, Integral) for side in sides] != [True, True]:
+            raise UsageError(f"the size {size!r} is not a size; {forms}")
+        height, width = sides
     if min(height, width) < 1:
-        raise UsageError(f"the size {size} is less than one pixel; give pixels (64) or a fraction (0.5)")
-    if max(height, width) > 16384:
-        raise UsageError(f"the size {size} is more than 16384 px; give pixels (64) or a fraction (0.5)")
-    return height, width
+        raise UsageError(f"the size {size} is less than one pixel; {forms}")
+    if max(height, width) > MAX_SIDE:
+        raise UsageError(f"the size {size} is more than {MAX_SIDE} px; {forms}")
+    return int(height), int(width)
 
 
 def check_blur(name: str, sigma: float, size: tuple[int, int]) -> None:

@@ -86,8 +86,8 @@ class FeatureVisualizer(pl.LightningModule):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        if stage_steps is not None and stage_steps < 1:
-            raise UsageError(f"stage_steps must be at least 1, got {stage_steps}")
+        if stage_steps is not None and not 1 <= stage_steps < 2**31:
+            raise UsageError(f"stage_steps must be at least 1 and below 2**31, got {stage_steps}")
         if chunk is not None and chunk < 1:
             raise UsageError(f"chunk, the number of pictures per forward pass, must be at least 1, got {chunk}")
         self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)

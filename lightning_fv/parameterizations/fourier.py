@@ -1,8 +1,11 @@
 """Pictures as Fourier spectra with decorrelated colour."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from lightning_fv.errors import UsageError
 from lightning_fv.functional import (
     blur_transfer,
     correlate,
@@ -34,6 +37,8 @@ class Fourier(Parameterization):
 
     def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
         super().__init__()
+        if not math.isfinite(decay) or not 0 <= sd < math.inf:
+            raise UsageError(f"Fourier needs a finite decay and a finite sd of at least 0, got decay={decay}, sd={sd}")
         self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
         self.register_buffer("_weights", torch.empty(0), persistent=False)  # derived from size and decay
 

@@ -1,8 +1,11 @@
 """Pictures as pixels."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from lightning_fv.errors import UsageError
 from lightning_fv.functional import correlate, decorrelate, gaussian_blur, resize_images
 from lightning_fv.parameterizations.base import Parameterization
 
@@ -17,6 +20,8 @@ class Pixel(Parameterization):
 
     def __init__(self, sd: float = 0.01, decorrelate: bool = False) -> None:
         super().__init__()
+        if not 0 <= sd < math.inf:
+            raise UsageError(f"Pixel needs a finite sd of at least 0, got sd={sd}")
         self.sd, self.decorrelate = sd, decorrelate
 
     def forward(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Gaussian noise in front of the network."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,8 +31,8 @@ class RandomNoise(KeyedTransform):
 
     def __init__(self, std: float = 0.12) -> None:
         super().__init__()
-        if std < 0:
-            raise UsageError(f"RandomNoise needs std of at least 0, got std={std}")
+        if not 0 <= std < math.inf:
+            raise UsageError(f"RandomNoise needs a finite std of at least 0, got std={std}")
         self.std = std
         tile = torch.randn(3, _TILE, _TILE, generator=keyed_generator("RandomNoise"))
         self.register_buffer("_tile", tile, persistent=False)

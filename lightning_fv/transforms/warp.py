@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
+from lightning_fv.functional import MAX_SIDE
 from lightning_fv.transforms.keyed import KeyedTransform
 
 
@@ -39,9 +40,10 @@ class RandomWarp(KeyedTransform):
         padding_mode: Literal["reflection", "border", "grey"] = "reflection",
     ) -> None:
         super().__init__()
-        if min(pad, crop, rotate) < 0 or not 0 < scale[0] <= scale[1]:
+        lengths = all(0 <= value < math.inf for value in (pad, crop, rotate))
+        if not lengths or not 0 < scale[0] <= scale[1] < math.inf:
             raise UsageError(
-                f"RandomWarp needs pad, crop and rotate of at least 0 and 0 < scale[0] <= scale[1]; "
+                f"RandomWarp needs finite pad, crop and rotate of at least 0 and 0 < scale[0] <= scale[1]; "
                 f"got pad={pad}, crop={crop}, rotate={rotate}, scale={tuple(scale)}"
             )
         if padding_mode not in ("reflection", "border", "grey"):
@@ -74,6 +76,10 @@ class RandomWarp(KeyedTransform):
         if min(size) + grown < 1:
             raise UsageError(
                 f"RandomWarp crops {-grown} px from pictures of {size[0]}x{size[1]} px; set a smaller crop"
+            )
+        if max(size) + grown > MAX_SIDE:
+            raise UsageError(
+                f"RandomWarp pads pictures to {max(size) + grown} px, more than {MAX_SIDE}; set a smaller pad"
             )
         return size[0] + grown, size[1] + grown
 

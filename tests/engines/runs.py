@@ -26,7 +26,7 @@ def plan_of(
     targets: Any = "logits:0-3",
     batch_size: int = 2,
     folder: Path | None = None,
-    callbacks: Sequence[pl.Callback] = (),
+    callbacks: Sequence[pl.Callback] | pl.Callback = (),
     recipe: FeatureVisualizer | None = None,
     network: VisionNetwork | None = None,
     **options: Any,
@@ -35,7 +35,7 @@ def plan_of(
     setup = Setup(
         network or load_network("demo"),
         recipe or FeatureVisualizer(size=32),
-        {**QUICK, "callbacks": list(callbacks), **options},
+        {**QUICK, "callbacks": callbacks, **options},
         checkpoint_seconds=1e-6,
     )
     plan = make_plan(setup, targets, batch_size)

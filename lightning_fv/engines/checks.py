@@ -1,0 +1,234 @@
+"""What is checked of a run's options before any work: whatever would end a render early, fail in it, or spoil its pictures."""
+
+import importlib.util
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from numbers import Integral
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    Callback,
+    DeviceStatsMonitor,
+    EarlyStopping,
+    LearningRateFinder,
+    ModelCheckpoint,
+    ModelPruning,
+    OnExceptionCheckpoint,
+    SpikeDetection,
+    StochasticWeightAveraging,
+    ThroughputMonitor,
+    Timer,
+    WeightAveraging,
+)
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
+from torch import nn
+from torch.optim import Optimizer
+
+from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
+from lightning_fv.engines.strategy import strategy_name
+from lightning_fv.engines.trainer import check_trainer
+from lightning_fv.errors import UsageError
+from lightning_fv.networks import VisionNetwork
+from lightning_fv.networks.capture import LOGITS
+
+if TYPE_CHECKING:
+    from lightning_fv.engines.plan import Setup
+
+MAX_STEPS = 2**31 - 1
+"""More steps than anyone waits for; larger numbers overflow in Lightning and in progress bars."""
+
+MAX_SEED = 2**63 - 1
+MAX_SECONDS = 1e9
+
+_LENGTH = "the length of a render is set by trainer.max_steps alone"
+_NO_WEIGHTS = "it is for training a network's weights, and a render has none"
+
+_UNUSED: dict[str, tuple[tuple[object, ...], str]] = {
+    "fast_dev_run": ((None, False), _LENGTH),
+    "limit_train_batches": ((None,), _LENGTH),
+    "max_epochs": ((None, -1), _LENGTH),
+    "max_time": ((None,), _LENGTH),
+    "min_epochs": ((None,), _LENGTH),
+    "min_steps": ((None,), _LENGTH),
+    "overfit_batches": ((None, 0.0), _LENGTH),
+    "barebones": ((None, False), "it would leave out logs and checkpoints"),
+    "default_root_dir": ((None,), "the run's folder is given by --out"),
+}
+"""Options of the Trainer that are not followed: the values that change nothing, and why all others are refused."""
+
+_UNUSED_CALLBACKS: dict[type[Callback], str] = {
+    EarlyStopping: _LENGTH,
+    Timer: _LENGTH,
+    SpikeDetection: _LENGTH,
+    BatchSizeFinder: "the batch size is set by --batch_size",
+    LearningRateFinder: "the learning rate is set by model.optimizer.init_args.lr",
+    OnExceptionCheckpoint: "a run saves checkpoints by itself, every --checkpoint_seconds",
+    ThroughputMonitor: "it measures batches of training data, and a render has none",
+    BaseFinetuning: _NO_WEIGHTS,
+    ModelPruning: _NO_WEIGHTS,
+    StochasticWeightAveraging: _NO_WEIGHTS,
+    WeightAveraging: _NO_WEIGHTS,
+}
+"""Lightning's callbacks that are refused, with their subclasses, and why."""
+
+
+def check_options(setup: "Setup") -> None:
+    """Check what needs no target.
+
+    Args:
+        setup: what the jobs of the run have in common.
+
+    Raises:
+        UsageError: what is wrong, in one line.
+    """
+    options = setup.options
+    _check_numbers(setup)
+    for name, (harmless, reason) in _UNUSED.items():
+        if options.get(name) not in harmless:
+            raise UsageError(f"trainer.{name} is not used: {reason}")
+    if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
+        raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
+    strategy_name(options.get("strategy"))
+    trainer = setup.trainer_options()
+    check_trainer(trainer)
+    _check_callbacks(setup)
+    for part in (*_as_list(options.get("logger")), options.get("profiler")):
+        if isinstance(part, Logger | Profiler):
+            _check_inside(part)
+    _check_optimizer(setup.visualizer.optimizer)
+
+
+def check_categories(network: VisionNetwork) -> None:
+    """Check that a network has as many class names as logits, or none.
+
+    Raises:
+        UsageError: it has fewer or more.
+    """
+    shape = next((info.shape for info in network.layers() if info.name == LOGITS), None)
+    names = len(network.categories)
+    if names and shape is not None and len(shape) == 2 and shape[1] != names:
+        raise UsageError(
+            f"{network.name} has {shape[1]} classes, but {names} class name{'s' * (names > 1)}; "
+            f"give {shape[1]} names (--categories), in the order of the logits, or none"
+        )
+
+
+def warn_of_doubtful(setup: "Setup") -> None:
+    """Warn of pictures of a few pixels, which are rarely meant, and of penalties that reward."""
+    size = setup.visualizer.size_for(setup.network)
+    if max(size) < 8:
+        raw = setup.visualizer.asked_size
+        hint = f"; write {float(raw)} for {raw} times the network's training size" if isinstance(raw, int) else ""
+        warnings.warn(f"the pictures have {size[0]}x{size[1]} px{hint}", stacklevel=2)
+    for penalty in setup.visualizer.penalties:
+        if (weight := getattr(penalty, "weight", 0)) < 0:
+            warnings.warn(
+                f"the penalty {type(penalty).__name__} has the negative weight {weight:g}: it rewards what it measures",
+                stacklevel=2,
+            )
+
+
+def _check_numbers(setup: "Setup") -> None:
+    options = setup.options
+    steps, batches = options["max_steps"], options.get("accumulate_grad_batches", 1)
+    if not _is_whole(steps) or not 1 <= steps <= MAX_STEPS:
+        bound = f"at most {MAX_STEPS}" if _is_whole(steps) and steps > 0 else "at least 1"
+        raise UsageError(f"trainer.max_steps is the length of a render and must be {bound}, got {_short(steps)}")
+    if not _is_whole(batches) or not 1 <= batches <= MAX_STEPS:
+        raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {_short(batches)}")
+    clip = options.get("gradient_clip_val")
+    if clip is not None and not 0 <= clip < math.inf:
+        raise UsageError(
+            f"trainer.gradient_clip_val must be a finite number of at least 0, or null, got {_short(clip)}"
+        )
+    if not _is_whole(setup.seed) or not 0 <= setup.seed <= MAX_SEED:
+        raise UsageError(f"the seed must be a whole number from 0 to {MAX_SEED}, got {_short(setup.seed)}")
+    if not 0 < setup.checkpoint_seconds <= MAX_SECONDS:
+        bound = f"at most {MAX_SECONDS:g} s" if setup.checkpoint_seconds > 0 else "above 0 s"
+        raise UsageError(f"the time between checkpoints must be {bound}, got {setup.checkpoint_seconds}")
+
+
+def _check_callbacks(setup: "Setup") -> None:
+    start, reference = setup.visualizer.size_for(setup.network), setup.network.input_size
+    for callback in setup.callbacks:
+        name = type(callback).__name__
+        if not isinstance(callback, Callback):
+            raise UsageError(f"trainer.callbacks must be Callbacks, got {name}")
+        for kind, reason in _UNUSED_CALLBACKS.items():
+            if isinstance(callback, kind):
+                raise UsageError(f"the callback {name} is not used: {reason}; leave it out")
+        if isinstance(callback, DeviceStatsMonitor) and importlib.util.find_spec("psutil") is None:
+            raise UsageError("the callback DeviceStatsMonitor needs psutil; install it: pip install psutil")
+        if isinstance(callback, ModelCheckpoint):
+            _check_inside(callback)
+        if isinstance(callback, ProgressiveUpscale) and setup.shared:
+            raise UsageError(
+                "ProgressiveUpscale cannot grow pictures that several devices share; use --trainer.strategy independent "
+                "or leave out the callback"
+            )
+        if isinstance(callback, PeriodicBlur | ProgressiveUpscale):
+            callback.check(start, reference)
+
+
+def _check_inside(part: Logger | Profiler | ModelCheckpoint) -> None:
+    """Refuse a logger, profiler or checkpoint callback that would write outside of the run folder."""
+    for attribute, value in vars(part).items():
+        if attribute.lstrip("_") not in ("dirpath", "save_dir", "root_dir", "name", "version", "sub_dir", "filename"):
+            continue
+        if not isinstance(value, str | os.PathLike):
+            continue
+        path = PurePath(value)
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or "://" in str(value)
+            or str(value).startswith("~")
+            or "$" in str(value)
+        ):
+            raise UsageError(
+                f"{type(part).__name__} would write to {value}: what a run writes stays inside its folder; "
+                f"give {attribute.lstrip('_')} as a relative path without .., or leave it out"
+            )
+
+
+def _check_optimizer(make: Callable[[Iterable[Any]], Optimizer]) -> None:
+    try:
+        optimizer = make([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError, RuntimeError) as error:  # what an optimizer raises for its arguments
+        raise UsageError(f"model.optimizer: {' '.join(str(error).split())}") from error
+    if not isinstance(optimizer, Optimizer):
+        raise UsageError(f"model.optimizer must make an Optimizer, not a {type(optimizer).__name__}")
+    name = type(optimizer).__name__
+    for group in optimizer.param_groups:
+        rate = group.get("lr")
+        if rate is not None and not 0 < float(rate) < math.inf:
+            raise UsageError(
+                f"model.optimizer: the learning rate of {name} must be finite and above 0, got {float(rate):g}"
+            )
+        for option, value in group.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"model.optimizer: {option} of {name} must be finite, got {value}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _short(value: object) -> str:
+    """A value for a message; thousands of digits would hide what it says."""
+    if isinstance(value, int) and abs(value) >= 10**30:  # Python refuses to write numbers of more than 4300 digits
+        return f"a number of about {int(math.log10(abs(value))) + 1} digits"
+    return str(value)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
