@@ -1,11 +1,10 @@
 """Start small and grow: shapes first, detail later."""
 
-import warnings
 from typing import Any
 
 import lightning.pytorch as pl
 
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import UsageError, warn
 from lightning_fv.optimization.size import check_blur, in_pixels
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 
@@ -63,10 +62,9 @@ class ProgressiveUpscale(pl.Callback):
             )
         last = max(self.size_at(trainer.max_steps - 1, pl_module.start_size, top))
         if last < top:
-            warnings.warn(
+            warn(
                 f"ProgressiveUpscale reaches {last} px in {trainer.max_steps} steps, not {top} px; "
                 "use more steps, a smaller every or a larger factor",
-                stacklevel=1,  # Lightning calls this
             )
 
     def on_train_batch_start(

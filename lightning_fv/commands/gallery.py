@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_fv.errors import say
 from lightning_fv.report import write_gallery
 
 
@@ -21,5 +22,5 @@ def gallery(args: Sequence[str]) -> int:
     parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="a run folder")
     parser.add_argument("--out", metavar="PAGE", type=Path, help="the page to write")
     options = parser.parse_args(args)
-    print(write_gallery(options.folders, options.out))
+    say(write_gallery(options.folders, options.out))
     return 0

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lightning_fv.errors import CheckpointError
+from lightning_fv.errors import CheckpointError, warn
 from lightning_fv.runs.files import WriteErrors, write_atomic
 
 _STEP = re.compile(r"step=(\d+)(?:-v\d+)?\.ckpt")
@@ -132,7 +131,7 @@ def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = Fal
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''}"
         older = "; falling back to the one before it" if file != found[-1] else ""
         if not quiet:
-            warnings.warn(f"{file} cannot be read ({reason}){older}", stacklevel=2)
+            warn(f"{file} cannot be read ({reason}){older}")
     if found:
         raise CheckpointError(
             f"none of the checkpoints in {folder} can be read; delete the folder to start that job again"

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+
+from lightning_fv.errors import warn
 
 _PARTIAL = ".partial"
 
@@ -77,7 +78,7 @@ class WriteErrors:
         if what not in self.reasons:
             told = [getattr(cause, "strerror", None) for cause in (error, error.__cause__)]
             self.reasons[what] = next(filter(None, told), f"{type(error).__name__}: {error}")
-            warnings.warn(f"{what}: cannot be written ({self.reasons[what]}); the run continues without", stacklevel=2)
+            warn(f"{what}: cannot be written ({self.reasons[what]}); the run continues without")
 
     def __bool__(self) -> bool:
         return bool(self.reasons)
