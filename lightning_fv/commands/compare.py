@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from lightning_fv.commands.fit import LOGS, Run, exit_code, prepare
+from lightning_fv.commands.parser import Parser
 from lightning_fv.comparison import compare_runs, markdown
 from lightning_fv.engines.rank import find_rank
 from lightning_fv.errors import RunFolderError, UsageError, note, say
@@ -100,8 +101,8 @@ def _columns(options: argparse.Namespace, shared: list[str]) -> tuple[dict[str, 
     return by_network, columns
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="lightning-fv compare",
         description="Render the same targets, with the same seeds, on several networks or by several recipes, side by side.",
         epilog="All other options are those of lightning-fv fit and hold for every column: --targets, --config, --seed, "

@@ -1,11 +1,11 @@
 """The table of a network's layers."""
 
-import argparse
 import re
 import shutil
 import sys
 from collections.abc import Sequence
 
+from lightning_fv.commands.parser import Parser
 from lightning_fv.errors import UsageError, printable, say
 from lightning_fv.networks import load_network
 from lightning_fv.networks.capture import LayerInfo
@@ -24,7 +24,7 @@ def list_layers(args: Sequence[str]) -> int:
     Args:
         args: the command line after ``layers``.
     """
-    parser = argparse.ArgumentParser(prog="lightning-fv layers", description="List the layers of a network.")
+    parser = Parser(prog="lightning-fv layers", description="List the layers of a network.")
     parser.add_argument("network", help="such as demo, torchvision/resnet50, timm/vit_tiny_patch16_224")
     parser.add_argument("--grep", metavar="X", help="only layers whose name or type matches this regular expression")
     parser.add_argument("--no-weights", action="store_true", help="an untrained network: nothing to download")

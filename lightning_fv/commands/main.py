@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -79,24 +80,25 @@ def _main(words: list[str]) -> int:
         if words[:1] == ["--version"]:
             print(f"lightning_fv {__version__}")
             return 0
-        _check_working_folder()
         named = bool(words) and words[0] in COMMANDS
+        _check_surroundings(words, words[:1] == ["gallery"])
         command = _command(words[0] if named else "fit")
         with _warnings_of_one_line():
             return command(words[1:] if named else words)
     except FeatureVisualizationError as error:
         note(*f"lightning-fv: error: {error}".split("\n"))
         return 2
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise  # our bug, not the disk's
-        note(f"lightning-fv: error: {error}; files written before are intact")
-        return 1
     except SystemExit as exit_:  # --help and --print_config
         return exit_.code if isinstance(exit_.code, int) else 1
     except KeyboardInterrupt:
         note("lightning-fv: interrupted")
         return 128 + signal.SIGINT
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            note(f"lightning-fv: error: {error}; files written before are intact")
+        else:  # our bug: told as by Python, but its message may contain anything
+            note(*traceback.format_exc().rstrip().split("\n"))
+        return 1
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
@@ -118,12 +120,23 @@ def _command(name: str) -> Callable[[list[str]], int]:
     return fit
 
 
-def _check_working_folder() -> None:
-    """Refuse to start where everything that asks for the working folder would fail: it has been removed.
+def _check_surroundings(words: Sequence[str], any_bytes: bool) -> None:
+    """Refuse what would fail later in many places: words that are no text, and a working folder that has been removed.
+
+    Args:
+        words: the command line.
+        any_bytes: whether names of files may be any bytes; logs and records are UTF-8.
 
     Raises:
-        UsageError: so it has.
+        UsageError: there is such a word, or no such folder.
     """
+    for word in [] if any_bytes else words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{word} is not text in this locale's encoding; use other names, or a UTF-8 locale (PYTHONUTF8=1)"
+            ) from None
     try:
         os.getcwd()
     except OSError as error:

@@ -1,6 +1,7 @@
 """Atomic writes: a file is either complete or absent."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -8,9 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from lightning_fv.errors import warn
+from lightning_fv.errors import RunFolderError, warn
 
 _PARTIAL = ".partial"
+
+
+def check_name(folder: Path) -> None:
+    """Check that a folder can have its name, and that there is room for the names of files inside.
+
+    Raises:
+        RunFolderError: it cannot.
+    """
+    try:
+        os.lstat(folder / ("x" * 200))
+    except ValueError as error:  # a null character, or one that the file system's encoding lacks
+        raise RunFolderError(f"no folder can be called {folder} ({error}); choose another name") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise RunFolderError(f"the name {str(folder)[:80]}... is too long; choose a shorter one") from None
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:

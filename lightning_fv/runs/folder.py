@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning_fv.errors import RunFolderError
 from lightning_fv.runs.claims import claim, locks_work
-from lightning_fv.runs.files import write_new_text, write_text_atomic
+from lightning_fv.runs.files import check_name, write_new_text, write_text_atomic
 from lightning_fv.runs.job import FORMAT, Job
 from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.record import Record, read_manifest
@@ -26,10 +26,14 @@ class RunFolder:
 
     Args:
         path: the folder; it need not exist.
+
+    Raises:
+        RunFolderError: no folder can have that name.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        check_name(self.path)
         self._locks = True
 
     def __str__(self) -> str:
