@@ -110,6 +110,12 @@ class RunFolder:
             RunFolderError: it or its nearest existing parent is a file or not writable; or it is not empty.
         """
         check_parent(self.path)
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:
+            raise RunFolderError(
+                f"--out {self.path} is not UTF-8, as TensorBoard's logs need it; choose another"
+            ) from None
         if self.path.is_dir() and not self._is_vacant():
             raise RunFolderError(
                 f"--out {self.path} is not empty and holds no run; choose another folder, or the folder of a run to continue it"
