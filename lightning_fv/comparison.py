@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_fv.callbacks.image_logger import image_event
+from lightning_fv.errors import printable
 from lightning_fv.functional import resize_images
 from lightning_fv.metrics import natural_high_frequency
 from lightning_fv.networks import VisionNetwork
@@ -85,11 +86,14 @@ def markdown(columns: Mapping[str, Sequence[Record]]) -> str:
         RATIO: ("high frequencies / photos", ".2f"),
         "saturated": ("saturated", ".1%"),
     }
-    rows = [f"| | pictures | {' | '.join(title for title, _ in shown.values())} |", "|---" * (len(shown) + 2) + "|"]
+    rows = [
+        f"| | pictures | {' | '.join(printable(title) for title, _ in shown.values())} |",
+        "|---" * (len(shown) + 2) + "|",
+    ]
     for name, mean in means.items():
         cells = [f"{mean[key]:{form}}" if key in mean else "" for key, (_, form) in shown.items()]
         done = sum(record.status == "done" for record in columns[name])
-        rows.append(f"| {name} | {done} of {len(columns[name])} | {' | '.join(cells)} |")
+        rows.append(f"| {printable(name)} | {done} of {len(columns[name])} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

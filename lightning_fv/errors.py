@@ -1,15 +1,68 @@
-"""Errors that a user can cause and fix; each message is one line that names the problem and the remedy."""
+"""What a user is told: errors, each one line that names the problem and the remedy; warnings; notes on a terminal."""
 
+import contextlib
 import difflib
 import errno
+import sys
+import unicodedata
+import warnings
 from collections.abc import Iterable
 
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-"""Numbers of the OSErrors that say that the disk is full, read-only or broken."""
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Numbers of the OSErrors that say that the disk is full, read-only or broken, or that no file may grow so large."""
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (such as bidi overrides), surrogates, separators of lines
+_JOINERS = "\u200c\u200d"  # of the format characters, these two belong to the spelling of names and to emoji
+
+
+def printable(text: object) -> str:
+    """Text that is safe on a terminal and stays on one line: ``\\x1b`` and the like instead of characters that control it.
+
+    Names of classes, layers and files may contain any character, and terminals obey escape sequences.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _HIDDEN and character not in _JOINERS
+        else character
+        for character in text
+    )
+
+
+def warn(text: str) -> None:
+    """Issue a warning of this package; every one comes from here, so that none carries control characters."""
+    warnings.warn(printable(text), stacklevel=2)
+
+
+def say(*lines: object) -> None:
+    """Print lines to standard output."""
+    for line in lines:
+        print(printable(line))
+
+
+def note(*lines: object) -> None:
+    """Print lines to standard error, above the line of progress; nothing happens if that cannot be written."""
+    from tqdm import tqdm  # here: --help does not need it
+
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # its terminal is gone, or it is closed
+            tqdm.write("\n".join(map(printable, lines)), file=sys.stderr)
 
 
 class FeatureVisualizationError(Exception):
-    """Base of the package's own errors; the command line prints the message and exits with 2, without a traceback."""
+    """Base of the package's own errors; the command line prints the message and exits with 2, without a traceback.
+
+    Args:
+        lines: the message, and perhaps further lines, such as those of a table.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, self.args))
 
 
 class UsageError(FeatureVisualizationError):
@@ -34,10 +87,6 @@ class TargetError(FeatureVisualizationError):
 
 class CheckpointError(FeatureVisualizationError):
     """Weights or a checkpoint that are damaged, of another architecture, or not the published ones."""
-
-    def __init__(self, text: str) -> None:
-        # Names in files and responses of servers may contain any character; keep the message on one line.
-        super().__init__("".join(c if c.isprintable() else " " for c in text))
 
 
 class RunFolderError(FeatureVisualizationError):

@@ -190,3 +190,13 @@ def test_late_imports_of_our_own_modules_have_a_reason() -> None:
                     source = ast.get_source_segment(text, function) or ""
                     assert re.search(r"takes? .*(seconds|\d s\b)", source), f"{file}: {function.name} imports late"
     assert len(late) <= 3, late
+
+
+def test_what_a_terminal_gets_passes_through_one_place() -> None:
+    """`say`, `note` and `warn` escape what would control it; the command's help and version are our own words."""
+    for file, path in FILES.items():
+        calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        if file not in (Path("errors.py"), Path("commands/main.py")):
+            assert not {"print", "warnings.warn", "tqdm.write"} & set(calls), (
+                f"{file}: use say, note or warn of errors.py"
+            )

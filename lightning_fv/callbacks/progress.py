@@ -1,8 +1,9 @@
 """One line of progress, for a render or for a whole run."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -35,7 +36,8 @@ class RenderProgress(ProgressBar):
         self.jobs, self.pictures, self.interval = jobs, pictures, interval
         self._count_done = count_done
         self._bar: tqdm[Any] | None = None
-        self._enabled, self._refreshed = True, 0.0
+        self._refreshed = 0.0
+        self.enable()
         self._done = count_done() if count_done is not None else 0
         self._start, self._done_before = time.monotonic(), self._done
         self._written = -1
@@ -48,7 +50,7 @@ class RenderProgress(ProgressBar):
         self._enabled = False
 
     def enable(self) -> None:
-        self._enabled = True
+        self._enabled = sys.stderr is not None  # as it is in a process without a console
 
     def job_done(self, done: int | None = None) -> None:
         """Count a job, whoever rendered it.
@@ -74,7 +76,8 @@ class RenderProgress(ProgressBar):
     def close(self) -> None:
         """End the line."""
         if self._bar is not None:
-            self._bar.close()
+            with self._drawing():
+                self._bar.close()
             self._bar = None
 
     # -- hooks -------------------------------------------------------------------------------------------------------
@@ -85,7 +88,8 @@ class RenderProgress(ProgressBar):
                 self._show_jobs(0.0)
             else:
                 total, done = trainer.max_steps, trainer.global_step
-                self._bar = self._tqdm(_STEPS, total=total, initial=done, unit="step")
+                with self._drawing():
+                    self._bar = self._tqdm(_STEPS, total=total, initial=done, unit="step")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -115,8 +119,9 @@ class RenderProgress(ProgressBar):
         assert isinstance(pl_module, FeatureVisualizer)
         height, width = pl_module.size
         score = "" if pl_module.objective_values is None else f"score {float(pl_module.mean_objective()):.3g}, "
-        self._bar.set_postfix_str(f"{score}{height}x{width} px", refresh=False)
-        self._bar.update(trainer.global_step - self._bar.n)
+        with self._drawing():
+            self._bar.set_postfix_str(f"{score}{height}x{width} px", refresh=False)
+            self._bar.update(trainer.global_step - self._bar.n)
 
     def _show_jobs(self, fraction: float) -> None:
         """The line of several jobs.
@@ -135,11 +140,22 @@ class RenderProgress(ProgressBar):
         left = tqdm.format_interval((self.jobs - self._done - fraction) * seconds / finished) if finished > 0 else "?"
         shown = min(self._done + fraction, self.jobs)
         text = f"{self._done}/{self.jobs} jobs, {rate:.3g} pictures/s, {left} left"
-        if self._bar is None:  # also after a job that failed has ended the line
-            self._bar = self._tqdm(_JOBS, total=self.jobs, initial=shown, desc=text)
-        else:
-            self._bar.n = shown
-            self._bar.set_description_str(text)
+        with self._drawing():
+            if self._bar is None:  # also after a job that failed has ended the line
+                self._bar = self._tqdm(_JOBS, total=self.jobs, initial=shown, desc=text)
+            else:
+                self._bar.n = shown
+                self._bar.set_description_str(text)
+
+    @contextlib.contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """A line that cannot be written ends, and the render goes on: the terminal is closed, or nobody reads the pipe."""
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            if self._bar is not None:
+                self._bar.disable = True  # or it would try once more when it is deleted
+            self._bar, self._enabled = None, False
 
     def _tqdm(self, form: str, **options: Any) -> "tqdm[Any]":
         return tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=self.interval, bar_format=form, **options)

@@ -1,12 +1,11 @@
 """Start small and grow: shapes first, detail later."""
 
 import math
-import warnings
 from typing import Any
 
 import lightning.pytorch as pl
 
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import UsageError, warn
 from lightning_fv.optimization.size import check_blur, in_pixels
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 
@@ -81,10 +80,9 @@ class ProgressiveUpscale(pl.Callback):
         top = self._top(pl_module)
         last = max(self.size_at(trainer.max_steps - 1, pl_module.start_size, top))
         if last < top:
-            warnings.warn(
+            warn(
                 f"ProgressiveUpscale reaches {last} px in {trainer.max_steps} steps, not {top} px; "
                 "use more steps, a smaller every or a larger factor",
-                stacklevel=1,  # Lightning calls this
             )
 
     def on_train_batch_start(

@@ -1,14 +1,14 @@
 """``lightning-fv compare``: the same targets on several networks, or by several recipes, side by side."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 from lightning_fv.commands.fit import LOGS, Run, exit_code, prepare
+from lightning_fv.commands.parser import Parser
 from lightning_fv.comparison import compare_runs, markdown
 from lightning_fv.engines.rank import find_rank
-from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.errors import RunFolderError, UsageError, note, say
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.entries import refuse_foreign_entries
@@ -52,22 +52,22 @@ def compare(args: list[str]) -> int:
 def _render(runs: dict[str, Run], networks: list[VisionNetwork], out: ComparisonFolder) -> int:
     start, everything = time.monotonic(), []
     for number, (name, run) in enumerate(runs.items(), 1):
-        print(f"column {number} of {len(runs)}: {name}", file=sys.stderr)
+        note(f"column {number} of {len(runs)}: {name}")
         run.open(out.column(name))
         outcome = run.execute()
         everything += outcome.records
         if outcome.signal is not None:
-            print(f"stopped; continue with the same options and --resume --out {out.path}", file=sys.stderr)
+            note(f"stopped; continue with the same options and --resume --out {out.path}")
             return 128 + outcome.signal
         if outcome.failed_fast:
-            print(f"{name} has targets that are not done; continue with --resume --out {out.path}", file=sys.stderr)
+            note(f"{name} has targets that are not done; continue with --resume --out {out.path}")
             return exit_code(outcome.records, [run], out.path)
     rated = compare_runs({name: out.column(name).path for name in runs}, networks, out.path)
-    print(markdown(rated))
-    print(f"{len(everything)} pictures in {time.monotonic() - start:.1f} s")
-    print(f"side by side   {out.sheet}")
-    print(f"page           {out.page}")
-    print(f"TensorBoard    tensorboard --logdir {out.path} --samples_per_plugin images=200")
+    say(*markdown(rated).split("\n"))
+    say(f"{len(everything)} pictures in {time.monotonic() - start:.1f} s")
+    say(f"side by side   {out.sheet}")
+    say(f"page           {out.page}")
+    say(f"TensorBoard    tensorboard --logdir {out.path} --samples_per_plugin images=200")
     return exit_code(everything, list(runs.values()), out.path)
 
 
@@ -102,8 +102,8 @@ def _columns(options: argparse.Namespace, shared: list[str]) -> tuple[dict[str, 
     return by_network, columns
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="lightning-fv compare",
         description="Render the same targets, with the same seeds, on several networks or by several recipes, side by side.",
         epilog="All other options are those of lightning-fv fit and hold for every column: --targets, --config, --seed, "

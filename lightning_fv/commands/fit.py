@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import time
 import warnings
 from collections import Counter
@@ -34,7 +33,7 @@ from lightning_fv.engines.run import Outcome, render_plan, report_plan, run_plan
 from lightning_fv.engines.strategy import strategy_name
 from lightning_fv.engines.trainer import count_devices
 from lightning_fv.engines.workers import WorkerEngine
-from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.errors import RunFolderError, UsageError, note, say
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.runs.entries import check_parent
 from lightning_fv.runs.folder import RunFolder, next_version
@@ -133,7 +132,7 @@ class Run:
         self.lost_files = any(child.returncode == 1 for child in others.processes.values())
         if outcome.signal is None and not outcome.failed_fast:
             for clause in others.failed():
-                print(f"lightning-fv: {clause}", file=sys.stderr)
+                note(f"lightning-fv: {clause}")
         return outcome
 
     def _engine(self, others: Children) -> Engine:
@@ -250,12 +249,11 @@ def fit(args: list[str]) -> int:
         finished = run.finished()
         first = run.rank.rank == 0
         if first and finished:
-            print(f"{folder}: the run is finished, nothing is left to do")
+            say(f"{folder}: the run is finished, nothing is left to do")
         if first and run.rank.ranks > 1 and len(run.plan.jobs) == 1 and not run.plan.setup.shared:
-            print(
+            note(
                 f"lightning-fv: only one of {run.rank.ranks} devices renders, since {len(run.plan.targets)} targets make one job; "
-                "a smaller --batch_size makes more jobs, --trainer.strategy ddp shares the pictures of one",
-                file=sys.stderr,
+                "a smaller --batch_size makes more jobs, --trainer.strategy ddp shares the pictures of one"
             )
         start = time.monotonic()
         outcome = run.execute()
@@ -272,10 +270,7 @@ def exit_code(records: Sequence[Record], runs: Sequence[Run], folder: Path) -> i
     reasons = {what: reason for run in runs for what, reason in run.plan.errors.reasons.items()}
     if reasons:
         listed = ", ".join(f"{what} ({reason})" for what, reason in reasons.items())
-        print(
-            f"lightning-fv: not written: {listed}; free some space and continue with --resume --out {folder}",
-            file=sys.stderr,
-        )
+        note(f"lightning-fv: not written: {listed}; free some space and continue with --resume --out {folder}")
     lost = bool(reasons) or any(run.lost_files for run in runs)
     return 0 if not lost and all(record.status == "done" for record in records) else 1
 
@@ -285,13 +280,13 @@ def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) 
     lost = [record.status == "done" and record.image is None for record in records]
     counts = Counter("not written" if is_lost else record.status for record, is_lost in zip(records, lost, strict=True))
     others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
-    print(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
+    say(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
     for status in ("dead", "diverged", "failed"):
         if names := [record.target for record in records if record.status == status]:
-            print(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
-    print(f"pictures       {folder.images}")
-    print(f"contact sheet  {folder.sheet}")
-    print(f"gallery        {folder.gallery}")
+            say(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+    say(f"pictures       {folder.images}")
+    say(f"contact sheet  {folder.sheet}")
+    say(f"gallery        {folder.gallery}")
     if any(record.status in ("partial", "pending", "failed") for record in records):
-        print(f"continue       lightning-fv --resume --out {folder}")
-    print(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")
+        say(f"continue       lightning-fv --resume --out {folder}")
+    say(f"TensorBoard    tensorboard --logdir {folder} --samples_per_plugin images=200")

@@ -1,9 +1,10 @@
 """``lightning-fv gallery``: a page to browse, sort and filter the pictures of runs; it opens from disk."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_fv.commands.parser import Parser
+from lightning_fv.errors import say
 from lightning_fv.report import write_gallery
 
 
@@ -13,7 +14,7 @@ def gallery(args: Sequence[str]) -> int:
     Args:
         args: the command line after ``gallery``.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lightning-fv gallery",
         description="Write a page of the pictures of runs: gallery.html in the run folder, or in the common parent "
         "folder of several. A run writes its own page at its end; this writes it again, or one page for several runs.",
@@ -21,5 +22,5 @@ def gallery(args: Sequence[str]) -> int:
     parser.add_argument("folders", metavar="FOLDER", type=Path, nargs="+", help="a run folder")
     parser.add_argument("--out", metavar="PAGE", type=Path, help="the page to write")
     options = parser.parse_args(args)
-    print(write_gallery(options.folders, options.out))
+    say(write_gallery(options.folders, options.out))
     return 0

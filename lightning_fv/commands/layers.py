@@ -1,12 +1,12 @@
 """The table of a network's layers."""
 
-import argparse
 import re
 import shutil
 import sys
 from collections.abc import Sequence
 
-from lightning_fv.errors import UsageError
+from lightning_fv.commands.parser import Parser
+from lightning_fv.errors import UsageError, printable, say
 from lightning_fv.networks import load_network
 from lightning_fv.networks.capture import LayerInfo
 
@@ -24,7 +24,7 @@ def list_layers(args: Sequence[str]) -> int:
     Args:
         args: the command line after ``layers``.
     """
-    parser = argparse.ArgumentParser(prog="lightning-fv layers", description="List the layers of a network.")
+    parser = Parser(prog="lightning-fv layers", description="List the layers of a network.")
     parser.add_argument("network", help="such as demo, torchvision/resnet50, timm/vit_tiny_patch16_224")
     parser.add_argument("--grep", metavar="X", help="only layers whose name or type matches this regular expression")
     parser.add_argument("--no-weights", action="store_true", help="an untrained network: nothing to download")
@@ -46,7 +46,7 @@ def list_layers(args: Sequence[str]) -> int:
     if not chosen:
         raise UsageError(f"no layer of {options.network} matches {options.grep!r}")
     terminal = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None
-    print(table(chosen, options.width or terminal))
+    say(*table(chosen, options.width or terminal).split("\n"))
     return 0
 
 
@@ -60,7 +60,15 @@ def table(infos: Sequence[LayerInfo], columns: int | None = None) -> str:
     """
     rows = [("", "layer", "type", "output", "units", "runs")]
     rows += [
-        (_mark(info), info.name, info.type, _output(info), str(info.units or "-"), str(info.calls)) for info in infos
+        (
+            _mark(info),
+            printable(info.name),
+            printable(info.type),
+            printable(_output(info)),
+            str(info.units or "-"),
+            str(info.calls),
+        )
+        for info in infos
     ]
     if columns is not None:  # a type may be truncated, a name never
         rows = [(*row[:2], row[2] if len(row[2]) <= _TYPE else row[2][: _TYPE - 1] + "…", *row[3:]) for row in rows]

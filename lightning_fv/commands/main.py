@@ -1,14 +1,17 @@
 """The command line: runs the command that is named, and reports every mistake in one clear line."""
 
 import contextlib
+import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError
+from lightning_fv.commands.streams import safe_streams
+from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError, UsageError, note, printable
 from lightning_fv.version import __version__
 
 COMMANDS = {
@@ -43,7 +46,8 @@ the most common options of fit:
   --engine ray             render on a Ray cluster
   --print_config           all settings as YAML, to edit and pass to --config
 
-exit codes: 0 done, 1 a target is not done or a file not written, 2 bad usage, 130 and 143 stopped by Ctrl-C and SIGTERM
+exit codes: 0 done, 1 a target is not done or a file not written, 2 bad usage, 130, 143 and 129 stopped by Ctrl-C, SIGTERM
+and SIGHUP (a closed terminal; nohup protects from it)
 """
 
 
@@ -51,9 +55,16 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a command of `COMMANDS` with its options; ``args`` are by default those of the command line.
 
     Returns:
-        0 done; 1 a target is not done or a file not written; 2 bad usage; 130 or 143 stopped by Ctrl-C or SIGTERM.
+        0 done; 1 a target is not done or a file not written; 2 bad usage; 128 + N stopped by signal N: Ctrl-C (130), SIGTERM
+        (143) or SIGHUP (129).
     """
-    return _main(list(sys.argv[1:] if args is None else args))
+    with safe_streams() as out:
+        code = _main(list(sys.argv[1:] if args is None else args))
+        out.flush()
+        if out.incomplete:
+            note(f"lightning-fv: error: standard output cannot be written: {out.error}")
+            code = code or 1
+    return code
 
 
 def console() -> None:
@@ -70,22 +81,24 @@ def _main(words: list[str]) -> int:
             print(f"lightning_fv {__version__}")
             return 0
         named = bool(words) and words[0] in COMMANDS
+        _check_surroundings(words, words[:1] == ["gallery"])
         command = _command(words[0] if named else "fit")
         with _warnings_of_one_line():
             return command(words[1:] if named else words)
     except FeatureVisualizationError as error:
-        print(f"lightning-fv: error: {error}", file=sys.stderr)
+        note(*f"lightning-fv: error: {error}".split("\n"))
         return 2
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise  # our bug, not the disk's
-        print(f"lightning-fv: error: {error}; files written before are intact", file=sys.stderr)
-        return 1
     except SystemExit as exit_:  # --help and --print_config
         return exit_.code if isinstance(exit_.code, int) else 1
     except KeyboardInterrupt:
-        print("lightning-fv: interrupted", file=sys.stderr)
+        note("lightning-fv: interrupted")
         return 128 + signal.SIGINT
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            note(f"lightning-fv: error: {error}; files written before are intact")
+        else:  # our bug: told as by Python, but its message may contain anything
+            note(*traceback.format_exc().rstrip().split("\n"))
+        return 1
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
@@ -107,11 +120,32 @@ def _command(name: str) -> Callable[[list[str]], int]:
     return fit
 
 
+def _check_surroundings(words: Sequence[str], any_bytes: bool) -> None:
+    """Refuse what would fail later in many places: words that are no text, and a working folder that has been removed.
+
+    Args:
+        words: the command line.
+        any_bytes: whether names of files may be any bytes; logs and records are UTF-8.
+
+    Raises:
+        UsageError: there is such a word, or no such folder.
+    """
+    for word in [] if any_bytes else words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{word} is not text in this locale's encoding; use other names, or a UTF-8 locale (PYTHONUTF8=1)"
+            ) from None
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the working folder cannot be used ({error.strerror}); change to another") from None
+
+
 @contextlib.contextmanager
 def _warnings_of_one_line() -> Iterator[None]:
     """Show this package's warnings like its errors: one line each, once, without the source location."""
-    from tqdm import tqdm  # here: --help does not need it
-
     before, package, shown = warnings.showwarning, str(Path(__file__).parents[1]), set[str]()
 
     def show(
@@ -123,10 +157,11 @@ def _warnings_of_one_line() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if category is not UserWarning or not filename.startswith(package):
-            before(message, category, filename, lineno, file, line)
+            safe = "\n".join(map(printable, str(message).split("\n")))
+            before(message if safe == str(message) else safe, category, filename, lineno, file, line)
         elif str(message) not in shown:
             shown.add(str(message))
-            tqdm.write(f"lightning-fv: warning: {message}", file=sys.stderr)  # above the line of progress
+            note(f"lightning-fv: warning: {message}")
 
     warnings.showwarning = show
     try:

@@ -260,9 +260,8 @@ def agree(cli: FitCLI, folder: RunFolder) -> None:
         if saved.get(key) != asked.get(key)
     ]
     if rows:
-        lines = "\n".join(rows)
         raise RunFolderError(
-            f"{folder} was started with other settings; leave them out, or choose another folder\n{lines}"
+            f"{folder} was started with other settings; leave them out, or choose another folder", *rows
         )
 
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 
 import torch.distributed
@@ -15,7 +14,7 @@ from lightning_fv.engines.launch import Children
 from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.progress import shown_progress
 from lightning_fv.engines.signals import is_orphaned
-from lightning_fv.errors import RunFolderError
+from lightning_fv.errors import RunFolderError, printable, warn
 
 
 class DDPEngine:
@@ -54,7 +53,7 @@ class DDPEngine:
                     if not re.search(r"gloo|nccl|connection|peer", str(error), re.IGNORECASE):
                         raise
                     reason = str(error).strip().splitlines()[0][:120]
-                    warnings.warn(f"ddp needs all ranks, and one is gone ({reason})", stacklevel=2)
+                    warn(f"ddp needs all ranks, and one is gone ({reason})")
                     result = JobResult(job, plan.known_records(job), error=error)
                 finally:
                     if torch.distributed.is_initialized():
@@ -76,9 +75,12 @@ def _exit_if_lost(lost: Callable[[], str], folder: str) -> Iterator[None]:
     def watch() -> None:
         while not finished.wait(1.0):
             if reason := lost():
-                # No handler can run while the main thread waits inside a collective.
-                line = f"\nlightning-fv: {reason}, and ddp needs all ranks; continue with --resume --out {folder}\n"
-                os.write(2, line.encode())
+                # No handler can run while the main thread waits inside a collective, and it may hold the lock of a stream.
+                line = printable(
+                    f"lightning-fv: {reason}, and ddp needs all ranks; continue with --resume --out {folder}"
+                )
+                with contextlib.suppress(OSError):  # the terminal is gone
+                    os.write(2, f"\n{line}\n".encode())
                 os._exit(1)
 
     thread = threading.Thread(target=watch, name="other ranks", daemon=True)

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -27,6 +26,7 @@ from lightning_fv.errors import (
     RunFolderError,
     UsageError,
     first_line,
+    warn,
 )
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
@@ -115,7 +115,7 @@ def failed_job(plan: Plan, job: Job, reason: str, trace: str = "") -> JobResult:
             where = f"; traceback: {folder.error_file}" if trace else ""
         except OSError as disk:
             plan.errors.add("records of failed jobs", disk)
-    warnings.warn(f"job {job.id} ({job.text}) failed: {reason}{where}", stacklevel=2)
+    warn(f"job {job.id} ({job.text}) failed: {reason}{where}")
     return JobResult(job, records)
 
 

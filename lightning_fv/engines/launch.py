@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from lightning_fv.engines.rank import RankInfo
-from lightning_fv.engines.signals import PARENT, StopSignals
+from lightning_fv.engines.signals import NUMBERS, PARENT, StopSignals
+from lightning_fv.errors import note
 
 
 class Children:
@@ -39,15 +40,15 @@ class Children:
             try:
                 child.wait(None if end is None else max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                print(f"lightning-fv: worker {rank} (process {child.pid}) does not end; killing it", file=sys.stderr)
+                note(f"lightning-fv: worker {rank} (process {child.pid}) does not end; killing it")
                 child.kill()
                 child.wait()
 
     def failed(self) -> list[str]:
         """What went wrong: a clause for each process that has ended with an error."""
-        good = {None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM}  # a signal stops all of them
+        good = {None, 0, *(128 + number for number in NUMBERS)}  # a signal stops all of them
         if self._asked:
-            good.add(-signal.SIGTERM)  # it had not installed its signal handlers yet
+            good |= {-number for number in NUMBERS}  # it had not installed its signal handlers yet
         return [
             f"worker {rank} ended with {_exit_text(code)}"
             for rank, child in self.processes.items()

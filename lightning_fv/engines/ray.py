@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,14 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.plan import Plan, Setup
 from lightning_fv.engines.progress import shown_progress
 from lightning_fv.engines.ray_cluster import RayOptions, places_for, share_of
 from lightning_fv.engines.ray_task import Task, TaskOutcome, run_task, versions
-from lightning_fv.errors import UsageError, first_line
+from lightning_fv.errors import UsageError, first_line, note
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.transfer import pack, unpack
@@ -198,7 +196,7 @@ class RayEngine:
         """Print a line above the progress line; each text once."""
         if text not in self._said:
             self._said.add(text)
-            tqdm.write(f"lightning-fv: {text}", file=sys.stderr)
+            note(f"lightning-fv: {text}")
 
 
 def _collect(ref: Any) -> TaskOutcome:

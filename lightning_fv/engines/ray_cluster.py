@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_fv.engines.signals import HANGUP, NUMBERS
 from lightning_fv.errors import UsageError, first_line
 
 
@@ -91,16 +92,17 @@ def cluster(options: RayOptions, trainer: Mapping[str, Any]) -> Iterator[None]:
         UsageError: the cluster does not exist or has another Ray or Python, or this machine is too small for a job.
     """
     import ray
+    import ray._private.ray_constants as ray_constants
     import ray._private.worker as ray_worker
 
     local = options.address is None
-    numbers = (signal.SIGINT, signal.SIGTERM)
     main_thread = threading.current_thread() is threading.main_thread()
-    before = [signal.getsignal(number) for number in numbers]
+    before = [signal.getsignal(number) for number in NUMBERS]
     loud, ray_worker._worker_logs_enabled = (
         getattr(ray_worker, "_worker_logs_enabled", True),
         False,
     )  # raylets' notes on stdout
+    reachable = ray_constants.ENABLE_RAY_CLUSTER
     usage = os.environ.get("RAY_USAGE_STATS_ENABLED")
     try:
         with warnings.catch_warnings():
@@ -109,6 +111,11 @@ def cluster(options: RayOptions, trainer: Mapping[str, Any]) -> Iterator[None]:
                 os.environ.setdefault(
                     "RAY_USAGE_STATS_ENABLED", "0"
                 )  # no usage reports to Ray's makers unless the user asks for them
+                ray_constants.ENABLE_RAY_CLUSTER = False  # all ports on the loopback interface, as by default on macOS
+                if main_thread and HANGUP is not None:
+                    signal.signal(
+                        HANGUP, signal.SIG_IGN
+                    )  # in Ray's processes: this one stops them when its terminal closes
             try:
                 ray.init(
                     address=options.address or "local",
@@ -120,8 +127,9 @@ def cluster(options: RayOptions, trainer: Mapping[str, Any]) -> Iterator[None]:
                 place = "on this machine" if local else f"at --ray.address {options.address}"
                 raise UsageError(f"cannot connect to Ray {place}: {first_line(error)}") from None
             finally:
+                ray_constants.ENABLE_RAY_CLUSTER = reachable
                 if main_thread:
-                    for number, handler in zip(numbers, before, strict=True):
+                    for number, handler in zip(NUMBERS, before, strict=True):
                         signal.signal(number, handler)  # Ray installs its own for SIGTERM and leaves it there
         try:
             share = share_of(options, trainer)

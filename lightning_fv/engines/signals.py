@@ -1,4 +1,4 @@
-"""The only signal handlers: Ctrl-C and SIGTERM ask a run to stop gracefully."""
+"""The only signal handlers: Ctrl-C, SIGTERM and SIGHUP ask a run to stop gracefully."""
 
 import contextlib
 import os
@@ -13,14 +13,18 @@ from typing import Any, Literal
 PARENT = "LIGHTNING_FV_PARENT"
 """Environment variable: the process id of the worker that started this one."""
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+"""What a closed terminal sends; Windows has none."""
+
+NUMBERS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, *([] if HANGUP is None else [HANGUP]))
+"""The signals that ask a run to stop."""
 
 # Taken out of the environment, so that what this process starts does not take itself for such a worker.
 _PARENT_ID = os.environ.pop(PARENT, None)
 
 
 class StopSignals:
-    """While entered, SIGTERM and Ctrl-C are recorded instead of ending the process.
+    """While entered, `NUMBERS` are recorded instead of ending the process; a SIGHUP that is ignored, as under ``nohup``, is not.
 
     Outside the main thread, where Python allows no handlers, this has no effect.
 
@@ -50,12 +54,14 @@ class StopSignals:
     def install(self) -> None:
         """Install the handlers; again after Lightning's, which on SIGTERM would end a fit without a checkpoint."""
         if self._before:
-            for number in _NUMBERS:
+            for number in self._before:
                 signal.signal(number, self._take)
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in _NUMBERS}
+            self._before = {number: signal.getsignal(number) for number in NUMBERS}
+            if HANGUP is not None and self._before[HANGUP] == signal.SIG_IGN:
+                del self._before[HANGUP]  # nohup: the run is to outlive its terminal
             self.install()
             # Python runs handlers between bytecodes, and a backward pass may take seconds: then two signals become one call.
             # The wake-up descriptor gets a byte for each at once.

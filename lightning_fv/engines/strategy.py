@@ -1,9 +1,14 @@
 """How Lightning uses devices: each worker its own one, or all of them for the same pictures (`ddp`)."""
 
+import contextlib
 import inspect
+import os
+import socket
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
+import torch.distributed
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -13,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.errors import UsageError
+
+LOOPBACK = "127.0.0.1"
 
 
 class SharedStrategy(DDPStrategy):
@@ -34,8 +41,51 @@ class SharedStrategy(DDPStrategy):
     def set_world_ranks(self) -> None:
         rank_zero.rank_zero_only.rank = self.global_rank  # type: ignore[attr-defined]
 
+    def setup_distributed(self) -> None:
+        """As in Lightning, but where all ranks are on this machine nothing listens beyond its loopback interface.
+
+        Raises:
+            UsageError: the port is in use.
+        """
+        environment = self.cluster_environment
+        if isinstance(environment, RankEnvironment) and environment.on_this_machine:
+            rank, ranks, port = environment.global_rank(), environment.world_size(), environment.main_port
+            try:
+                # torch's own socket would listen on all interfaces.
+                listener = socket.create_server((LOOPBACK, port)).detach() if rank == 0 else None
+            except OSError as error:
+                raise UsageError(
+                    f"the ranks of ddp cannot meet at port {port} ({error.strerror}); set MASTER_PORT to a free one"
+                ) from None
+            with _through_loopback():
+                torch.distributed.init_process_group(
+                    self._get_process_group_backend(),
+                    store=torch.distributed.TCPStore(
+                        LOOPBACK, port, ranks, rank == 0, self._timeout, master_listen_fd=listener
+                    ),
+                    rank=rank,
+                    world_size=ranks,
+                    timeout=self._timeout,
+                    device_id=self.root_device if self.root_device.type != "cpu" else None,
+                )
+        super().setup_distributed()  # leaves a process group that exists as it is
+
     def _configure_launcher(self) -> None:
         pass
+
+
+@contextlib.contextmanager
+def _through_loopback() -> Iterator[None]:
+    """Have the backends of a process group that is formed in this block connect through the loopback interface."""
+    name = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    added = [variable for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if variable not in os.environ]
+    if name is not None:
+        os.environ.update(dict.fromkeys(added, name))
+    try:
+        yield
+    finally:
+        for variable in added:
+            os.environ.pop(variable, None)
 
 
 class RankEnvironment(ClusterEnvironment):
@@ -57,8 +107,13 @@ class RankEnvironment(ClusterEnvironment):
         return True
 
     @property
+    def on_this_machine(self) -> bool:
+        """Whether this machine alone is asked for, and no launcher has its own meeting place."""
+        return self.rank.launcher == "self" and self.main_address in (LOOPBACK, "localhost")
+
+    @property
     def main_address(self) -> str:
-        return self._rendezvous().main_address
+        return LOOPBACK if self.port is not None else self._rendezvous().main_address
 
     @property
     def main_port(self) -> int:

@@ -1,14 +1,13 @@
 """Workers: any number of processes that share a run folder, each taking the next free job."""
 
 import time
-import warnings
 from collections.abc import Iterator
 
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.job import failed_job, job_renderer
 from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.progress import shown_progress
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import UsageError, warn
 from lightning_fv.runs.job import Job
 
 POLL_SECONDS = 0.25
@@ -44,7 +43,7 @@ class WorkerEngine:
                     f"the file system of {folder} has no locks (flock), which several workers need; "
                     "choose another folder, or --engine ray"
                 )
-            warnings.warn(f"the file system of {folder} has no locks: do not start a second worker there", stacklevel=2)
+            warn(f"the file system of {folder} has no locks: do not start a second worker there")
         waiting: dict[str, Job] = {}
         for job in jobs:
             if (records := folder.done(job)) is not None:
@@ -90,5 +89,5 @@ class WorkerEngine:
                 elif result.pictures is not None:
                     in_a_row = 0
                 if in_a_row == FAILURES_IN_A_ROW:
-                    warnings.warn(f"{in_a_row} jobs failed in a row: this worker takes no more", stacklevel=2)
+                    warn(f"{in_a_row} jobs failed in a row: this worker takes no more")
                     return

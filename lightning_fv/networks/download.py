@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import torch
 
-from lightning_fv.errors import CheckpointError
+from lightning_fv.errors import CheckpointError, note
 
 CONNECT_SECONDS = 5.0  # to connect to a host, for all of its addresses together
 SILENCE_SECONDS = 10.0  # the longest pause of a connected server
@@ -98,13 +98,15 @@ def fetch(file: WeightsFile, offline: bool = False) -> Path:
             raise CheckpointError(f"{problem}, and {file.url} cannot be downloaded when offline; {by_hand}")
         size = "size unknown" if file.size is None else f"{file.size / 1e6:.1f} MB"
         notes = [f"{problem}; downloading {file.url}", size, file.licence, file.citation]
-        print("; ".join(filter(None, notes)), file=sys.stderr, flush=True)
+        note("; ".join(filter(None, notes)))
         path.parent.mkdir(parents=True, exist_ok=True)
         check_connection(file.url)
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(SILENCE_SECONDS)  # torch opens the URL without a timeout
         try:
-            torch.hub.download_url_to_file(file.url, str(path), file.sha256.lower(), progress=sys.stderr.isatty())
+            torch.hub.download_url_to_file(
+                file.url, str(path), file.sha256.lower(), progress=sys.stderr is not None and sys.stderr.isatty()
+            )
         finally:
             socket.setdefaulttimeout(timeout)
     except (OSError, HTTPException, RuntimeError, ValueError) as error:  # RuntimeError is torch's for a wrong hash

@@ -1,13 +1,12 @@
 """Networks of timm (extra ``timm``), with the preprocessing of their configuration."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from torchvision.models import ResNet18_Weights
 
-from lightning_fv.errors import CheckpointError, NetworkError, nearest
+from lightning_fv.errors import CheckpointError, NetworkError, nearest, note
 from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.download import WeightsFile, check_connection, fetch, hash_in_name, is_offline
 from lightning_fv.networks.weights import load_strictly, read_weights
@@ -77,7 +76,7 @@ def _published(name: str, settings: Any, offline: bool) -> tuple[Path, str | Non
         raise CheckpointError(
             f"the weights of timm/{name} are not in the hub's cache and cannot be downloaded when offline; {by_hand}"
         )
-    print(f"downloading {address}; licence: {settings.get('license') or 'unknown'}", file=sys.stderr, flush=True)
+    note(f"downloading {address}; licence: {settings.get('license') or 'unknown'}")
     try:
         check_connection(address)  # the hub's client would retry for most of a minute
         return _blob(Path(hf_hub_download(repository, file)))

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lightning_fv.errors import DeviceMemoryError
+from lightning_fv.errors import DeviceMemoryError, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import LOGITS, Objective, stack_objectives
 from lightning_fv.optimization.redirected_relu import RedirectedReLU
@@ -158,10 +157,9 @@ class ChunkedObjective:
         self.chunk = (chunk + 1) // 2
         if seen.device.type == "cuda":
             torch.cuda.empty_cache()
-        warnings.warn(
+        warn(
             f"out of memory on {seen.device} with {chunk} pictures of {height}x{width} px; from here on the "
             f"batch of {len(seen)} is processed {self.chunk} at a time (a smaller --batch-size, or --model.chunk, avoids this)",
-            stacklevel=2,
         )
 
 

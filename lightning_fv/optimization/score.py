@@ -1,11 +1,11 @@
 """Scores of finished or interrupted renders: one record per picture."""
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
 
+from lightning_fv.errors import warn
 from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
 from lightning_fv.objectives import LOGITS
 from lightning_fv.optimization.visualizer import FeatureVisualizer
@@ -69,11 +69,10 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
         records.append(record)
     saturated = [r.target for r in records if complete and float(r.scores.get("saturated", 0.0)) > _SATURATED]
     if saturated:
-        warnings.warn(
+        warn(
             f"more than {_SATURATED:.0%} of the values are saturated in {len(saturated)} of {len(records)} pictures "
             f"({', '.join(saturated[:3])}{', ...' if len(saturated) > 3 else ''}): the steps are too large; "
             "set a smaller learning rate, such as --model.optimizer.lr 0.05",
-            stacklevel=2,
         )
     return records
 

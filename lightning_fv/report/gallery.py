@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from urllib.parse import quote
 import yaml
 from PIL import Image
 
-from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.errors import RunFolderError, UsageError, warn
 from lightning_fv.report.page import page as fill
 from lightning_fv.runs.files import read_file, write_text_atomic
 from lightning_fv.runs.folder import RunFolder
@@ -67,10 +66,9 @@ def _manifest(folder: Path) -> list[Record]:
     records = RunFolder(folder).records()
     changed = [r.image for r in records if r.image is not None and r.digest is not None and not r.is_intact(folder)]
     if changed:
-        warnings.warn(
+        warn(
             f"{folder}: {len(changed)} of {len(records)} pictures are missing or were changed, such as {changed[0]}; "
             f"render them again with lightning-fv --resume --out {folder}",
-            stacklevel=2,
         )
     return records
 

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lightning_fv.errors import CheckpointError, first_line
+from lightning_fv.errors import CheckpointError, first_line, warn
 from lightning_fv.runs.digests import digest
 from lightning_fv.runs.files import WriteErrors, read_file, write_atomic
 
@@ -137,7 +136,7 @@ def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = Fal
             reason = getattr(error, "strerror", None) or first_line(error)[:80]
         older = "; falling back to the one before it" if file != found[-1] else ""
         if not quiet:
-            warnings.warn(f"{file} cannot be read ({reason}){older}", stacklevel=2)
+            warn(f"{file} cannot be read ({reason}){older}")
     if found:
         raise CheckpointError(
             f"none of the checkpoints in {folder} can be read; delete the folder to start that job again"

@@ -5,13 +5,29 @@ import errno
 import os
 import stat
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from lightning_fv.errors import RunFolderError, warn
+
 _PARTIAL = ".partial"
+
+
+def check_name(folder: Path) -> None:
+    """Check that a folder can have its name, and that there is room for the names of files inside.
+
+    Raises:
+        RunFolderError: it cannot.
+    """
+    try:
+        os.lstat(folder / ("x" * 200))
+    except ValueError as error:  # a null character, or one that the file system's encoding lacks
+        raise RunFolderError(f"no folder can be called {folder} ({error}); choose another name") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise RunFolderError(f"the name {str(folder)[:80]}... is too long; choose a shorter one") from None
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
@@ -127,7 +143,7 @@ class WriteErrors:
         if what not in self.reasons:
             told = [getattr(cause, "strerror", None) for cause in (error, error.__cause__)]
             self.reasons[what] = next(filter(None, told), f"{type(error).__name__}: {error}")
-            warnings.warn(f"{what}: cannot be written ({self.reasons[what]}); the run continues without", stacklevel=2)
+            warn(f"{what}: cannot be written ({self.reasons[what]}); the run continues without")
 
     def __bool__(self) -> bool:
         return bool(self.reasons)

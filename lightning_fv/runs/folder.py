@@ -5,15 +5,14 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lightning_fv.errors import RunFolderError
+from lightning_fv.errors import RunFolderError, warn
 from lightning_fv.runs.claims import claim, locks_work
 from lightning_fv.runs.digests import digest, file_digest, is_sealed, seal
 from lightning_fv.runs.entries import check_entries, check_parent, refuse_link
-from lightning_fv.runs.files import NotAFileError, read_file, write_new_text, write_text_atomic
+from lightning_fv.runs.files import NotAFileError, check_name, read_file, write_new_text, write_text_atomic
 from lightning_fv.runs.job import FORMAT, Job
 from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.record import Record, read_manifest
@@ -29,10 +28,14 @@ class RunFolder:
 
     Args:
         path: the folder; it need not exist.
+
+    Raises:
+        RunFolderError: no folder can have that name.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        check_name(self.path)
         self._locks = True
 
     def __str__(self) -> str:
@@ -109,6 +112,12 @@ class RunFolder:
             RunFolderError: it or its nearest existing parent is a file or not writable; or it is not empty.
         """
         check_parent(self.path)
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:
+            raise RunFolderError(
+                f"--out {self.path} is not UTF-8, as TensorBoard's logs need it; choose another"
+            ) from None
         if self.path.is_dir() and not self._is_vacant():
             raise RunFolderError(
                 f"--out {self.path} is not empty and holds no run; choose another folder, or the folder of a run to continue it"
@@ -267,7 +276,7 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            warnings.warn(f"{file}: {reason}; the job is rendered again", stacklevel=2)
+            warn(f"{file}: {reason}; the job is rendered again")
             return None
         return records
 

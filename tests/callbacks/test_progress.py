@@ -1,8 +1,11 @@
 """What the line of progress says: in a log file, where each state of it is a line for good."""
 
 import copy
+import os
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -114,3 +117,22 @@ def test_a_terminal_has_one_line() -> None:
     """Jobs get copies of the callbacks; this one stays the same."""
     progress = RenderProgress()
     assert copy.deepcopy([progress]) == [progress]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_line_that_cannot_be_written_does_not_end_the_render(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jobs: int
+) -> None:
+    """In Python as well: a closed terminal, a pipe that nobody reads, a process without standard error."""
+    reading, writing = os.pipe()
+    with open(writing, "w", buffering=1) as unread, open(tmp_path / "closed", "w") as closed:
+        os.close(reading)
+        closed.close()
+        for stream in (unread, closed, None):
+            monkeypatch.setattr(sys, "stderr", stream)
+            progress = RenderProgress(jobs=jobs, pictures=4, interval=0.0)
+            assert fit(3, progress).global_step == 3
+            progress.job_done()
+            progress.close()
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), writing)  # what is left in its buffer would be an error again
