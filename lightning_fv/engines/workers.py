@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.job import failed_job, job_renderer
@@ -30,7 +30,7 @@ class WorkerEngine:
     one of them may die. A stopped worker (SIGSTOP) holds its claim.
     """
 
-    def run(self, plan: Plan) -> Iterator[JobResult]:
+    def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         """See `lightning_fv.engines.base.Engine.run`. There is a result for each job, whoever rendered it.
 
         Raises:
