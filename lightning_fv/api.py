@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
 from lightning_fv.engines.run import run_plan
@@ -89,6 +90,7 @@ class Rendering:
         return "".join(cells)
 
 
+@isolated()
 def render(
     network: str | VisionNetwork | nn.Module,
     targets: TargetsLike,
@@ -123,7 +125,9 @@ def render(
         steps: optimizer steps.
         size, parameterization, transforms, penalties: see `FeatureVisualizer`.
         visualizer: a complete recipe instead of those four.
-        callbacks: additional ones, such as `PeriodicBlur` or `ProgressiveUpscale`.
+        callbacks: additional ones, such as `PeriodicBlur` or `ProgressiveUpscale`. As with Lightning's Trainer, these objects
+            are called, and keep what they recorded; each batch of pictures starts with them as they were given, so that
+            afterwards they have the state of the last batch.
         seed: random draws depend on it, the target and the step, and on nothing else.
         batch_size: pictures rendered together; ``auto``: as many as fit into a GPU's memory, 16 on a CPU.
         fail_fast: stop after the first batch with a target that is not ``done``; those not started are ``pending``, with
@@ -133,6 +137,10 @@ def render(
         categories: class names of a plain Module's logits.
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
         progress: whether to show a progress bar.
+
+    Renders of one process take turns, in whatever threads; one inside another, as in a callback, is fine. torch's modes and
+    defaults (autocast, no_grad, inference mode, default type and device) change nothing, and neither the module nor anything
+    else that belongs to the whole process is changed afterwards, even after an error.
 
     Files that cannot be written are reported in a warning; the pictures are still returned. So are batches that do not fit
     into the device's memory even one picture at a time: their pictures are NaN. If no batch fits, that is an error.

@@ -39,6 +39,7 @@ class PeriodicBlur(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         self.check(pl_module.start_size, pl_module.start_size)
+        self._acted = -1  # a render before this one may have ended with a blur
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

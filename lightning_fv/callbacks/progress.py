@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,6 +82,12 @@ class RenderProgress(ProgressBar):
             self._bar = None
 
     # -- hooks -------------------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._trainer = weakref.proxy(
+            trainer
+        )  # which holds its callbacks: the circle would keep a job's pictures in memory
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and trainer.is_global_zero:

@@ -13,11 +13,10 @@ class GracefulStop(pl.Callback):
 
     Args:
         asked: called after each step; returns the number of the signal to stop for, or None.
-        on_start: called when the first step is about to begin, after Lightning has set its signal handlers.
     """
 
-    def __init__(self, asked: Callable[[], int | None], on_start: Callable[[], None] = lambda: None) -> None:
-        self.asked, self.on_start = asked, on_start
+    def __init__(self, asked: Callable[[], int | None]) -> None:
+        self.asked = asked
         self.received: int | None = None
         self._step = 0
 
@@ -26,7 +25,6 @@ class GracefulStop(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = trainer.global_step
-        self.on_start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int

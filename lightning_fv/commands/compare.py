@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning_fv.commands.fit import LOGS, Run, exit_code, prepare
 from lightning_fv.commands.parser import Parser
 from lightning_fv.comparison import compare_runs, markdown
+from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.rank import find_rank
 from lightning_fv.errors import RunFolderError, UsageError, note, say
 from lightning_fv.networks import VisionNetwork
@@ -18,6 +19,7 @@ TWINS = ("demo", "demo/antialiased", "demo/stylized")
 STRATEGIES = ("study_transforms", "study_penalty", "study_upscaling")
 
 
+@isolated()
 def compare(args: list[str]) -> int:
     """Render runs as `fit` does, one per network or recipe, each in its own folder, then show them side by side.
 

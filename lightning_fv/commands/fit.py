@@ -3,7 +3,6 @@
 import contextlib
 import os
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from lightning_fv.commands.options import (
 from lightning_fv.commands.recipes import recipe_args
 from lightning_fv.engines.base import Engine
 from lightning_fv.engines.ddp import DDPEngine
+from lightning_fv.engines.isolation import ignored_warnings, isolated
 from lightning_fv.engines.launch import Children, children
 from lightning_fv.engines.plan import Plan, Setup, batch_size_for, make_plan
 from lightning_fv.engines.rank import RankInfo, find_rank
@@ -162,9 +162,8 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     networks = networks if networks is not None else {}
     words = args
     args, resumed = resume_args(recipe_args(args))
-    with warnings.catch_warnings():
-        # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
-        warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
+    with ignored_warnings(".*args parameter is intended to run from within Python.*"):
         cli = _parse(args, resumed)
     config = cli.config_init
     if config.seed_everything not in (False, None):
@@ -241,6 +240,7 @@ def _find_rank(config: Any) -> tuple[RankInfo, bool, int | None]:
     return rank, shared, port
 
 
+@isolated()
 def fit(args: list[str]) -> int:
     """Render what ``args`` ask for; returns the exit code."""
     run = prepare(args)

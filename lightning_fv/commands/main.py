@@ -167,4 +167,5 @@ def _warnings_of_one_line() -> Iterator[None]:
     try:
         yield
     finally:
-        warnings.showwarning = before
+        if warnings.showwarning is show:  # else another was put on top of it, and may call it
+            warnings.showwarning = before

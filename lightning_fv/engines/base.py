@@ -1,6 +1,6 @@
 """The protocol of engines, and the result of a job."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,7 @@ class Engine(Protocol):
     Engines differ in where they compute, never in what: a job's pictures depend on the job alone.
     """
 
-    def run(self, plan: Plan) -> Iterator[JobResult]:
+    def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         """Render the jobs, and yield one result for each in the order in which they finish.
 
         Jobs that are done in the run folder are not rendered again; their results come first. No result

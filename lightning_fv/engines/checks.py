@@ -3,7 +3,6 @@
 import importlib.util
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from pathlib import PurePath
@@ -34,7 +33,7 @@ from torch.optim import Optimizer
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.engines.strategy import strategy_name
 from lightning_fv.engines.trainer import check_trainer
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import UsageError, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS
 
@@ -126,12 +125,11 @@ def warn_of_doubtful(setup: "Setup") -> None:
     if max(size) < 8:
         raw = setup.visualizer.asked_size
         hint = f"; write {float(raw)} for {raw} times the network's training size" if isinstance(raw, int) else ""
-        warnings.warn(f"the pictures have {size[0]}x{size[1]} px{hint}", stacklevel=2)
+        warn(f"the pictures have {size[0]}x{size[1]} px{hint}")
     for penalty in setup.visualizer.penalties:
         if (weight := getattr(penalty, "weight", 0)) < 0:
-            warnings.warn(
-                f"the penalty {type(penalty).__name__} has the negative weight {weight:g}: it rewards what it measures",
-                stacklevel=2,
+            warn(
+                f"the penalty {type(penalty).__name__} has the negative weight {weight:g}: it rewards what it measures"
             )
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import torch.distributed
 
@@ -28,7 +28,7 @@ class DDPEngine:
     def __init__(self, others: Children) -> None:
         self.others = others
 
-    def run(self, plan: Plan) -> Iterator[JobResult]:
+    def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         """See `lightning_fv.engines.base.Engine.run`.
 
         Raises:

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +12,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.logger import quiet_writer_threads
-from lightning_fv.engines.plan import Plan
-from lightning_fv.engines.trainer import make_trainer, quiet_lightning
+from lightning_fv.engines.plan import Plan, copied
+from lightning_fv.engines.trainer import make_trainer, release
 from lightning_fv.errors import (
     DISK_ERRORS,
     DeviceMemoryError,
@@ -38,6 +38,9 @@ from lightning_fv.runs.job import Job
 def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callable[[Job], JobResult]]:
     """Everything that the jobs of this process have in common; the network is restored afterwards.
 
+    The callbacks that jobs run with are the given objects, as in Lightning. Each job starts with their state from before the
+    first, and they keep that of the last.
+
     Args:
         plan: what to render.
         progress: the progress line, if one is shown.
@@ -48,11 +51,15 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
     """
 
     def render(job: Job) -> JobResult:
+        nonlocal jobs
+        if jobs:
+            restore_callbacks()
+        jobs += 1
         try:
-            with quiet_lightning(), quiet_writer_threads():
+            with quiet_writer_threads():
                 return _fit(plan, job, progress)
-        except SystemExit:  # Lightning's answer to the second Ctrl-C
-            if plan.stop.again:
+        except SystemExit as exit_:
+            if isinstance(exit_.__context__, KeyboardInterrupt):  # Lightning's answer to it
                 raise KeyboardInterrupt from None
             raise
         except MisconfigurationException as error:  # options that do not go together, the same for every job
@@ -63,18 +70,29 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
                 raise
             return _failed(plan, job, error, too_large)
 
-    network = plan.setup.network
-    device = network.device
-    known_rank = rank_zero_only.rank  # type: ignore[attr-defined]
+    jobs = 0
+    callbacks = plan.setup.callbacks
+    restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
     if not plan.setup.shared:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]  # each worker writes its own logs, whatever LOCAL_RANK says
-    try:
-        with network.frozen():
-            yield render
-    finally:
-        rank_zero_only.rank = known_rank  # type: ignore[attr-defined]
-        if network.device != device:
-            network.to(device)
+    with plan.setup.network.frozen():
+        yield render
+
+
+def restorer(callbacks: Sequence[pl.Callback]) -> Callable[[], None]:
+    """A function that gives callbacks the state that they have now, any number of times.
+
+    Raises:
+        UsageError: one of them cannot be copied.
+    """
+    saved = copied(callbacks)
+
+    def restore() -> None:
+        for callback, now in zip(callbacks, copy.deepcopy(saved), strict=True):
+            # Not the values alone: what refers to the copy, such as a method that it has as an attribute, has the same state.
+            callback.__dict__ = now.__dict__
+
+    return restore
 
 
 def concerns_the_run(error: Exception) -> bool:
@@ -134,10 +152,8 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
         trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.settings})
     try:
         trainer.fit(bound, ckpt_path=last, weights_only=True)
-    except SIGTERMException:  # it came before the first step, when only Lightning's handler was installed
-        if plan.stop.received is None:
-            raise
-        return JobResult(job, plan.known_records(job), signal=plan.stop.received)
+    finally:
+        release(trainer)
     complete = trainer.global_step >= setup.options["max_steps"]
     writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
     records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
@@ -160,8 +176,8 @@ def _received(callbacks: list[pl.Callback]) -> int | None:
 def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl.Callback]:
     """The shipped callbacks and the given ones; a given one replaces the shipped one of its class."""
     setup, options = plan.setup, plan.setup.options
-    given: list[Any] = copy.deepcopy(setup.callbacks)
-    shipped: list[pl.Callback] = [GracefulStop(plan.stop.asked, plan.stop.install)]
+    given: list[Any] = list(setup.callbacks)
+    shipped: list[pl.Callback] = [GracefulStop(plan.stop.asked)]
     if progress is not None and not any(isinstance(callback, ProgressBar) for callback in given):
         shipped.append(progress)
     if plan.folder is not None:

@@ -1,6 +1,6 @@
 """All jobs in this process, one after another, with nothing on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.job import job_renderer
@@ -11,7 +11,7 @@ from lightning_fv.engines.progress import shown_progress
 class LocalEngine:
     """Renders without a run folder: the pictures exist only in the results."""
 
-    def run(self, plan: Plan) -> Iterator[JobResult]:
+    def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         """See `lightning_fv.engines.base.Engine.run`."""
         with shown_progress(plan) as progress, job_renderer(plan, progress) as render:
             for job in plan.jobs:

@@ -79,4 +79,5 @@ def quiet_writer_threads() -> Iterator[None]:
     try:
         yield
     finally:
-        threading.excepthook = before
+        if threading.excepthook is hook:  # else another was put on top of it, and may call it
+            threading.excepthook = before

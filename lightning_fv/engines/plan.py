@@ -1,10 +1,13 @@
 """The plan of a run: its jobs and what they have in common, checked before the first step."""
 
 import contextlib
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import lightning.pytorch as pl
 
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.engines.batch_size import BATCH_SIZE, measured_batch_size
@@ -12,7 +15,7 @@ from lightning_fv.engines.checks import check_categories, check_options, warn_of
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
-from lightning_fv.errors import CheckpointError, UsageError
+from lightning_fv.errors import CheckpointError, UsageError, first_line
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
@@ -171,7 +174,28 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
             f"ddp shares the pictures of one job, but {len(chosen)} targets make {len(jobs)} jobs; "
             "use --trainer.strategy independent, or fewer targets"
         )
+    if len(jobs) > 1:
+        copied(setup.callbacks)
     return Plan(setup, chosen, jobs)
+
+
+def copied(callbacks: Sequence[pl.Callback]) -> list[pl.Callback]:
+    """Copies of callbacks: each of several jobs starts with the state that they have before the first.
+
+    Raises:
+        UsageError: one of them cannot be copied.
+    """
+    copies: list[pl.Callback] = []
+    memo: dict[int, Any] = {}  # what they share, their copies share
+    for callback in callbacks:
+        try:
+            copies.append(copy.deepcopy(callback, memo))
+        except Exception as error:  # copying can raise anything
+            raise UsageError(
+                f"{type(callback).__name__} cannot be copied, and each of several jobs starts with a copy of it "
+                f"({first_line(error)}); give it a __deepcopy__, or render all targets in one job by a larger batch size"
+            ) from None
+    return copies
 
 
 def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["auto"]) -> int:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,7 +61,7 @@ class RayEngine:
         self.options = options
         self._said: set[str] = set()
 
-    def run(self, plan: Plan) -> Iterator[JobResult]:
+    def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         """See `lightning_fv.engines.base.Engine.run`.
 
         Raises:
@@ -80,7 +80,7 @@ class RayEngine:
         if waiting:
             yield from self._render(plan, folder, waiting)
 
-    def _render(self, plan: Plan, folder: RunFolder, waiting: "deque[_Attempt]") -> Iterator[JobResult]:
+    def _render(self, plan: Plan, folder: RunFolder, waiting: "deque[_Attempt]") -> Generator[JobResult, None, None]:
         import ray
 
         share = share_of(self.options, plan.setup.options)
@@ -147,7 +147,7 @@ class RayEngine:
                         ray.cancel(ref, force=True)
                     attempt.claim.close()
 
-    def _stop(self, plan: Plan, folder: RunFolder, running: "dict[Any, _Attempt]") -> Iterator[JobResult]:
+    def _stop(self, plan: Plan, folder: RunFolder, running: "dict[Any, _Attempt]") -> Generator[JobResult, None, None]:
         """Give running jobs some time to finish their step and save; a second signal ends the wait."""
         import ray
 

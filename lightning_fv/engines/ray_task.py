@@ -6,12 +6,13 @@ import socket
 import tempfile
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from lightning_fv.engines.job import concerns_the_run, job_renderer
+from lightning_fv.engines.isolation import isolated
+from lightning_fv.engines.job import concerns_the_run, job_renderer, restorer
 from lightning_fv.engines.plan import Plan, Setup
 from lightning_fv.errors import FeatureVisualizationError, UsageError, first_line
 from lightning_fv.runs.folder import RunFolder
@@ -59,8 +60,8 @@ class TaskOutcome:
     warnings: list[str] = field(default_factory=list)
 
 
-_LOADED: dict[str, Setup] = {}
-"""The last Setup of this worker process, by digest: its next job does not load the network again."""
+_LOADED: dict[str, tuple[Setup, Callable[[], None]]] = {}
+"""The last Setup of this worker process, by digest, with what restores its callbacks: its next job does not load the network again."""
 
 
 def run_task(task: Task, setup: bytes, checkpoints: Mapping[str, bytes]) -> TaskOutcome:
@@ -100,16 +101,19 @@ def _render(task: Task, pickled: bytes, checkpoints: Mapping[str, bytes]) -> Tas
     if task.digest not in _LOADED:
         _LOADED.clear()  # first: two networks may not fit into memory
         try:
-            _LOADED[task.digest] = pickle.loads(pickled)
+            setup: Setup = pickle.loads(pickled)
         except ImportError as error:
             raise UsageError(
                 f"node {socket.gethostname()} cannot load the network or the recipe: {error}; install it on all nodes"
             ) from error
-    with tempfile.TemporaryDirectory(prefix="lightning_fv-") as temporary:
+        _LOADED[task.digest] = setup, restorer(setup.options.get("callbacks") or [])
+    setup, restore_callbacks = _LOADED[task.digest]
+    restore_callbacks()
+    with isolated(), tempfile.TemporaryDirectory(prefix="lightning_fv-") as temporary:
         run = RunFolder(temporary)
         run.create()
         unpack(run, task.job, checkpoints)
-        plan = Plan(_LOADED[task.digest], list(task.job.targets), [task.job], run)
+        plan = Plan(setup, list(task.job.targets), [task.job], run)
         plan.stop.second = "record"
         with plan.stop, job_renderer(plan, None) as render:
             result = render(task.job)

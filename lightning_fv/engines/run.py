@@ -1,5 +1,6 @@
 """A run from plan to report, whichever engine computes it."""
 
+import contextlib
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -52,12 +53,13 @@ def render_plan(engine: Engine, plan: Plan, keep_pictures: bool = False) -> Outc
         FeatureVisualizationError: something that the user has to fix.
     """
     outcome = Outcome()
-    for result in engine.run(plan):
-        outcome.found[result.job.id] = result.records
-        outcome.signal = outcome.signal or result.signal
-        outcome.failed_fast = outcome.failed_fast or (plan.fail_fast and result.has_failures)
-        if keep_pictures and result.pictures is not None:
-            outcome.pictures[result.job.id] = result.pictures
+    with contextlib.closing(engine.run(plan)) as results:  # so that an exception here restores the network at once
+        for result in results:
+            outcome.found[result.job.id] = result.records
+            outcome.signal = outcome.signal or result.signal
+            outcome.failed_fast = outcome.failed_fast or (plan.fail_fast and result.has_failures)
+            if keep_pictures and result.pictures is not None:
+                outcome.pictures[result.job.id] = result.pictures
     outcome.signal = outcome.signal or plan.stop.received
     return outcome
 

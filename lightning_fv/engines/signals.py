@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 PARENT = "LIGHTNING_FV_PARENT"
 """Environment variable: the process id of the worker that started this one."""
@@ -41,9 +40,7 @@ class StopSignals:
         self.again = False
         self.second: Literal["raise", "exit", "record"] = "raise"
         self.on_stop: Callable[[], None] = lambda: None
-        self._before: dict[int, Any] = {}
-        self._wakeup: tuple[socket.socket, socket.socket] | None = None
-        self._wakeup_before = -1
+        self._undo = contextlib.ExitStack()
 
     def asked(self) -> int | None:
         """The signal that asks this process to stop, or None. The death of a worker's parent counts as SIGTERM."""
@@ -51,36 +48,38 @@ class StopSignals:
             self.received = signal.SIGTERM
         return self.received
 
-    def install(self) -> None:
-        """Install the handlers; again after Lightning's, which on SIGTERM would end a fit without a checkpoint."""
-        if self._before:
-            for number in self._before:
-                signal.signal(number, self._take)
-
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in NUMBERS}
-            if HANGUP is not None and self._before[HANGUP] == signal.SIG_IGN:
-                del self._before[HANGUP]  # nohup: the run is to outlive its terminal
-            self.install()
-            # Python runs handlers between bytecodes, and a backward pass may take seconds: then two signals become one call.
-            # The wake-up descriptor gets a byte for each at once.
-            self._wakeup = socket.socketpair()
-            for end in self._wakeup:
-                end.setblocking(False)
-            self._wakeup_before = signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, args=(self._wakeup[0],), name="second Ctrl-C", daemon=True).start()
+            with contextlib.ExitStack() as undo:  # in reverse order, and also if something fails here
+                for number in NUMBERS:
+                    before = signal.getsignal(number)
+                    if number == HANGUP and before == signal.SIG_IGN:
+                        continue  # nohup: the run is to outlive its terminal
+                    if before is not None:  # else set outside of Python, beyond recovery
+                        signal.signal(number, self._take)
+                        undo.callback(signal.signal, number, before)
+                self._watch_wakeup(undo)
+                self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-        if self._wakeup is not None:
-            signal.set_wakeup_fd(self._wakeup_before)
-            for end in reversed(self._wakeup):  # the writing end first: the thread reads the end of the stream
-                end.close()
-            self._wakeup = None
+        self._undo.close()
+
+    def _watch_wakeup(self, undo: contextlib.ExitStack) -> None:
+        """Watch Python's wake-up descriptor, to which the interpreter writes a byte for each signal at once.
+
+        Python runs handlers between bytecodes, and a backward pass may take seconds: then two signals become one call.
+        """
+        reader, writer = socket.socketpair()
+        undo.callback(reader.close)
+        undo.callback(writer.close)
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        thread = threading.Thread(target=self._watch, args=(reader, before), name="second Ctrl-C", daemon=True)
+        thread.start()
+        undo.callback(thread.join)
+        undo.callback(writer.shutdown, socket.SHUT_WR)  # ends the thread, also if a forked process has the same socket
+        undo.callback(_set_wakeup, before)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.again = self.received is not None
@@ -90,13 +89,22 @@ class StopSignals:
         elif number == signal.SIGINT and self.second == "raise":
             raise KeyboardInterrupt
 
-    def _watch(self, descriptor: socket.socket) -> None:
+    def _watch(self, reader: socket.socket, before: int) -> None:
         interrupts = 0
-        with contextlib.suppress(OSError, ValueError):  # closed on exit
-            while select.select([descriptor], [], [])[0] and (numbers := descriptor.recv(64)):
-                interrupts += numbers.count(signal.SIGINT)
-                if interrupts > 1 and self.second == "exit":
-                    os._exit(128 + signal.SIGINT)
+        while numbers := reader.recv(64):
+            interrupts += numbers.count(signal.SIGINT)
+            if interrupts > 1 and self.second == "exit":
+                os._exit(128 + signal.SIGINT)
+            if others := bytes(number for number in numbers if number not in NUMBERS):
+                with contextlib.suppress(OSError):  # whoever watched before, such as an event loop, gets the others
+                    os.write(before, others)
+
+
+def _set_wakeup(descriptor: int) -> None:
+    try:
+        signal.set_wakeup_fd(descriptor)
+    except (OSError, ValueError):  # it has been closed meanwhile
+        signal.set_wakeup_fd(-1)
 
 
 def is_orphaned() -> bool:

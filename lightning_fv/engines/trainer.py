@@ -1,9 +1,7 @@
 """The Trainer of a job: the user's options, on the one device of this process."""
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -45,7 +43,19 @@ def make_trainer(
         chosen["default_root_dir"] = str(run)
         if options.get("logger") in (None, True):
             chosen["logger"] = FaultTolerantLogger(job.path, errors)
-    return pl.Trainer(**chosen)
+    return _without_signals(pl.Trainer(**chosen))
+
+
+def _without_signals(trainer: pl.Trainer) -> pl.Trainer:
+    """Keep a Trainer from setting signal handlers: `StopSignals` does.
+
+    Its own would end a fit on SIGTERM without a checkpoint, and when it restores what Python knows of all signals, handlers
+    set outside of Python are lost, such as those of ``faulthandler``.
+    """
+    for part in vars(trainer).values():
+        if hasattr(part, "register_signal_handlers"):
+            part.register_signal_handlers = lambda: None
+    return trainer
 
 
 def trainer_options(options: Mapping[str, Any], rank: RankInfo, shared: bool, port: int | None) -> dict[str, Any]:
@@ -107,34 +117,29 @@ def check_trainer(options: Mapping[str, Any]) -> pl.Trainer:
     """
     plain = {"callbacks": None, "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     try:
-        with quiet_lightning():
-            return pl.Trainer(**{**options, **plain, "max_epochs": -1, "enable_progress_bar": False})
+        return pl.Trainer(**{**options, **plain, "max_epochs": -1, "enable_progress_bar": False})
     except Exception as error:  # Lightning raises many types
         raise UsageError(f"invalid Trainer options: {' '.join(str(error).split())}") from None
 
 
-@contextlib.contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advice for training: it does not apply here, and would be repeated for every job."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        with warnings.catch_warnings():
-            for message in (
-                ".*does not have many workers.*",  # the loader yields step numbers
-                ".*smaller than the logging interval.*",  # a stage is short
-                ".*Checkpoint directory .* exists and is not empty.*",  # a resumed job's is not
-                ".*not resumable.*",  # every batch is a function of the step
-                ".*dirpath has changed.*",  # a run folder may be moved
-                ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 under torch 2.14 and newer
-            ):
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def release(trainer: pl.Trainer) -> None:
+    """Let a Trainer that has ended be freed, with its pictures, as soon as nothing outside refers to it any more.
+
+    Its own parts refer back to it: without this, only Python's garbage collection would end that circle, which may come
+    hundreds of jobs later. From now on they refer to it weakly, so that it can still be inspected.
+    """
+    parts: list[Any] = [trainer]
+    while parts:
+        part = parts.pop()
+        for name, value in list(vars(part).items()):
+            if value is trainer:
+                setattr(part, name, weakref.proxy(trainer))
+            elif type(value).__module__.startswith("lightning.pytorch.") and _refers_to(value, trainer):
+                parts.append(value)
+
+
+def _refers_to(part: Any, trainer: pl.Trainer) -> bool:
+    return any(value is trainer for value in getattr(part, "__dict__", {}).values())
 
 
 def _as_list(value: Any) -> list[Any]:

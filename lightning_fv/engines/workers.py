@@ -1,7 +1,7 @@
 """Workers: any number of processes that share a run folder, each taking the next free job."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.job import failed_job, job_renderer
@@ -29,7 +29,7 @@ class WorkerEngine:
     one of them may die. A stopped worker (SIGSTOP) holds its claim.
     """
 
-    def run(self, plan: Plan) -> Iterator[JobResult]:
+    def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         """See `lightning_fv.engines.base.Engine.run`. There is a result for each job, whoever rendered it.
 
         Raises:

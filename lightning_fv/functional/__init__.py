@@ -2,6 +2,7 @@
 
 from lightning_fv.functional.color import correlate, decorrelate
 from lightning_fv.functional.image import MAX_SIDE, blur_reach, gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional.modes import torch_defaults
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
 from lightning_fv.functional.spectrum import (
     blur_transfer,
@@ -27,4 +28,5 @@ __all__ = [
     "spectrum_to_image",
     "spectrum_weights",
     "to_uint8",
+    "torch_defaults",
 ]

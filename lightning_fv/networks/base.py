@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, NetworkError
-from lightning_fv.functional import MAX_SIDE, resize_images
+from lightning_fv.functional import MAX_SIDE, resize_images, torch_defaults
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.networks.modules import plain_module
 
@@ -37,6 +37,7 @@ class VisionNetwork:
             at least one pixel, a class name is not text, or the module cannot be visualized; see `lightning_fv.networks.modules.plain_module`.
     """
 
+    @torch_defaults()
     def __init__(
         self,
         module: nn.Module,
@@ -96,7 +97,8 @@ class VisionNetwork:
         if self.fixed_size:
             images = resize_images(images, self.input_size)
         if self._scale.device != images.device:
-            self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
+            with torch.inference_mode(False):  # kept for later calls, which may need a gradient
+                self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
         return torch.addcmul(self._shift, images.contiguous(memory_format=torch.channels_last), self._scale)
 
     def capture(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
@@ -197,18 +199,39 @@ class VisionNetwork:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator["VisionNetwork"]:
-        """Evaluation mode, no parameter gradients, channels last; all flags and layouts are restored afterwards."""
+        """Evaluation mode, no parameter gradients, channels last, and torch's own modes (`torch_defaults`).
+
+        Afterwards the module has the same tensors as before, where they were and as they were laid out, so that an optimizer,
+        a view or another process that shares them still does.
+
+        Raises:
+            NetworkError: the weights were made in inference mode, through which no gradient passes.
+        """
         modules = [(module, module.training) for module in self.module.modules()]
-        parameters = [(parameter, parameter.requires_grad) for parameter in self.module.parameters()]
-        plain = [p for p, _ in parameters if p.ndim == 4 and p.is_contiguous()]
+        parameters = [(parameter, parameter.requires_grad, parameter.data) for parameter in self.module.parameters()]
+        buffers = [(module, *named) for module, _ in modules for named in module.named_buffers(recurse=False)]
+        if any(tensor.is_inference() for tensor in [*self.module.parameters(), *self.module.buffers()]):
+            raise NetworkError(
+                f"the weights of {self.name} were made under torch.inference_mode, which allows no gradients; "
+                "make or load the network outside of it, or under torch.no_grad"
+            )
         try:
-            self.module.eval().requires_grad_(False)
-            self.module.to(memory_format=torch.channels_last)
-            yield self
+            with torch_defaults():
+                self.module.eval().requires_grad_(False)
+                for parameter, _, values in parameters:
+                    parameter.data = _channels_last(values)
+                for module, name, values in buffers:
+                    setattr(module, name, _channels_last(values))
+                yield self
         finally:
-            for parameter in plain:
-                parameter.data = parameter.data.contiguous()
-            for parameter, requires_grad in parameters:
+            for parameter, requires_grad, values in parameters:
+                parameter.data = values
                 parameter.requires_grad_(requires_grad)
+            for module, name, values in buffers:
+                setattr(module, name, values)
             for module, training in modules:
                 module.training = training
+
+
+def _channels_last(values: Tensor) -> Tensor:
+    return values.to(memory_format=torch.channels_last) if values.ndim == 4 else values

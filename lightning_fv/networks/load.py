@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_fv.errors import NetworkError, nearest
+from lightning_fv.functional import torch_defaults
 from lightning_fv.networks.antialiased import load_antialiased
 from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.checkpoint import load_checkpoint
@@ -32,6 +33,7 @@ SOURCES = {
 }
 
 
+@torch_defaults()
 def load_network(
     name: str,
     weights: str | Path | None = "default",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from lightning_fv.errors import CaptureError, NetworkError, TargetError, nearest
+from lightning_fv.functional import torch_defaults
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
 from lightning_fv.objectives import Activations, Channel, Layer, Logit, Neuron, Objective, Probability
@@ -17,6 +18,7 @@ from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets
 from lightning_fv.targets.target import Target
 
 
+@torch_defaults()
 def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[int, int] | None = None) -> list[Target]:
     """Targets that exist in the network, each once, in the order first named.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
-from lightning_fv.functional import keyed_generator
+from lightning_fv.functional import keyed_generator, torch_defaults
 from lightning_fv.transforms.keyed import KeyedTransform
 
 # Side of the noise tile in pixels: large enough that windows of a few hundred pixels hardly ever overlap much.
@@ -29,6 +29,7 @@ class RandomNoise(KeyedTransform):
     draws = 3
     _tile: Tensor
 
+    @torch_defaults()
     def __init__(self, std: float = 0.12) -> None:
         super().__init__()
         if not 0 <= std < math.inf:

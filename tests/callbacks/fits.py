@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
-from lightning_fv.engines.trainer import quiet_lightning
+from lightning_fv.engines.isolation import isolated
 from tests.helpers import TinyNet
 
 
@@ -23,7 +23,7 @@ def fit(steps: int, *callbacks: pl.Callback, checkpoint: str | None = None, **op
     bound = FeatureVisualizer(stage_steps=12).bind(network, resolve_targets("logits:0-1", network))
     quiet = {"accelerator": "cpu", "logger": False, "enable_model_summary": False, "enable_checkpointing": False}
     bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    with quiet_lightning():
+    with isolated():
         trainer = pl.Trainer(
             max_steps=steps, max_epochs=-1, callbacks=list(callbacks), enable_progress_bar=bar, **{**quiet, **options}
         )

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, load_network
 from lightning_fv.engines.base import JobResult
+from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import Plan, Setup, make_plan
 from lightning_fv.engines.signals import StopSignals
@@ -106,5 +107,5 @@ class Signal(pl.Callback):
 def work(plan: Plan) -> list[JobResult]:
     """What becomes of a plan in this process."""
     engine = LocalEngine() if plan.folder is None else WorkerEngine()
-    with plan.stop:
+    with isolated(), plan.stop:
         return list(engine.run(plan))

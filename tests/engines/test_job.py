@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 import lightning_fv
+from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.job import job_renderer
 from lightning_fv.errors import UsageError
 from tests.engines.runs import Fails, Signal, plan_of, work
@@ -118,7 +119,7 @@ def test_the_network_and_lightnings_rank_are_as_before() -> None:
     module = plan.setup.network.module.train()
     rank_zero_only.rank = 3  # type: ignore[attr-defined]
     try:
-        with job_renderer(plan, None) as render:
+        with isolated(), job_renderer(plan, None) as render:
             assert rank_zero_only.rank == 0  # type: ignore[attr-defined]
             assert not module.training
             render(plan.jobs[0])

@@ -1,15 +1,12 @@
 """The Trainer's options for the one device of a process."""
 
-import contextlib
-import logging
-import warnings
 from typing import Any
 
 import pytest
 
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.strategy import RankEnvironment, SharedStrategy
-from lightning_fv.engines.trainer import check_trainer, count_devices, quiet_lightning, trainer_options
+from lightning_fv.engines.trainer import check_trainer, count_devices, trainer_options
 from lightning_fv.errors import UsageError
 
 
@@ -50,12 +47,3 @@ def test_devices_are_counted_or_refused_in_one_line() -> None:
     with pytest.raises(UsageError, match="invalid Trainer options: ") as told:
         count_devices({"devices": 2, "accelerator": "cuda"})
     assert "\n" not in str(told.value)
-
-
-def test_log_levels_and_warnings_are_as_before() -> None:
-    logger = logging.getLogger("lightning.pytorch")
-    level, filters = logger.level, list(warnings.filters)
-    with contextlib.suppress(ValueError), quiet_lightning():
-        assert logger.level == logging.WARNING
-        raise ValueError
-    assert (logger.level, list(warnings.filters)) == (level, filters)
