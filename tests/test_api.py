@@ -52,11 +52,91 @@ def test_objectives_of_ones_own() -> None:
 def test_a_run_folder_as_the_command_line_makes_it(tmp_path: Path) -> None:
     lightning_fv.render("demo", "logits:0-2", steps=4, out=tmp_path / "run", batch_size=2, progress=False)
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        ".run", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+        ".run", "config.yaml", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
     }  # fmt: skip
     assert len(list((tmp_path / "run" / "jobs").iterdir())) == 2
-    with pytest.raises(RunFolderError, match="not empty"):
-        lightning_fv.render("demo", "logits:0", steps=1, out=tmp_path / "run", progress=False)
+
+
+class Interrupt(pl.Callback):
+    """Presses Ctrl-C after so many steps of all jobs; once."""
+
+    left = 0
+
+    def settings(self) -> None:
+        """None: it changes no picture."""
+
+    def on_train_batch_end(self, *args: object) -> None:
+        Interrupt.left -= 1
+        if Interrupt.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def pixels(folder: Path) -> dict[str, bytes]:
+    return {file.name: Image.open(file).tobytes() for file in (folder / "images").iterdir()}
+
+
+def tiny() -> lightning_fv.VisionNetwork:
+    return lightning_fv.VisionNetwork(TinyNet(), mean=np.full(3, 0.5), std=np.float32([0.2] * 3), input_size=(24, 20))
+
+
+def test_an_interrupted_run_is_continued_by_the_same_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    user = ModelCheckpoint(filename="mine-{step}", every_n_train_steps=2, save_top_k=-1)
+    options: dict[str, Any] = {
+        "targets": ["logits:0-1", Logit(2) - 0.5 * Channel("conv1", 1), "logits:3"], "steps": 8, "batch_size": 2, "seed": np.int64(3),
+        "callbacks": [ProgressiveUpscale(to=1.5, every=2, factor=1.3, blur=0.0), user, Interrupt()], "progress": False,
+    }  # fmt: skip
+    whole = lightning_fv.render(tiny(), out=tmp_path / "whole", **options)
+    run, Interrupt.left = tmp_path / "run", 14
+    with pytest.raises(KeyboardInterrupt):
+        lightning_fv.render(tiny(), out=run, **options)
+    (kept,) = run.glob("jobs/*/checkpoints/step=6.ckpt")
+    stamps = {file: file.stat().st_mtime_ns for file in run.glob("images/*")}
+    assert len(stamps) == 2
+    Interrupt.left = 10
+    again = lightning_fv.render(tiny(), out=run, **options)
+    assert Interrupt.left == 8  # two steps were left
+    assert not kept.exists()
+    assert len(list(run.glob("jobs/*/model_checkpoints/mine-step=*.ckpt"))) == 8
+    assert stamps == {file: file.stat().st_mtime_ns for file in stamps}
+    assert pixels(run) == pixels(tmp_path / "whole")
+    assert again.scores.tolist() == whole.scores.tolist()
+    assert torch.equal(again.images[2:], whole.images[2:])
+    read = lightning_fv.render(tiny(), out=run, **options)
+    for picture in (again.images[:2], read.images):
+        torch.testing.assert_close(picture, whole.images[: len(picture)], rtol=0, atol=0.5 / 255 + 1e-6)
+    other = lightning_fv.VisionNetwork(TinyNet(), mean=(0.4,) * 3, std=(0.2,) * 3, input_size=(24, 20))
+    for change, told in {
+        "seed is 0, in the run 3": {"seed": 0},
+        "trainer.max_steps is 9, in the run 8": {"steps": 9},
+        "recipe.size is 1, in the run null": {"size": 1},
+        'targets is \\["1", "2"\\], in the run \\["0",': {"targets": ["logits:1-2"]},
+        "batch_size is 3, in the run 2": {"batch_size": 3},
+        "preparation.mean is": {"network": other},
+        "the digest of start is": {"start": torch.zeros(3, 24, 20)},
+    }.items():
+        with pytest.raises(RunFolderError, match=change) as refused:
+            lightning_fv.render(**{"network": tiny(), "out": run, **options, **told})  # type: ignore[arg-type]
+        assert "\n" not in str(refused.value)
+    assert main(["--resume", "--out", str(run)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(the network TinyNet was not loaded by its name); continue it by render with the same arguments" in line
+
+
+def test_an_interrupted_run_is_continued_by_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {
+        "targets": ["logits:pizza+layer1:3", Logit(2) - 0.5 * Channel("layer1", 1)], "steps": 6, "batch_size": 2, "size": (20, 16),
+        "parameterization": Pixel(sd=1), "transforms": [RandomNoise(1)], "penalties": [L1(1)], "callbacks": [PeriodicBlur(2), Interrupt()],
+        "optimizer": lambda parameters: torch.optim.Adam(parameters, lr=0.05), "progress": False,
+    }  # fmt: skip
+    lightning_fv.render("demo", out=tmp_path / "whole", **options)
+    run, Interrupt.left = tmp_path / "run", 9
+    with pytest.raises(KeyboardInterrupt):
+        lightning_fv.render(lightning_fv.load_network("demo", mean=DEMO_MEAN), out=run, **options)
+    assert main(["--resume", "--out", str(run)]) == 0
+    assert pixels(run) == pixels(tmp_path / "whole")
+    with pytest.raises(RunFolderError, match="damaged"):
+        (run / "config.yaml").write_text("[")
+        lightning_fv.render("demo", out=run, **{**options, "batch_size": "auto"})
 
 
 def test_options_in_conflict() -> None:

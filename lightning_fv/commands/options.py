@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
 import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
 from lightning_fv.commands.recipes import RECIPES, recipe_names
+from lightning_fv.engines.config import refuse_only_render
 from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.objectives import Objective
@@ -235,6 +237,7 @@ def check_settings(folder: RunFolder) -> None:
         whole = False
     if not whole:
         raise RunFolderError(f"{folder.config} is damaged: it does not hold a run's settings")
+    refuse_only_render(folder)
     folder.refuse_links()
     if not os.access(folder.path, os.W_OK | os.X_OK):
         raise RunFolderError(f"{folder} is not writable; change its permissions, or copy it elsewhere")
@@ -297,8 +300,17 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(entry, Mapping):
             flat |= _flat(entry, f"{name}.")
         else:
-            flat[name] = entry
+            flat[name] = _as_plain(entry)
     return flat
+
+
+def _as_plain(value: Any) -> Any:
+    """A parsed value with dicts and lists only: the parser leaves nested Namespaces in one pass and not in another."""
+    if isinstance(value, Namespace):
+        value = value.as_dict()
+    if isinstance(value, Mapping):
+        return {key: _as_plain(entry) for key, entry in value.items()}
+    return [_as_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def _condense(message: str) -> str:

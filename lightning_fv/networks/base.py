@@ -3,7 +3,10 @@
 import contextlib
 import dataclasses
 import hashlib
+import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from lightning_fv.errors import CaptureError, NetworkError
 from lightning_fv.functional import resize_images
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class VisionNetwork:
@@ -28,7 +33,8 @@ class VisionNetwork:
         channel_axes: channel axis by layer name, where `lightning_fv.networks.capture.channel_axis` cannot infer it.
 
     Raises:
-        NetworkError: mean or std are not three numbers, a std is not positive, parameters are not float32, or a class
+        NetworkError: mean or std are not three numbers, a std is not positive, parameters are not float32
+            (or complex64), or a class
             name is not text.
     """
 
@@ -44,21 +50,25 @@ class VisionNetwork:
         fixed_size: bool = False,
         channel_axes: Mapping[str, int] | None = None,
     ) -> None:
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        mean, std = _numbers(mean), _numbers(std)
+        if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
             raise NetworkError(f"mean and std need three numbers each, std above 0; got mean {mean}, std {std}")
-        other = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
+        other = {p.dtype for p in module.parameters() if p.dtype.is_floating_point or p.dtype.is_complex}
+        other -= {torch.float32, torch.complex64}
         if other:
             raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
                 raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")
         self.module = module
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std = mean, std
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.categories = tuple(categories)
         self.name = name or type(module).__name__
         self.fixed_size = fixed_size
         self.channel_axes = dict(channel_axes or {})
+        self.source: dict[str, Any] | None = None
+        """The arguments with which `lightning_fv.load_network` loads it again; None if it did not come from there."""
         self._layers: list[LayerInfo] | None = None
         self._axes: dict[str, int | None] = {}
         # Normalisation as one multiply-add: x / std - mean / std.
@@ -138,12 +148,37 @@ class VisionNetwork:
             return tuple(self.activations(grey, [layer])[layer].shape)
 
     def digest(self) -> str:
-        """SHA-256 (hex) over the names and values of all parameters and buffers."""
+        """SHA-256 (hex) over the names and values of all parameters and buffers, also of buffers that are not saved."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
+        parameters = self.module.named_parameters(remove_duplicate=False)
+        buffers = self.module.named_buffers(remove_duplicate=False)
+        for name, tensor in sorted({**dict(parameters), **dict(buffers)}.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+            digest.update(values.flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        """What changes its outputs besides the weights, as plain values: how pictures are prepared, and its structure.
+
+        The structure is a digest of the class and the printed options of every module and of their public attributes that are
+        numbers or text: an activation or a factor may differ where all weights are equal.
+        """
+        digest = hashlib.sha256()
+        for name, module in self.module.named_modules(remove_duplicate=False):
+            plain = {key: value for key, value in vars(module).items() if not key.startswith("_") and _is_plain(value)}
+            plain.pop("training", None)
+            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            options = _ADDRESS.sub("", module.extra_repr())
+            digest.update(repr((name, kind, options, sorted(plain.items()))).encode())
+        return {
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "input_size": list(self.input_size),
+            "fixed_size": self.fixed_size,
+            "channel_axes": self.channel_axes,
+            "structure": digest.hexdigest()[:32],
+        }
 
     def to(self, device: torch.device | str) -> "VisionNetwork":
         """Move the module to a device, in place; returns itself."""
@@ -167,3 +202,17 @@ class VisionNetwork:
                 parameter.requires_grad_(requires_grad)
             for module, training in modules:
                 module.training = training
+
+
+def _numbers(values: Sequence[float]) -> tuple[float, ...]:
+    """Numbers of any kind, such as an array of float32 or a tensor, as Python's."""
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise NetworkError(f"mean and std need three numbers each, got {values!r}") from None
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -1,6 +1,8 @@
 """Picture sizes as recipes specify them, and checks of them."""
 
-from typing import TypeAlias
+import operator
+from numbers import Integral, Real
+from typing import Any, TypeAlias
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import blur_reach
@@ -17,21 +19,32 @@ def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
         reference: (height, width) that a fraction refers to: the network's training size.
 
     Raises:
-        UsageError: less than one pixel, or more than 16384.
+        UsageError: less than one pixel, more than 16384, or not a size.
     """
-    if isinstance(size, float):
+    if isinstance(size, Real) and not isinstance(size, Integral):  # of any kind, such as numpy's
+        size = float(size)
         if size > 16:
             raise UsageError(
                 f"the size {size} is {size:g} times the network's training size; write {size:.0f} for pixels"
             )
         height, width = round(reference[0] * size), round(reference[1] * size)
     else:
-        height, width = (size, size) if isinstance(size, int) else size
+        height, width = _whole(size)
     if min(height, width) < 1:
         raise UsageError(f"the size {size} is less than one pixel; give pixels (64) or a fraction (0.5)")
     if max(height, width) > 16384:
         raise UsageError(f"the size {size} is more than 16384 px; give pixels (64) or a fraction (0.5)")
     return height, width
+
+
+def _whole(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (size, size) if isinstance(size, Integral) else size
+        return operator.index(height), operator.index(width)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"a size is pixels (64), a fraction (0.5) or two whole numbers (height, width), not {size!r}"
+        ) from None
 
 
 def check_blur(name: str, sigma: float, size: tuple[int, int]) -> None:
