@@ -1,14 +1,14 @@
 """What the parts of a recipe hold: attributes of instances and classes, and what constructors declare."""
 
-import contextlib
 import functools
 import inspect
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 from torch import nn
+
+from lightning_fv.objectives.identity import declared_floats
 
 _FRAMEWORK = set(vars(nn.Module())) | set(vars(pl.Callback()))
 """Attributes that every Module has."""
@@ -58,20 +58,8 @@ def class_attributes(kind: type) -> dict[str, object]:
 
 def as_declared(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a class with whole numbers as floats where its constructor declares floats: 1 and 1.0 are the same there."""
-    floats = _float_parameters(kind)
+    floats = declared_floats(kind)
     return {name: float(value) if name in floats and type(value) is int else value for name, value in values.items()}
-
-
-@functools.lru_cache(maxsize=256)
-def _float_parameters(kind: Any) -> frozenset[str]:
-    """Names of the constructor's parameters that are declared as floats, but not as ints."""
-    found: set[str] = set()
-    for base in kind.__mro__:
-        with contextlib.suppress(Exception):  # an annotation may name what does not exist
-            for name, hint in typing.get_type_hints(base.__dict__["__init__"]).items():
-                kinds = typing.get_args(hint) or (hint,)
-                found |= {name} if float in kinds and int not in kinds else set()
-    return frozenset(found)
 
 
 @functools.lru_cache(maxsize=256)

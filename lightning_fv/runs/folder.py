@@ -180,7 +180,9 @@ class RunFolder:
             saved = found.get("settings")
             differing = differences(saved, json.loads(json.dumps(known))) if isinstance(saved, dict) else []
             what = (
-                f"{'; '.join(differing)}; give" if differing else "the code of a class or function has changed; restore"
+                f"{'; '.join(differing)}; give"
+                if differing
+                else "the code or a setting of an objective differs; restore"
             )
             raise RunFolderError(
                 f"{self.path} holds a run of other pictures: {what} what it was started with, or choose another folder"
