@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import copy
 import html
-from collections.abc import Sequence
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from lightning_fv.engines.config import config_text, read_config
 from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
-from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
-from lightning_fv.engines.run import run_plan
+from lightning_fv.engines.plan import STEPS, Plan, Setup, batch_size_for, make_plan
+from lightning_fv.engines.run import Outcome, run_plan
 from lightning_fv.engines.workers import WorkerEngine
-from lightning_fv.errors import DeviceMemoryError, RunFolderError, UsageError
+from lightning_fv.errors import DeviceMemoryError, RunFolderError, TargetError, UsageError, nearest
 from lightning_fv.functional import to_uint8
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.optimization.start import size_of
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.report import write_report
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.picture import encode_png, write_picture
+from lightning_fv.runs.picture import encode_png, read_picture, write_picture
 from lightning_fv.runs.record import Record
 from lightning_fv.targets import Target, TargetsLike
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from lightning_fv.objectives import Penalty
     from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
+
+
+class RenderedPicture(NamedTuple):
+    """One picture of a `Rendering`."""
+
+    image: Tensor
+    """(3, H, W) in [0, 1], on the CPU."""
+    score: float
+    """The target's value on the plain picture; NaN if it is not known or not finite."""
+    target: Target
+    record: Record
+    """Its line of the manifest."""
 
 
 @dataclass
 class Rendering:
     """Rendered pictures and their scores.
 
+    ``rendering[0]`` is a `RenderedPicture`, ``rendering["logits:pizza"]`` that of a target, ``rendering[1:3]`` a Rendering of some,
+    and a loop over a Rendering goes through its `RenderedPicture`s in order.
+
     Attributes:
-        images: (N, 3, H, W) in [0, 1], on the CPU.
+        images: (N, 3, H, W) in [0, 1], on the CPU. Of jobs that were done before, as read from their files: multiples of 1/255.
         scores: (N,), each target's value on its plain picture.
         targets: one per picture.
         records: the manifest's records.
@@ -53,6 +76,35 @@ class Rendering:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def __iter__(self) -> Iterator[RenderedPicture]:
+        return (self[number] for number in range(len(self)))
+
+    @overload
+    def __getitem__(self, which: int | str) -> RenderedPicture: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> Rendering: ...
+
+    def __getitem__(self, which: int | str | slice) -> RenderedPicture | Rendering:
+        """A picture by its position or by its target as text, or a Rendering of a slice.
+
+        Raises:
+            IndexError: there is no picture at that position.
+            TargetError: there is none of that target.
+        """
+        if isinstance(which, slice):
+            return Rendering(
+                self.images[which], self.scores[which], self.targets[which], self.records[which], self.recipe
+            )
+        if isinstance(which, str):
+            texts = [target.text for target in self.targets]
+            if which not in texts:
+                raise TargetError(f"no picture of {which!r}; there are {', '.join(nearest(which, texts) or texts[:3])}")
+            which = texts.index(which)
+        number = operator.index(which)
+        target = self.targets[number]
+        return RenderedPicture(self.images[number], float(self.scores[number]), target, self.records[number])
 
     def save(self, folder: str | Path) -> Path:
         """Write the pictures, a contact sheet, the manifest and a gallery to a folder and return it.
@@ -100,6 +152,8 @@ def render(
     parameterization: Parameterization | None = None,
     transforms: list[nn.Module] | None = None,
     penalties: list[Penalty] | None = None,
+    optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
+    start: Tensor | None = None,
     visualizer: FeatureVisualizer | None = None,
     callbacks: Sequence[pl.Callback] = (),
     seed: int = 0,
@@ -123,8 +177,10 @@ def render(
             and std that it expects.
         targets: see `lightning_fv.targets.parse_targets`; may include objectives.
         steps: optimizer steps.
-        size, parameterization, transforms, penalties: see `FeatureVisualizer`.
-        visualizer: a complete recipe instead of those four.
+        size, parameterization, transforms, penalties, optimizer: see `FeatureVisualizer`.
+        start: pictures to start from instead of noise, (B, 3, H, W) in [0, 1] with one for each target or one for all, or
+            (3, H, W). Resized to ``size``, which is their own by default. A dead unit's picture restarts from noise.
+        visualizer: a complete recipe instead of those five.
         callbacks: additional ones, such as `PeriodicBlur` or `ProgressiveUpscale`. As with Lightning's Trainer, these objects
             are called, and keep what they recorded; each batch of pictures starts with them as they were given, so that
             afterwards they have the state of the last batch.
@@ -132,7 +188,10 @@ def render(
         batch_size: pictures rendered together; ``auto``: as many as fit into a GPU's memory, 16 on a CPU.
         fail_fast: stop after the first batch with a target that is not ``done``; those not started are ``pending``, with
             pictures of NaN.
-        out: a run folder to create, with logs, checkpoints and everything else that the command line writes; none by default.
+        out: a run folder, with logs, checkpoints and everything else that the command line writes; none by default. If it
+            already holds this run, the run is continued: what is done is not rendered again, and the pictures of finished
+            batches are read from their files, which have 8 bits per colour. ``lightning-fv --resume --out FOLDER`` continues
+            it too, if the network has a name that `load_network` knows and all parts of the recipe can be imported by name.
         mean, std: of a plain Module's input, per channel, for photos in [0, 1].
         categories: class names of a plain Module's logits.
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
@@ -147,39 +206,90 @@ def render(
 
     Raises:
         FeatureVisualizationError: a subclass that says what is wrong: network, target, option or folder.
-        KeyboardInterrupt: stopped by Ctrl-C; with ``out``, partial pictures and a checkpoint are there.
+        KeyboardInterrupt: stopped by Ctrl-C; with ``out``, partial pictures and a checkpoint are there, and the same call
+            continues.
     """
-    if visualizer is not None and (size, parameterization, transforms, penalties) != (None, None, None, None):
-        raise UsageError("give either a visualizer or size, parameterization, transforms and penalties, not both")
+    parts = {
+        "parameterization": parameterization,
+        "transforms": transforms,
+        "penalties": penalties,
+        "optimizer": optimizer,
+        "size": size,
+    }
+    given: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
+    if visualizer is not None and given:
+        raise UsageError(f"give either a visualizer or {', '.join(given)}, not both")
+    if not isinstance(targets, str) and not callable(targets) and isinstance(targets, Iterable):
+        targets = list(targets)
     folder = None if out is None else RunFolder(out)
-    if folder is not None:
+    if folder is not None and folder.begun():
+        batch_size = _batch_size_of(folder) if batch_size == "auto" else batch_size
+    elif folder is not None:
         folder.check_new()
-    recipe = visualizer or FeatureVisualizer(parameterization, transforms, penalties, size=size)
+    recipe = visualizer or FeatureVisualizer(**given)
+    if start is not None and recipe.asked_size is None:
+        recipe = copy.deepcopy(recipe)
+        recipe.asked_size = size_of(start)
     options = {
-        "max_steps": steps,
+        "max_steps": _whole("steps", steps),
         "callbacks": list(callbacks),
         "accelerator": accelerator,
         "devices": 1,
         "enable_progress_bar": progress,
         "log_every_n_steps": 10,
     }
-    setup = Setup(_as_network(network, mean, std, categories), recipe, options, seed)
-    plan = make_plan(setup, targets, batch_size_for(setup, targets, batch_size))
+    setup = Setup(_as_network(network, mean, std, categories), recipe, options, _whole("seed", seed), start=start)
+    plan = make_plan(setup, targets, batch_size_for(setup, targets, _whole("batch_size", batch_size)))
     plan.fail_fast, plan.raise_errors = fail_fast, True
     if folder is not None:
-        folder.create()
-        folder.register(plan.jobs)
+        if not folder.begun():
+            with contextlib.suppress(FileExistsError):  # another process has just started a run; is it this one?
+                folder.create(config_text(setup, targets, max(len(job.targets) for job in plan.jobs)))
+        folder.register(plan.jobs, plan.known)
         plan.folder = folder
     with plan.stop:
         outcome = run_plan(LocalEngine() if folder is None else WorkerEngine(), plan, keep_pictures=True)
     if outcome.signal is not None:
         raise KeyboardInterrupt(f"stopped by signal {outcome.signal}")
-    if not outcome.pictures:
-        raise DeviceMemoryError(next(record.error for record in outcome.records if record.error) or "")
-    blank = torch.full_like(next(iter(outcome.pictures.values()))[0], torch.nan)
-    images = torch.cat([outcome.pictures.get(job.id, blank.expand(len(job.targets), -1, -1, -1)) for job in plan.jobs])
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in outcome.records])
-    return Rendering(images, scores, plan.targets, outcome.records, setup.settings)
+    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, setup.settings)
+
+
+def _pictures(plan: Plan, outcome: Outcome) -> Tensor:
+    """All pictures, (N, 3, H, W): rendered now, or read from the run folder; NaN where there is none."""
+    by_row: list[Tensor | None] = []
+    records = iter(outcome.records)
+    for job in plan.jobs:
+        rendered = outcome.pictures.get(job.id)
+        for row, record in enumerate(itertools.islice(records, len(job.targets))):
+            if rendered is not None:
+                by_row.append(rendered[row])
+            elif plan.folder is not None and record.image is not None and record.status in ("done", "dead", "diverged"):
+                by_row.append(read_picture(plan.folder.path / record.image))
+            else:
+                by_row.append(None)
+    known = next((picture for picture in by_row if picture is not None), None)
+    if known is None:
+        raise DeviceMemoryError(
+            next((record.error for record in outcome.records if record.error), "nothing was rendered")
+        )
+    blank = torch.full_like(known, torch.nan)
+    return torch.stack([blank if picture is None else picture for picture in by_row])
+
+
+def _batch_size_of(folder: RunFolder) -> int | Literal["auto"]:
+    """The batch size of a run that was started, which a GPU may have measured."""
+    folder.refuse_links()
+    saved = read_config(folder).get("batch_size")
+    return saved if isinstance(saved, int) else "auto"
+
+
+def _whole(name: str, value: Any) -> Any:
+    """A whole number of any kind as Python's; ``auto`` as it is."""
+    try:
+        return value if value == "auto" else operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name} is a whole number, not {value!r}") from None
 
 
 def _as_network(
@@ -194,6 +304,6 @@ def _as_network(
         if mean is None or std is None:
             raise UsageError("a plain Module needs the mean and std of its input, such as mean=(0.485, 0.456, 0.406)")
         return VisionNetwork(network, mean=mean, std=std, categories=categories)
-    if mean is not None or std is not None or categories:
+    if mean is not None or std is not None or len(categories) > 0:
         raise UsageError("mean, std and categories are for a plain Module; a named network brings its own")
     return load_network(network) if isinstance(network, str) else network

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from lightning_fv.engines.plan import STEPS, Setup, make_plan
 from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.networks import VisionNetwork, load_network
-from lightning_fv.optimization.visualizer import STAGES, FeatureVisualizer
+from lightning_fv.optimization.stages import STAGES
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.folder import RunFolder
 
 

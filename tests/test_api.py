@@ -1,17 +1,27 @@
 """The Python interface."""
 
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from PIL import Image
 
 import lightning_fv
-from lightning_fv.callbacks import ProgressiveUpscale
+from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
+from lightning_fv.commands.main import main
 from lightning_fv.errors import NetworkError, RunFolderError, TargetError, UsageError
-from lightning_fv.objectives import Channel, Logit
+from lightning_fv.functional import resize_images
+from lightning_fv.objectives import L1, Channel, Logit
+from lightning_fv.parameterizations import Fourier, Pixel
 from lightning_fv.runs.record import read_manifest
+from lightning_fv.transforms import RandomNoise
+from tests.helpers import TinyNet, smooth_photos
 
 
 def test_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,11 +62,95 @@ def test_objectives_of_ones_own() -> None:
 def test_a_run_folder_as_the_command_line_makes_it(tmp_path: Path) -> None:
     lightning_fv.render("demo", "logits:0-2", steps=4, out=tmp_path / "run", batch_size=2, progress=False)
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        ".run", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
+        ".run", "config.yaml", "gallery.html", "images", "jobs", "manifest.jsonl", "progress.webp", "sheet.png",
     }  # fmt: skip
     assert len(list((tmp_path / "run" / "jobs").iterdir())) == 2
-    with pytest.raises(RunFolderError, match="not empty"):
-        lightning_fv.render("demo", "logits:0", steps=1, out=tmp_path / "run", progress=False)
+
+
+class Interrupt(pl.Callback):
+    """Presses Ctrl-C after so many steps of all jobs; once."""
+
+    left = 0
+
+    def settings(self) -> None:
+        """None: it changes no picture."""
+
+    def on_train_batch_end(self, *args: object) -> None:
+        Interrupt.left -= 1
+        if Interrupt.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def pixels(folder: Path) -> dict[str, bytes]:
+    return {file.name: Image.open(file).tobytes() for file in (folder / "images").iterdir()}
+
+
+def tiny() -> lightning_fv.VisionNetwork:
+    return lightning_fv.VisionNetwork(TinyNet(), mean=np.full(3, 0.5), std=np.float32([0.2] * 3), input_size=(24, 20))
+
+
+def test_an_interrupted_run_is_continued_by_the_same_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    user = ModelCheckpoint(filename="mine-{step}", every_n_train_steps=2, save_top_k=-1)
+    options: dict[str, Any] = {
+        "targets": ["logits:0-1", Logit(2) - 0.5 * Channel("conv1", 1), "logits:3"], "steps": 8, "batch_size": 2, "seed": np.int64(3),
+        "callbacks": [ProgressiveUpscale(to=1.5, every=2, factor=1.3, blur=0.0), user, Interrupt()], "progress": False,
+    }  # fmt: skip
+    Interrupt.left = 0
+    whole = lightning_fv.render(tiny(), out=tmp_path / "whole", **options)
+    run, Interrupt.left = tmp_path / "run", 14
+    with pytest.raises(KeyboardInterrupt):
+        lightning_fv.render(tiny(), out=run, **options)
+    (kept,) = run.glob("jobs/*/checkpoints/step=6.ckpt")
+    stamps = {file: file.stat().st_mtime_ns for file in run.glob("images/*")}
+    assert len(stamps) == 2
+    Interrupt.left = 10
+    again = lightning_fv.render(tiny(), out=run, **options)
+    assert Interrupt.left == 8  # two steps were left
+    assert not kept.exists()
+    assert len(list(run.glob("jobs/*/model_checkpoints/mine-step=*.ckpt"))) == 8
+    assert stamps == {file: file.stat().st_mtime_ns for file in stamps}
+    assert pixels(run) == pixels(tmp_path / "whole")
+    assert again.scores.tolist() == whole.scores.tolist()
+    assert torch.equal(again.images[2:], whole.images[2:])
+    read = lightning_fv.render(tiny(), out=run, **options)
+    for picture in (again.images[:2], read.images):
+        torch.testing.assert_close(picture, whole.images[: len(picture)], rtol=0, atol=0.5 / 255 + 1e-6)
+    other = lightning_fv.VisionNetwork(TinyNet(), mean=(0.4,) * 3, std=(0.2,) * 3, input_size=(24, 20))
+    for change, told in {
+        "seed is 0, in the run 3": {"seed": 0},
+        "trainer.max_steps is 9, in the run 8": {"steps": 9},
+        "recipe.size is 1, in the run null": {"size": 1},
+        r'targets is \["logits:1", "logits:2"\], in the run \["logits:0",': {"targets": ["logits:1-2"]},
+        "batch_size is 3, in the run 2": {"batch_size": 3},
+        "preparation.mean is": {"network": other},
+        "the digest of start is": {"start": torch.zeros(3, 24, 20)},
+    }.items():
+        with pytest.raises(RunFolderError, match=change) as refused:
+            lightning_fv.render(**{"network": tiny(), "out": run, **options, **told})  # type: ignore[arg-type]
+        assert "\n" not in str(refused.value)
+    assert main(["--resume", "--out", str(run)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(the network TinyNet was not loaded by its name); continue it by render with the same arguments" in line
+
+
+def test_an_interrupted_run_is_continued_by_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {
+        "targets": ["logits:pizza+layer1:3", Logit(2) - 0.5 * Channel("layer1", 1)], "steps": 6, "batch_size": 2, "size": (20, 16),
+        "parameterization": Pixel(sd=1), "transforms": [RandomNoise(1)], "penalties": [L1(1)], "callbacks": [PeriodicBlur(2), Interrupt()],
+        "optimizer": lambda parameters: torch.optim.Adam(parameters, lr=0.05), "progress": False,
+    }  # fmt: skip
+    Interrupt.left = 0
+    lightning_fv.render("demo", out=tmp_path / "whole", **options)
+    run, Interrupt.left = tmp_path / "run", 9
+    with pytest.raises(KeyboardInterrupt):
+        lightning_fv.render(lightning_fv.load_network("demo", mean=np.array([0.485, 0.456, 0.406])), out=run, **options)
+    assert main(["--resume", "--out", str(run)]) == 0
+    assert pixels(run) == pixels(tmp_path / "whole")
+    (run / "config.yaml").write_text("[")
+    with pytest.raises(RunFolderError, match="damaged"):
+        lightning_fv.render("demo", out=run, **{**options, "batch_size": "auto"})
 
 
 def test_options_in_conflict() -> None:
@@ -135,3 +229,62 @@ def test_scalars_may_be_left_out() -> None:
     network = lightning_fv.load_network("demo")
     trainer.fit(lightning_fv.FeatureVisualizer().bind(network, lightning_fv.resolve_targets("logits:0", network)))
     assert trainer.global_step == 2
+
+
+def test_pictures_to_start_from() -> None:
+    start = smooth_photos(24, 20)
+    still: dict[str, Any] = {
+        "steps": 1, "transforms": [], "progress": False, "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.0),
+    }  # fmt: skip
+    for parameterization in (Fourier(), Pixel(decorrelate=True)):
+        shown = lightning_fv.render(tiny(), "logits:0-1", start=start, parameterization=parameterization, **still)
+        torch.testing.assert_close(shown.images, start, rtol=0, atol=0.06)  # Fourier leaves out the Nyquist frequencies
+    (one,) = lightning_fv.render(tiny(), "logits:0", start=start[0].double(), size=(12, 10), **still).images
+    torch.testing.assert_close(one, resize_images(start[:1], (12, 10))[0], rtol=0, atol=0.06)
+    visualizer = lightning_fv.FeatureVisualizer(transforms=[], optimizer=still["optimizer"])
+    both = lightning_fv.render(tiny(), "logits:0-1", start=start[:1], steps=1, visualizer=visualizer, progress=False)
+    assert both.images.shape == (2, 3, 24, 20)
+    assert visualizer.asked_size is None
+    torch.testing.assert_close(both.images[0], both.images[1])
+    grown = lightning_fv.render(
+        tiny(), "logits:0-1", start=start, progress=False, steps=4, batch_size=1, seed=1,
+        callbacks=[ProgressiveUpscale(to=48, every=1, factor=2.0)],
+    )  # fmt: skip
+    assert grown.images.shape == (2, 3, 48, 40)
+    assert float((resize_images(grown.images, (24, 20)) - start).abs().mean()) < 0.2
+    for wrong, told in (
+        (start.repeat(2, 1, 1, 1), "start has 4 pictures for 2 targets"),
+        (start * 255, "values from .* give numbers in"),
+        ((start * 255).byte(), "torch.uint8 values"),
+        (start * torch.nan, "give numbers in"),
+        (start[:, :1], r"start is a tensor \(2, 1, 24, 20\)"),
+        (start.numpy(), "start is a ndarray"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            lightning_fv.render(tiny(), "logits:0-1", start=wrong, progress=False)  # type: ignore[arg-type]
+
+
+def test_a_dead_unit_that_starts_from_a_picture_restarts_from_noise() -> None:
+    network = tiny()
+    with torch.no_grad():
+        network.module.conv2.weight[0], network.module.conv2.bias[0] = 0, 0
+    start = smooth_photos(24, 20)[:1]
+    dead = lightning_fv.render(network, "logits:0", start=start, steps=20, transforms=[], progress=False)
+    assert dead.records[0].status == "dead"
+    assert float((dead.images - start).abs().mean()) > 0.1
+
+
+def test_a_rendering_is_a_sequence_of_pictures() -> None:
+    rendering = lightning_fv.render(tiny(), "logits:0-3", steps=1, progress=False)
+    assert [picture.target.text for picture in rendering] == [target.text for target in rendering.targets]
+    image, score, target, record = rendering[-1]
+    assert torch.equal(image, rendering.images[3])
+    assert (score, target, record) == (float(rendering.scores[3]), rendering.targets[3], rendering.records[3])
+    assert rendering[np.int64(2)].score == rendering["logits:2"].score == float(rendering.scores[2])
+    some = rendering[1:3]
+    assert len(some) == len(some.records) == len(some.images) == 2
+    assert some[0].target.text == "logits:1"
+    with pytest.raises(TargetError, match="no picture of 'logits:9'; there are logits:"):
+        rendering["logits:9"]
+    with pytest.raises(IndexError):
+        rendering[4]

@@ -93,7 +93,7 @@ class Run:
                 self.agreed = True
         if not self.agreed:
             self._take_settings(folder)
-        folder.register(self.plan.jobs)
+        folder.register(self.plan.jobs, self.plan.known)
         self.plan.folder = folder
         return folder
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
 import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
 from lightning_fv.commands.recipes import RECIPES, recipe_names
+from lightning_fv.engines.config import refuse_only_render
 from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.objectives import Objective
@@ -232,6 +234,7 @@ def check_settings(folder: RunFolder) -> None:
     if not os.access(folder.path, os.W_OK | os.X_OK):
         raise RunFolderError(f"{folder} is not writable; change its permissions, or copy it elsewhere")
     folder.check_settings()
+    refuse_only_render(folder)
 
 
 def _device_overrides(args: Sequence[str]) -> list[str]:
@@ -291,8 +294,17 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(entry, Mapping):
             flat |= _flat(entry, f"{name}.")
         else:
-            flat[name] = entry
+            flat[name] = _as_plain(entry)
     return flat
+
+
+def _as_plain(value: Any) -> Any:
+    """A parsed value with dicts and lists only: the parser leaves nested Namespaces in one pass and not in another."""
+    if isinstance(value, Namespace):
+        value = value.as_dict()
+    if isinstance(value, Mapping):
+        return {key: _as_plain(entry) for key, entry in value.items()}
+    return [_as_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def _condense(message: str) -> str:

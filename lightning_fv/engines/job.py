@@ -140,7 +140,7 @@ def failed_job(plan: Plan, job: Job, reason: str, trace: str = "") -> JobResult:
 def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
     setup = plan.setup
     folder = None if plan.folder is None else plan.folder.job(job)
-    bound = setup.visualizer.bind(setup.network, job.targets, setup.seed)
+    bound = setup.visualizer.bind(setup.network, job.targets, setup.seed, job.start)
     callbacks = _callbacks(plan, job, progress)
     start, last = time.monotonic(), None
     if folder is not None:
@@ -174,7 +174,10 @@ def _received(callbacks: list[pl.Callback]) -> int | None:
 
 
 def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl.Callback]:
-    """The shipped callbacks and the given ones; a given one replaces the shipped one of its class."""
+    """The shipped callbacks and the given ones; a given one replaces the shipped one of its class.
+
+    A given ModelCheckpoint saves what its user wants beside the checkpoints that the job resumes from.
+    """
     setup, options = plan.setup, plan.setup.options
     given: list[Any] = list(setup.callbacks)
     shipped: list[pl.Callback] = [GracefulStop(plan.stop.asked)]
@@ -196,15 +199,13 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
                     train_time_interval=timedelta(seconds=setup.checkpoint_seconds),
                 )
             )
-    own = {_kind(callback) for callback in given}
-    callbacks = given + [callback for callback in shipped if _kind(callback) not in own]
+    own = {type(callback) for callback in given}
+    callbacks = given + [callback for callback in shipped if type(callback) not in own]
     for callback in callbacks:
+        if type(callback) is not StepCheckpoint and isinstance(callback, ModelCheckpoint) and plan.folder is not None:
+            callback.dirpath = callback.dirpath or str(plan.folder.job(job).user_checkpoints)
         if isinstance(callback, ArtifactWriter | ImageLogger):
             callback.errors = plan.errors
         if isinstance(callback, ArtifactWriter) and plan.folder is not None:
             callback.attach(plan.folder, plan.folder.job(job))
     return callbacks
-
-
-def _kind(callback: pl.Callback) -> type:
-    return ModelCheckpoint if isinstance(callback, ModelCheckpoint) else type(callback)

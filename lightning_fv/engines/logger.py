@@ -1,14 +1,20 @@
-"""TensorBoard logging that survives a full disk: the log stops, the render does not."""
+"""Logs of jobs: each job has its own, and the shipped one survives a full disk: the log stops, the render does not."""
 
 import contextlib
+import copy
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from lightning_fv.runs.files import WriteErrors
+from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.job_folder import JobFolder
+
+_PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 class FaultTolerantLogger(TensorBoardLogger):
@@ -81,3 +87,44 @@ def quiet_writer_threads() -> Iterator[None]:
     finally:
         if threading.excepthook is hook:  # else another was put on top of it, and may call it
             threading.excepthook = before
+
+
+def job_loggers(given: Any, run: RunFolder, job: JobFolder) -> list[Any]:
+    """A user's loggers for one job: copies, of which those that write files do so in the job's folder.
+
+    Args:
+        given: one logger or several, not used yet.
+        run, job: the folders.
+    """
+    loggers = copy.deepcopy(list(given) if isinstance(given, list | tuple) else [given])
+    for logger in loggers:
+        if isinstance(logger, CSVLogger | TensorBoardLogger):
+            logger._root_dir = str(_of_the_job(Path(logger.save_dir or "."), run, job))
+        if isinstance(logger, CSVLogger):
+            logger._save_dir = logger._root_dir
+    return loggers
+
+
+def job_profiler(given: str | Profiler, run: RunFolder, job: JobFolder) -> str | Profiler:
+    """A user's profiler for one job, which writes its report to a file in the job's folder.
+
+    Args:
+        given: the profiler, not used yet, or one of Lightning's names.
+        run, job: the folders.
+    """
+    profiler = copy.deepcopy(given)
+    if isinstance(profiler, str):
+        if profiler.lower() not in _PROFILERS:
+            return profiler
+        profiler = _PROFILERS[profiler.lower()]()
+    profiler.dirpath = str(_of_the_job(Path(profiler.dirpath or "."), run, job))
+    profiler.filename = profiler.filename or "profile"  # without a name the report would go to a log that nobody sees
+    return profiler
+
+
+def _of_the_job(path: Path, run: RunFolder, job: JobFolder) -> Path:
+    """A folder for one job: in the job's own if it is in the run's or relative, else below the given one."""
+    inside = run.path.resolve()
+    if inside in (found := path.resolve(), *found.parents) and path != Path("."):
+        return job.path / found.relative_to(inside)
+    return path / job.path.name if path.is_absolute() else job.path / path

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.engines.batch_size import BATCH_SIZE, measured_batch_size
@@ -17,13 +18,14 @@ from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
 from lightning_fv.errors import CheckpointError, UsageError, first_line
 from lightning_fv.networks import VisionNetwork
+from lightning_fv.optimization.start import check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job, make_jobs
 from lightning_fv.runs.record import Record, Status
-from lightning_fv.runs.settings import callback_settings
+from lightning_fv.runs.settings import callback_settings, objective_settings, plain_value
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
 
 STEPS = 128
@@ -45,6 +47,7 @@ class Setup:
         rank: of this process among those of the run.
         shared: whether all processes share the pictures of one job, each with its own transforms (ddp).
         port: of rank 0 on this machine, if this package starts the ranks of ddp.
+        start: (B or 1, 3, H, W) or (3, H, W) in [0, 1], pictures to start from instead of noise, for each target or for all.
     """
 
     network: VisionNetwork
@@ -55,6 +58,7 @@ class Setup:
     rank: RankInfo = field(default_factory=RankInfo)
     shared: bool = False
     port: int | None = None
+    start: Tensor | None = None
 
     @property
     def callbacks(self) -> list[Any]:
@@ -66,21 +70,25 @@ class Setup:
     def settings(self) -> dict[str, Any]:
         """Everything that changes a picture besides its target and its batch, as plain values."""
         options = self.options
-        trainer = {key: value for key, value in options.items() if key in ("max_steps", "accumulate_grad_batches")}
-        trainer |= {
-            key: options[key]
-            for key in ("gradient_clip_val", "gradient_clip_algorithm", "precision")
-            if options.get(key)
+        trainer = {
+            "max_steps": options["max_steps"],
+            "accumulate_grad_batches": options.get("accumulate_grad_batches") or 1,
         }
+        trainer |= {key: options[key] for key in ("gradient_clip_val", "gradient_clip_algorithm") if options.get(key)}
+        if options.get("precision") == "bf16-mixed":  # the others that are allowed are one and the same
+            trainer["precision"] = "bf16-mixed"
         if self.shared:
             trainer["ddp"] = self.rank.ranks
+        start = {} if self.start is None else {"start": plain_value(self.start, "start")}
         return {
             "network": self.network.name,
             "digest": self.network.digest(),
+            "preparation": self.network.settings(),
             "seed": self.seed,
             "recipe": self.visualizer.describe(),
             "callbacks": callback_settings(self.callbacks),
             "trainer": trainer,
+            **start,
         }
 
     @property
@@ -116,6 +124,11 @@ class Plan:
     raise_errors: bool = False
     stop: StopSignals = field(default_factory=StopSignals)
     errors: WriteErrors = field(default_factory=WriteErrors)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What the ids of the jobs were made from besides the targets, as plain values."""
+        return {"batch_size": max(len(job.targets) for job in self.jobs), **self.setup.settings}
 
     def blank_records(
         self, targets: Sequence[Target], status: Status = "pending", steps: int = 0, error: str | None = None
@@ -167,8 +180,11 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     check_categories(setup.network)
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
-    setup.visualizer.bind(setup.network, chosen[:1], setup.seed).rehearse(layers)
-    jobs = make_jobs(chosen, batch_size, setup.settings)
+    start = None if setup.start is None else check_start(setup.start, len(chosen))
+    first = None if start is None else start[:1]
+    setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
+    details = [objective_settings(target.objective) for target in chosen]
+    jobs = make_jobs(chosen, batch_size, setup.settings, details, start)
     if setup.shared and len(jobs) > 1:
         raise UsageError(
             f"ddp shares the pictures of one job, but {len(chosen)} targets make {len(jobs)} jobs; "

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
-from lightning_fv.engines.logger import FaultTolerantLogger
+from lightning_fv.engines.logger import FaultTolerantLogger, job_loggers, job_profiler
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.strategy import RankEnvironment, SharedStrategy
 from lightning_fv.errors import UsageError
@@ -43,6 +43,10 @@ def make_trainer(
         chosen["default_root_dir"] = str(run)
         if options.get("logger") in (None, True):
             chosen["logger"] = FaultTolerantLogger(job.path, errors)
+        elif options["logger"] is not False:
+            chosen["logger"] = job_loggers(options["logger"], run, job)
+        if options.get("profiler") is not None:
+            chosen["profiler"] = job_profiler(options["profiler"], run, job)
     return _without_signals(pl.Trainer(**chosen))
 
 

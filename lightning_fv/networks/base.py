@@ -5,7 +5,9 @@ import dataclasses
 import hashlib
 import math
 import pickle
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from lightning_fv.errors import CaptureError, NetworkError
 from lightning_fv.functional import MAX_SIDE, resize_images, torch_defaults
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.networks.modules import plain_module
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class VisionNetwork:
@@ -50,7 +54,8 @@ class VisionNetwork:
         fixed_size: bool = False,
         channel_axes: Mapping[str, int] | None = None,
     ) -> None:
-        if not 0 < len(mean) == len(std) or not all(map(math.isfinite, [*mean, *std])) or min(std) <= 0:
+        mean, std = _numbers(mean), _numbers(std)
+        if not 0 < len(mean) == len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
             raise NetworkError(
                 f"mean and std need a number each per channel, such as three for RGB, std above 0; got mean {mean}, std {std}"
             )
@@ -60,12 +65,14 @@ class VisionNetwork:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
                 raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")
         self.module = plain_module(module)
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std = mean, std
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.categories = tuple(categories)
         self.name = name or type(self.module).__name__
         self.fixed_size = fixed_size
         self.channel_axes = dict(channel_axes or {})
+        self.source: dict[str, Any] | None = None
+        """The arguments with which `lightning_fv.load_network` loads it again; None if it did not come from there."""
         self._layers: list[LayerInfo] | None = None
         self._axes: dict[str, int | None] = {}
         # Normalisation as one multiply-add: x / std - mean / std.
@@ -182,15 +189,41 @@ class VisionNetwork:
             return tuple(self.activations(self.grey(size), [layer])[layer].shape)
 
     def digest(self) -> str:
-        """SHA-256 (hex) over the names and values of all parameters and buffers."""
+        """SHA-256 (hex) over the names and values of all parameters and buffers, also of buffers that are not saved."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            if not isinstance(tensor, Tensor):  # a module's extra state
-                digest.update(f"{name} {pickle.dumps(tensor).hex()}".encode())
-                continue
+        parameters = self.module.named_parameters(remove_duplicate=False)
+        buffers = self.module.named_buffers(remove_duplicate=False)
+        for name, tensor in sorted({**dict(parameters), **dict(buffers)}.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+            digest.update(values.flatten().view(torch.uint8).numpy().data)
+        for name, value in sorted(self.module.state_dict().items()):
+            if not isinstance(value, Tensor):  # a module's extra state
+                digest.update(f"{name} {pickle.dumps(value).hex()}".encode())
         return digest.hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        """What changes its outputs besides the weights, as plain values: how pictures are prepared, and its structure.
+
+        The structure is a digest of the class and the printed options of every module and of their public attributes that are
+        numbers or text: an activation or a factor may differ where all weights are equal.
+        """
+        self.layers()  # which finds out whether the size is fixed
+        digest = hashlib.sha256()
+        for name, module in self.module.named_modules(remove_duplicate=False):
+            plain = {key: value for key, value in vars(module).items() if not key.startswith("_") and _is_plain(value)}
+            plain.pop("training", None)
+            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            options = _ADDRESS.sub("", module.extra_repr())
+            digest.update(repr((name, kind, options, sorted(plain.items()))).encode())
+        return {
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "input_size": list(self.input_size),
+            "fixed_size": self.fixed_size,
+            "channel_axes": self.channel_axes,
+            "structure": digest.hexdigest()[:32],
+        }
 
     def to(self, device: torch.device | str) -> "VisionNetwork":
         """Move the module to a device, in place; returns itself."""
@@ -203,18 +236,10 @@ class VisionNetwork:
 
         Afterwards the module has the same tensors as before, where they were and as they were laid out, so that an optimizer,
         a view or another process that shares them still does.
-
-        Raises:
-            NetworkError: the weights were made in inference mode, through which no gradient passes.
         """
         modules = [(module, module.training) for module in self.module.modules()]
         parameters = [(parameter, parameter.requires_grad, parameter.data) for parameter in self.module.parameters()]
         buffers = [(module, *named) for module, _ in modules for named in module.named_buffers(recurse=False)]
-        if any(tensor.is_inference() for tensor in [*self.module.parameters(), *self.module.buffers()]):
-            raise NetworkError(
-                f"the weights of {self.name} were made under torch.inference_mode, which allows no gradients; "
-                "make or load the network outside of it, or under torch.no_grad"
-            )
         try:
             with torch_defaults():
                 self.module.eval().requires_grad_(False)
@@ -235,3 +260,17 @@ class VisionNetwork:
 
 def _channels_last(values: Tensor) -> Tensor:
     return values.to(memory_format=torch.channels_last) if values.ndim == 4 else values
+
+
+def _numbers(values: Sequence[float]) -> tuple[float, ...]:
+    """Numbers of any kind, such as an array of float32 or a tensor, as Python's."""
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise NetworkError(f"mean and std need a number per channel, such as three for RGB, got {values!r}") from None
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

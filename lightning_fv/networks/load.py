@@ -83,7 +83,7 @@ def load_network(
         raise NetworkError(f"architecture is for checkpoint:PATH; {name} brings its own")
     else:
         network = SOURCES[source].load(rest, weights, offline)
-    if (mean, std, input_size, categories, channel_axes) != (None,) * 5:
+    if any(given is not None for given in (mean, std, input_size, categories, channel_axes)):
         network = VisionNetwork(
             network.module,
             mean=mean if mean is not None else network.mean,
@@ -95,4 +95,15 @@ def load_network(
             channel_axes=channel_axes,
         )
     network.module.eval().requires_grad_(False)
+    network.source = {
+        "name": name,
+        "weights": weights,
+        "offline": offline,
+        "architecture": architecture,
+        "mean": None if mean is None else network.mean,
+        "std": None if std is None else network.std,
+        "input_size": input_size,
+        "categories": None if categories is None else network.categories,
+        "channel_axes": channel_axes,
+    }
     return network

@@ -35,7 +35,8 @@ def plain_module(module: nn.Module) -> nn.Module:
             raise NetworkError(f"{name} of {kind} has no values, it is on the meta device; load its weights first")
         if tensor.is_inference():
             raise NetworkError(f"{name} of {kind} was made in inference mode; make the network outside of it")
-    other = {p.dtype for p in module.parameters() if p.is_floating_point()} - {torch.float32}
+    other = {p.dtype for p in module.parameters() if p.is_floating_point() or p.is_complex()}
+    other -= {torch.float32, torch.complex64}
     if other:
         raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
     for name, value in module.state_dict().items():

@@ -33,8 +33,8 @@ class Objective(Identified, ABC):
 
     @property
     def layers(self) -> frozenset[str]:
-        """Names of the layers whose activations this reads."""
-        return frozenset().union(*(factor.layers for term in self._terms() for factor in term.factors))
+        """Names of the layers whose activations this reads; none unless a subclass says so."""
+        return frozenset()
 
     @abstractmethod
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
@@ -134,6 +134,10 @@ class Sum(Objective):
             total = Term(sum(number.weight for number in numbers), ())
             terms = tuple(total if t is numbers[0] else t for t in terms if t.factors or t is numbers[0])
         self.terms = terms
+
+    @property
+    def layers(self) -> frozenset[str]:
+        return frozenset().union(*(factor.layers for term in self.terms for factor in term.factors))
 
     @property
     def state(self) -> object:

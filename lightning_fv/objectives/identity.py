@@ -1,9 +1,11 @@
 """Identity of objectives: text made from the constructor's arguments, never a memory address."""
 
+import contextlib
 import enum
 import functools
 import inspect
 import re
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,6 +78,18 @@ def _parameters(cls: type[Any]) -> tuple[inspect.Parameter, ...]:
     return tuple(inspect.signature(cls).parameters.values())
 
 
+@functools.lru_cache(maxsize=256)
+def declared_floats(kind: Any) -> frozenset[str]:
+    """Names of the constructor's parameters that are declared as floats, but not as ints: there 1 and 1.0 are the same."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        with contextlib.suppress(Exception):  # an annotation may name what does not exist
+            for name, hint in typing.get_type_hints(base.__dict__["__init__"]).items():
+                kinds = typing.get_args(hint) or (hint,)
+                found |= {name} if float in kinds and int not in kinds else set()
+    return frozenset(found)
+
+
 def _call(instance: Identified) -> tuple[str, str | None]:
     """The expression that constructs an object, and None or the reason why there is no such expression.
 
@@ -89,6 +103,8 @@ def _call(instance: Identified) -> tuple[str, str | None]:
         if not hasattr(instance, parameter.name):
             return name, f"it has no attribute {parameter.name!r} that stores the argument"
         value = getattr(instance, parameter.name)
+        if type(value) is int and parameter.name in declared_floats(cls):
+            value = float(value)
         text = _literal(value)
         if text is None:
             return name, f"its argument {parameter.name!r} is of type {type(value).__name__}, not a plain value"

@@ -1,7 +1,8 @@
 """Picture sizes as recipes specify them, and checks of them."""
 
 import math
-from numbers import Integral
+from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import TypeAlias
 
 from lightning_fv.errors import UsageError
@@ -22,7 +23,8 @@ def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
         UsageError: not a size, less than one pixel, or more than 16384.
     """
     forms = "give pixels (64), a fraction (0.5) or [height, width]"
-    if isinstance(size, float):
+    if isinstance(size, Real) and not isinstance(size, Integral):  # of any kind, such as numpy's
+        size = float(size)
         if not math.isfinite(size):
             raise UsageError(f"the size {size} is not a number of pixels; {forms}")
         if size > 16:
@@ -32,7 +34,7 @@ def in_pixels(size: Size, reference: tuple[int, int]) -> tuple[int, int]:
         height, width = round(reference[0] * size), round(reference[1] * size)
     else:
         sides = (size, size) if isinstance(size, Integral) else size
-        if not isinstance(sides, tuple | list) or [isinstance(side, Integral) for side in sides] != [True, True]:
+        if not isinstance(sides, Sequence) or [isinstance(side, Integral) for side in sides] != [True, True]:
             raise UsageError(f"the size {size!r} is not a size; {forms}")
         height, width = sides
     if min(height, width) < 1:

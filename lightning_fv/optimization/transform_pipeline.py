@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_fv.errors import TransformError
+from lightning_fv.errors import FeatureVisualizationError, TransformError
 from lightning_fv.functional import KeyedUniforms, seed_of
 from lightning_fv.transforms import KeyedTransform
 
@@ -43,9 +43,34 @@ class TransformPipeline:
             if isinstance(transform, KeyedTransform):
                 result = transform(images, self._uniforms[number].at(step, images.device))
             else:
-                result = _apply_seeded(transform, images, seed_of(self._seed, self._keys, number, step))
+                # A copy, since it may work in place: penalties see the pictures as they are before transforms.
+                result = _apply_seeded(transform, images.clone(), seed_of(self._seed, self._keys, number, step))
             images = _checked(transform, images, result)
         return images
+
+    def rehearse(self, images: Tensor) -> Tensor:
+        """As a call at step 0, before any work: whatever a transform raises is said in one line.
+
+        Raises:
+            TransformError: a transform does not return pictures, does not pass gradients, or fails.
+        """
+        before = images.detach().clone()
+        try:
+            seen = self(images, 0)
+        except (FeatureVisualizationError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # any, of a user's transform
+            names = ", ".join(type(transform).__name__ for transform in self._transforms)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise TransformError(
+                f"the transforms ({names}) fail for pictures {tuple(images.shape)} of {images.dtype}: {reason}"
+            ) from error
+        if not torch.equal(images.detach(), before):  # by a KeyedTransform: the others are given copies
+            names = ", ".join(type(t).__name__ for t in self._transforms if isinstance(t, KeyedTransform))
+            raise TransformError(
+                f"one of the transforms {names} changes its input in place; return new pictures instead"
+            )
+        return seen
 
 
 def _apply_seeded(transform: nn.Module, images: Tensor, seed: int) -> Any:
@@ -69,4 +94,8 @@ def _checked(transform: nn.Module, images: Tensor, result: Any) -> Tensor:
         )
     if images.requires_grad and not result.requires_grad:
         raise TransformError(f"no gradient passes through the transform {name}; it detaches its input or rounds it")
-    return result
+    if result.dtype not in (images.dtype, torch.float64):
+        raise TransformError(
+            f"the transform {name} returned {result.dtype} for {images.dtype}; return the type of its input"
+        )
+    return result.to(images.dtype)

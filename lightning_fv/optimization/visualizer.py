@@ -1,9 +1,8 @@
 """Activation maximization as a LightningModule; the data flow from picture to loss reads from top to bottom."""
 
 import copy
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -19,27 +18,13 @@ from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
 from lightning_fv.optimization.resize import Moments, resize_pictures
 from lightning_fv.optimization.size import Size, in_pixels
+from lightning_fv.optimization.stages import Steps, steps_of_a_stage
+from lightning_fv.optimization.start import check_count, check_start, refuse_given, start_from
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
 from lightning_fv.runs.settings import optimizer_settings, plain_value, qualified_name, settings_of
 from lightning_fv.targets import Target, check_size
 from lightning_fv.transforms import RandomNoise, RandomWarp
-
-STAGES = 16
-"""Stages (epochs) in a render unless the recipe says otherwise."""
-
-
-class Steps:
-    """Replaces a data loader: yields the numbers of a stage's steps, without workers, sampler or random draws."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.count))
 
 
 class FeatureVisualizer(pl.LightningModule):
@@ -105,23 +90,29 @@ class FeatureVisualizer(pl.LightningModule):
         self.objective_values: Tensor | None = None
         """Each target's objective at the last step, (B,), before penalties."""
         self.chunked_objective: ChunkedObjective | None = None
-        """The targets' objectives through the network; set by `bind`."""
         self._pipeline: TransformPipeline | None = None
         self._recipe: dict[str, Any] | None = None
 
     # -- what is rendered ------------------------------------------------------------------------------------------
 
-    def bind(self, network: VisionNetwork, targets: Sequence[Target], seed: int = 0) -> "FeatureVisualizer":
+    def bind(
+        self, network: VisionNetwork, targets: Sequence[Target], seed: int = 0, start: Tensor | None = None
+    ) -> "FeatureVisualizer":
         """A copy of this recipe that renders ``targets`` of ``network``; this one is not changed.
 
         Args:
             network: held outside the module tree: not saved, not trained, not switched between modes.
             targets: one picture each.
             seed: random draws depend on it, the target and the step, and on nothing else.
+            start: (B or 1, 3, H, W) or (3, H, W) in [0, 1], pictures to start from instead of noise, resized to the size at
+                the start. A dead unit's picture restarts from noise.
 
         Raises:
-            UsageError: a setting of the recipe cannot be described, or its size is invalid.
+            UsageError: a setting of the recipe cannot be described, its size or ``start`` is invalid, or it was given pictures.
         """
+        if not isinstance(network, VisionNetwork) or not all(isinstance(target, Target) for target in targets):
+            raise UsageError("bind takes a VisionNetwork and Targets; see load_network and resolve_targets")
+        refuse_given(self.parameterization)
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
         bound.start_size = self.size_for(network)
@@ -129,16 +120,27 @@ class FeatureVisualizer(pl.LightningModule):
         bound._recipe = self.describe()
         bound._key_transforms(rank=0)
         bound.parameterization.channels = network.channels
-        bound._initialize(bound.start_size)
+        bound._initialize(bound.start_size, start if start is None else check_start(start, len(bound.targets)))
         return bound
+
+    def _check_bound(self) -> VisionNetwork:
+        if self.network is None:
+            raise UsageError(
+                "this FeatureVisualizer has no network and no targets yet; use what bind(network, targets) returns"
+            )
+        return self.network
 
     def _key_transforms(self, rank: int) -> None:
         """Key the random draws of the transforms; ranks that share pictures (ddp) draw different transforms."""
-        assert self.network is not None
+        network = self._check_bound()
         keys = [target.key if rank == 0 else f"{target.key} on rank {rank}" for target in self.targets]
-        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(self.network.input_size))
+        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(network.input_size))
 
     def setup(self, stage: str) -> None:
+        self._check_bound()
+        check_count(self.parameterization, len(self.targets))
+        if self.parameterization.holds_images:  # perhaps since `bind`, of another size
+            self.start_size = self.size
         if self.global_rank > 0:
             self._key_transforms(self.global_rank)
 
@@ -146,8 +148,10 @@ class FeatureVisualizer(pl.LightningModule):
         """(height, width) in pixels at which pictures of a network start."""
         return in_pixels(self.asked_size if self.asked_size is not None else 1.0, network.input_size)
 
-    def _initialize(self, size: tuple[int, int]) -> None:
+    def _initialize(self, size: tuple[int, int], start: Tensor | None = None) -> None:
         self.parameterization.initialize(size, [keyed_generator(self.seed, t.key, "start") for t in self.targets])
+        if start is not None:
+            start_from(self.parameterization, start, size)
         self._reset_state()
 
     def _reset_state(self) -> None:
@@ -166,13 +170,13 @@ class FeatureVisualizer(pl.LightningModule):
             TransformError: a transform rejects the pictures, or does not pass gradients.
             TargetError: the network cannot process pictures of the size that the transforms return.
         """
-        assert self.network is not None
-        seen = self.transform(self.parameterization(), 0)
-        self.network.preprocess(seen)  # refuses another number of channels
+        network = self._check_bound()
+        assert self._pipeline is not None
+        seen = self._pipeline.rehearse(self.parameterization())
+        network.preprocess(seen)  # refuses another number of channels
         size = (seen.shape[-2], seen.shape[-1])
-        if size != self.size:  # that size was checked when the targets were resolved
-            for layer in layers:
-                check_size(self.network, layer, size)
+        for layer in layers if size != self.size else ():  # that size was checked when the targets were resolved
+            check_size(network, layer, size)
 
     # -- one step --------------------------------------------------------------------------------------------------
 
@@ -201,6 +205,7 @@ class FeatureVisualizer(pl.LightningModule):
         Raises:
             DeviceMemoryError: a single picture does not fit into the device's memory.
         """
+        self._check_bound()
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()  # (B, 3, H, W)
             seen = self.transform(images, draw)  # (B, 3, H', W')
@@ -208,8 +213,7 @@ class FeatureVisualizer(pl.LightningModule):
         for penalty in self.penalties:
             objectives = objectives - penalty({}, images)
         # The only minus sign that turns ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
-        loss = -objectives.sum()
-        return loss
+        return -objectives.sum()
 
     def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
         """Each target's objective, (B,), differentiable with respect to the pictures.
@@ -219,6 +223,7 @@ class FeatureVisualizer(pl.LightningModule):
             images: (B, 3, H, W) pictures before transforms, in [0, 1].
             step: optimizer steps done; in its first steps a picture has redirected ReLUs.
         """
+        self._check_bound()
         assert self.chunked_objective is not None
         redirected = self.dead_units.redirect_mask(step, self.redirect_steps)
         gradient = self.chunked_objective(seen, images, redirected)
@@ -233,6 +238,7 @@ class FeatureVisualizer(pl.LightningModule):
 
     def transform(self, images: Tensor, step: int) -> Tensor:
         """The pictures as the network sees them, (B, 3, H', W'); ``step`` is the number of the random draw."""
+        self._check_bound()
         assert self._pipeline is not None
         return self._pipeline(images, step)
 
@@ -253,21 +259,18 @@ class FeatureVisualizer(pl.LightningModule):
         rows = self.dead_units.rows_to_restart(step, self.guard.diverged)
         if not rows:
             return
-        starts = []
-        for row in rows:
-            key = self.seed, self.targets[row].key, "start", int(self.dead_units.restarts[row]) + 1
-            starts.append(self.parameterization.noise(self.size, keyed_generator(*key)))
+        keys = [(self.seed, self.targets[row].key, "start", int(self.dead_units.restarts[row]) + 1) for row in rows]
+        starts = [self.parameterization.noise(self.size, keyed_generator(*key)) for key in keys]
         values = self.parameterization.values
         restart_rows(values, rows, starts, self.trainer.optimizers)
         self.guard.last_finite[rows] = values.detach()[rows]
         self.dead_units.record_restart(rows, step)
 
     def train_dataloader(self) -> Steps:
-        return Steps(self.stage_steps or max(1, math.ceil(self.trainer.max_steps / STAGES)))
+        return Steps(steps_of_a_stage(self.stage_steps, self.trainer.max_steps))
 
     def on_fit_start(self) -> None:
-        assert self.network is not None
-        self.network.to(self.device)  # Lightning does not move it, since it is outside the module tree
+        self._check_bound().to(self.device)  # Lightning does not move it, since it is outside the module tree
 
     def on_train_start(self) -> None:
         if self.global_step == 0:
@@ -284,8 +287,8 @@ class FeatureVisualizer(pl.LightningModule):
     @torch.no_grad()
     def pictures(self) -> Tensor:
         """The pictures as they are now, (B, 3, H, W) in [0, 1]."""
-        pictures: Tensor = self.parameterization().detach()
-        return pictures
+        self._check_bound()
+        return cast(Tensor, self.parameterization().detach())
 
     def resize(self, size: tuple[int, int]) -> None:
         """Resize the pictures, (height, width) in pixels, with the optimizer's state; see `resize_pictures`.
@@ -310,41 +313,41 @@ class FeatureVisualizer(pl.LightningModule):
         """
         if self._recipe is not None:
             return self._recipe
-        optimizer = self.optimizer([nn.Parameter(torch.zeros(1))])
         return {
             "visualizer": qualified_name(type(self)),
             "parameterization": settings_of(self.parameterization),
             "transforms": [settings_of(transform) for transform in self.transforms],
             "penalties": [settings_of(penalty) for penalty in self.penalties],
-            "optimizer": optimizer_settings(optimizer),
+            "optimizer": optimizer_settings(self.optimizer([nn.Parameter(torch.zeros(1))])),
             "size": plain_value(self.asked_size, "FeatureVisualizer.size"),
             "moments": self.moments,
-            "redirect_steps": self.redirect_steps,
+            "redirect_steps": plain_value(self.redirect_steps, "FeatureVisualizer.redirect_steps"),
+            "stage_steps": plain_value(self.stage_steps, "FeatureVisualizer.stage_steps"),
         }
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        assert self.network is not None
+        network = self._check_bound()
         checkpoint["feature_visualization"] = {
             "size": list(self.size),
+            "start_size": list(self.start_size),
             "targets": [target.key for target in self.targets],
             "seed": self.seed,
-            "network": self.network.name,
+            "network": network.name,
             "chunk": self.chunked_objective.chunk if self.chunked_objective is not None else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved = checkpoint.get("feature_visualization")
-        if saved is None:
+        if (saved := checkpoint.get("feature_visualization")) is None:
             raise CheckpointError("this checkpoint was not made by a FeatureVisualizer")
-        asked = {"targets": [target.key for target in self.targets], "seed": self.seed}
-        for name, value in asked.items():
+        for name, value in (("targets", [target.key for target in self.targets]), ("seed", self.seed)):
             if saved[name] != value:
                 raise CheckpointError(
                     f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings"
                 )
         if self.chunked_objective is not None and self.chunk is None:
             self.chunked_objective.chunk = saved.get("chunk")  # how a batch is chunked determines its rounding
+        self.start_size = (saved["start_size"][0], saved["start_size"][1])
         # The Parameter takes the shape found in the checkpoint, so that loading it stays strict.
         self._initialize((saved["size"][0], saved["size"][1]))

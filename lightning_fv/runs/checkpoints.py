@@ -91,7 +91,8 @@ CHECKPOINT_NAME = "{step}"
 
 def save_step(trainer: pl.Trainer) -> None:
     """Save a checkpoint now, if the Trainer keeps any and has steps left to do."""
-    folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+    own = next((found for found in trainer.checkpoint_callbacks if isinstance(found, StepCheckpoint)), None)
+    folder = getattr(own or trainer.checkpoint_callback, "dirpath", None)
     if folder and trainer.global_step < trainer.max_steps:
         trainer.save_checkpoint(Path(folder) / checkpoint_name(trainer.global_step))
 

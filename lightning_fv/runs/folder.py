@@ -5,15 +5,16 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning_fv.errors import RunFolderError, warn
 from lightning_fv.runs.claims import claim, locks_work
 from lightning_fv.runs.digests import digest, file_digest, is_sealed, seal
 from lightning_fv.runs.entries import check_entries, check_parent, refuse_link
 from lightning_fv.runs.files import NotAFileError, check_name, read_file, write_new_text, write_text_atomic
-from lightning_fv.runs.job import FORMAT, Job
+from lightning_fv.runs.job import FORMAT, Job, differences
 from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.record import Record, read_manifest
 
@@ -177,19 +178,24 @@ class RunFolder:
         """Whether the folder is empty, or holds only temporary files of interrupted writes."""
         return all(file.name.startswith(".") and file.suffix == ".partial" for file in self.path.iterdir())
 
-    def register(self, jobs: Sequence[Job]) -> None:
+    def register(self, jobs: Sequence[Job], settings: Mapping[str, Any] | None = None) -> None:
         """Record which jobs the run consists of, or compare with the record of the process that started it.
+
+        Args:
+            jobs: all of them, in order.
+            settings: plain values that their ids were made from, to say what differs.
 
         Raises:
             RunFolderError: these are not the run's jobs, or another version started it.
         """
         plan = {"format": FORMAT, "jobs": hashlib.blake2b(" ".join(j.id for j in jobs).encode()).hexdigest()[:16]}
+        known = {"targets": [target.text for job in jobs for target in job.targets], **(settings or {})}
         file = self._state / "plan.json"
         try:
             self._state.mkdir(parents=True, exist_ok=True)
             if not file.exists() and not any(self.jobs.glob("*")):
                 with contextlib.suppress(FileExistsError):
-                    write_new_text(file, json.dumps(plan))
+                    write_new_text(file, json.dumps({**plan, "settings": known}))
             found = json.loads(read_file(file)) if file.exists() else {}
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or "damaged"
@@ -199,10 +205,16 @@ class RunFolder:
                 f"{self.path} was started by another version of lightning_fv, whose pictures may differ; "
                 "resume with that version, or choose another folder"
             )
-        if found != plan:
+        if found.get("jobs") != plan["jobs"]:
+            saved = found.get("settings")
+            differing = differences(saved, json.loads(json.dumps(known))) if isinstance(saved, dict) else []
+            what = (
+                f"{'; '.join(differing)}; give"
+                if differing
+                else "the code or a setting of an objective differs; restore"
+            )
             raise RunFolderError(
-                f"{self.path} holds a run of other pictures: the weights, the code of a class, or the number of ddp ranks "
-                "has changed since it was started; restore that, or choose another folder"
+                f"{self.path} holds a run of other pictures: {what} what it was started with, or choose another folder"
             )
 
     def check_entries(self) -> None:

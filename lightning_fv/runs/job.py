@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # reading a run needs no torch
+    from torch import Tensor
+
     from lightning_fv.targets import Target
 
-FORMAT = 2
+FORMAT = 3
 """Incremented when a release renders other pictures from the same settings, or describes settings differently, so that old
 results are not mistaken for new ones."""
 
@@ -21,10 +23,12 @@ class Job:
     Attributes:
         id: hash over everything that changes its pictures.
         targets: one picture each.
+        start: (B, 3, H, W) in [0, 1], the pictures to start from instead of noise, or None.
     """
 
     id: str
     targets: "tuple[Target, ...]"
+    start: "Tensor | None" = field(default=None, compare=False)
 
     @property
     def text(self) -> str:
@@ -33,17 +37,53 @@ class Job:
         return self.targets[0].text + (f" and {more} more" if more else "")
 
 
-def make_jobs(targets: "Sequence[Target]", batch_size: int, settings: Mapping[str, Any]) -> list[Job]:
+def make_jobs(
+    targets: "Sequence[Target]",
+    batch_size: int,
+    settings: Mapping[str, Any],
+    details: Sequence[Any] = (),
+    start: "Tensor | None" = None,
+) -> list[Job]:
     """Cut targets into jobs of ``batch_size``, in order; the last may be smaller.
 
     Args:
         targets: what to render.
         batch_size: pictures in a job.
         settings: plain values, everything that changes a picture besides its target: network and its digest, recipe, seed, steps.
+        details: plain values, what each target's pictures depend on besides its key; one per target, or none.
+        start: (B, 3, H, W), the pictures to start from, one per target.
     """
     jobs = []
-    for start in range(0, len(targets), batch_size):
-        batch = tuple(targets[start : start + batch_size])
-        key = json.dumps([FORMAT, [target.key for target in batch], settings], sort_keys=True)
-        jobs.append(Job(hashlib.blake2b(key.encode(), digest_size=6).hexdigest(), batch))
+    for first in range(0, len(targets), batch_size):
+        rows = slice(first, first + batch_size)
+        batch = tuple(targets[rows])
+        key = json.dumps([FORMAT, [target.key for target in batch], list(details[rows]), settings], sort_keys=True)
+        job_id = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
+        jobs.append(Job(job_id, batch, None if start is None else start[rows]))
     return jobs
+
+
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Which settings differ and how, such as ``seed is 1, in the run 0``."""
+    found = []
+    for name in [*saved, *(name for name in now if name not in saved)]:
+        before, after = saved.get(name), now.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif json.dumps(before) != json.dumps(after):  # 1 and 1.0 are not the same size
+            what = _NAMES.get(f"{prefix}{name}", f"{prefix}{name}")
+            found.append(f"{what} is {_short(after)}, in the run {_short(before)}")
+    return found
+
+
+_NAMES = {
+    "digest": "the weights' digest",
+    "preparation.structure": "the digest of the network's structure",
+    "start": "the digest of start",
+    "trainer.ddp": "the number of ddp ranks",
+}
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -39,6 +39,11 @@ class JobFolder:
         return self.path / "checkpoints"
 
     @property
+    def user_checkpoints(self) -> Path:
+        """Where a user's ModelCheckpoint without a folder of its own saves: these stay when the job is done."""
+        return self.path / "model_checkpoints"
+
+    @property
     def frames(self) -> Path:
         return self.path / "frames"
 

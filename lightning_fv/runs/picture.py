@@ -12,9 +12,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from lightning_fv.errors import RunFolderError, first_line
 from lightning_fv.functional import to_uint8
 from lightning_fv.runs.digests import digest
-from lightning_fv.runs.files import write_atomic
+from lightning_fv.runs.files import read_file, write_atomic
 from lightning_fv.runs.record import Record
 from lightning_fv.version import __version__
 
@@ -64,3 +65,19 @@ def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str,
     content = encode_png(to_uint8(picture), info)
     write_atomic(path, lambda file: file.write(content))
     return digest(content)
+
+
+def read_picture(path: Path) -> Tensor:
+    """The picture in a file of `write_picture`, (3, H, W) in [0, 1]: multiples of 1/255.
+
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(read_file(path)), formats=["PNG"]) as file:
+            pixels = np.asarray(file.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RunFolderError(
+            f"the picture {path} cannot be read ({first_line(error)}); delete it to render it again"
+        ) from None
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255

@@ -3,18 +3,21 @@
 What counts as a setting of a part (transform, parameterization, penalty, callback):
 
 - if its class has a method ``settings()``: the mapping that this returns;
-- else its public attributes, its private attributes named like a parameter of its constructor (``_sigma`` for ``sigma``), and
-  for a Module its parameters, its buffers and its child modules; not ``training``, and not private buffers that are not
-  persistent, which hold what follows from other settings.
+- else its public attributes and those of its class, its private attributes named like a parameter of its constructor
+  (``_sigma`` for ``sigma``), and for a Module its parameters, its buffers and its child modules; not ``training``, and not
+  private buffers that are not persistent, which hold what follows from other settings. If a parameter of its constructor is
+  in no attribute of its name, any private attribute or buffer may hold it, and all of them count.
 
 Plain values are taken as they are, tensors and arrays by digest, functions and classes by qualified name, and Modules,
 objectives, callbacks, distributions and dataclasses inside a part as parts. Everything else is refused rather than left out:
-a setting missing from the id would let two different pictures pass for one. Code is not inspected: a function or class
-that is edited under the same name keeps its settings.
+a setting missing from the id would let two different pictures pass for one. Code that a module can be imported for is not
+inspected: a function or class that is edited under the same name keeps its settings. That of classes defined in a script, a
+notebook or a function is part of their settings, since their names do not identify them.
 
 Settings are taken from fresh parts, before a run: callbacks acquire trainers, threads and files while they run.
 """
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -44,7 +47,10 @@ from torch.distributions import Distribution
 from torch.optim import Optimizer
 
 from lightning_fv.errors import UsageError
-from lightning_fv.objectives import Objective
+from lightning_fv.objectives import Function, Objective
+from lightning_fv.objectives.code import code_digest
+from lightning_fv.objectives.identity import Identified
+from lightning_fv.runs.attributes import as_declared, attributes, class_attributes
 
 _OBSERVERS = (
     BasePredictionWriter,
@@ -56,6 +62,9 @@ _OBSERVERS = (
     ThroughputMonitor,
 )
 """Lightning's callbacks that only observe a fit."""
+
+_TAGS = {"blake2b", "bytes", "class", "enum", "float", "items", "name", "partial", "set", "value"}
+"""Keys of the mappings that describe values which JSON does not have."""
 
 
 def settings_of(part: object) -> dict[str, Any]:
@@ -87,12 +96,36 @@ def callback_settings(callbacks: Iterable[pl.Callback]) -> list[dict[str, Any]]:
     Raises:
         UsageError: a setting cannot be described; the message names callback and attribute.
     """
-    changing = [callback for callback in callbacks if not isinstance(callback, _OBSERVERS)]
+    changing = [callback for callback in callbacks if not is_observer(callback)]
     return [
         settings_of(callback)
         for callback in changing
         if not (_has_settings(callback) and _custom_settings(callback) is None)
     ]
+
+
+def is_observer(part: object) -> bool:
+    """Whether a part is one of Lightning's callbacks that only observe a fit."""
+    return isinstance(part, _OBSERVERS)
+
+
+def objective_settings(objective: Objective) -> Any:
+    """What an objective's values depend on besides its key: for a `Function` also the code of the function.
+
+    Of an objective whose class defines ``__repr__``, and so answers for its identity itself, what cannot be described is
+    left to that.
+
+    Raises:
+        UsageError: a setting cannot be described; the message names objective and attribute.
+    """
+    if isinstance(objective, Function):
+        return {"class": qualified_name(type(objective)), "key": objective.key, "code": code_digest(objective.fn)}
+    try:
+        return settings_of(objective)
+    except UsageError:
+        if type(objective).__repr__ is Identified.__repr__:
+            raise
+        return {"class": qualified_name(type(objective))}
 
 
 def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
@@ -104,11 +137,10 @@ def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
     owner = type(optimizer).__name__
     groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     # The groups hold the defaults, or the values given instead.
-    attributes = {
-        k: v for k, v in _attributes(optimizer).items() if k not in ("defaults", "param_groups", "params", "state")
-    }
+    held = {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
+    attributes = {k: v for k, v in held.items() if k not in ("defaults", "param_groups", "params", "state")}
     settings = attributes | (groups[0] if len(groups) == 1 else {"groups": groups})
-    return {"class": qualified_name(type(optimizer)), **_named(settings, owner)}
+    return {"class": qualified_name(type(optimizer)), **_named(as_declared(type(optimizer), settings), owner)}
 
 
 def qualified_name(value: Any) -> str:
@@ -127,7 +159,7 @@ def plain_value(value: object, where: str) -> Any:
         UsageError: the value has no faithful plain form.
     """
     if isinstance(value, enum.Enum):
-        return f"{qualified_name(type(value))}.{value.name}"
+        return {"enum": f"{qualified_name(type(value))}.{value.name}"}
     if value is None or isinstance(value, bool | np.bool_):
         return None if value is None else bool(value)
     if isinstance(value, int | np.integer):
@@ -135,8 +167,10 @@ def plain_value(value: object, where: str) -> Any:
     if isinstance(value, float | np.floating):
         number = float(value)
         return number if math.isfinite(number) else {"float": repr(number)}  # JSON has no NaN and no infinity
-    if isinstance(value, str | Path | torch.dtype | torch.device | torch.memory_format | torch.layout):
+    if isinstance(value, str):
         return str(value)
+    if isinstance(value, Path | torch.dtype | torch.device | torch.memory_format | torch.layout):
+        return {"value": str(value)}
     if isinstance(value, bytes | bytearray):
         return {"bytes": hashlib.blake2b(value, digest_size=16).hexdigest()}
     if isinstance(value, np.ndarray):
@@ -146,14 +180,14 @@ def plain_value(value: object, where: str) -> Any:
     if isinstance(value, tuple | list):
         return [plain_value(item, f"{where}[{number}]") for number, item in enumerate(value)]
     if isinstance(value, set | frozenset):
-        return sorted((plain_value(item, where) for item in value), key=json.dumps)
+        return {"set": sorted((plain_value(item, where) for item in value), key=json.dumps)}
     if isinstance(value, Mapping):
         return _mapping(value, where)
     if isinstance(value, functools.partial):
         arguments = {"args": value.args, "keywords": value.keywords}
         return {"partial": plain_value(value.func, where), **_named(arguments, where)}
     if isinstance(value, type) or inspect.isroutine(value):
-        return _function(value, where)
+        return {"name": _function(value, where)}
     if isinstance(value, nn.Module | Objective | pl.Callback | Distribution) or dataclasses.is_dataclass(value):
         return _part(value, where)
     if _has_settings(value):
@@ -162,12 +196,15 @@ def plain_value(value: object, where: str) -> Any:
 
 
 def _part(part: object, where: str) -> dict[str, Any]:
-    name = qualified_name(type(part))
+    kind = type(part)
+    name = {"class": qualified_name(kind)}
+    if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
+        name["code"] = code_digest(kind)
     if _has_settings(part):
-        return {"class": name, **_named(_custom_settings(part) or {}, where)}
+        return {**name, **_named(_custom_settings(part) or {}, where)}
     if isinstance(part, torch.jit.ScriptModule):
         raise _refusal(where, "a TorchScript module, whose code and constants no attribute shows")
-    return {"class": name, **_named(_attributes(part), where)}
+    return {**name, **_class_settings(kind, where), **_named(as_declared(kind, attributes(part)), where)}
 
 
 def _has_settings(part: object) -> bool:
@@ -184,31 +221,13 @@ def _custom_settings(part: Any) -> Mapping[str, object] | None:
     )
 
 
-def _attributes(part: object) -> dict[str, object]:
-    """Public attributes of an instance, and private ones that hold an argument of its constructor."""
-    held = dict(getattr(part, "__dict__", {}))
-    for base in type(part).__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(part, slot):
-                held.setdefault(slot, getattr(part, slot))
-    settings = {name: value for name, value in held.items() if not name.startswith("_")}
-    if isinstance(part, nn.Module):
-        del settings["training"]
-        registered = part._parameters | part._buffers | part._modules
-        derived = {name for name in part._non_persistent_buffers_set if name.startswith("_")}
-        settings |= {name: value for name, value in registered.items() if name not in derived}
-        held |= registered
-    for name in _constructor_parameters(type(part)):
-        if f"_{name}" in held:
-            settings.setdefault(name, held[f"_{name}"])
-    return settings
-
-
-def _constructor_parameters(kind: type) -> dict[str, None]:
-    """Names of the parameters of all constructors of a class and its bases, in a fixed order."""
-    found = [base.__dict__["__init__"] for base in kind.__mro__ if "__init__" in base.__dict__]
-    return dict.fromkeys(n for init in found if inspect.isfunction(init) for n in inspect.signature(init).parameters)
+def _class_settings(kind: type, where: str) -> dict[str, Any]:
+    """Public attributes of a class and its bases that are plain values; a class that is edited keeps the others."""
+    found: dict[str, Any] = {}
+    for name, value in class_attributes(kind).items():
+        with contextlib.suppress(UsageError, RecursionError):
+            found[name] = plain_value(value, f"{where}.{name}")
+    return found
 
 
 def _named(values: Mapping[str, object], owner: str) -> dict[str, Any]:
@@ -216,9 +235,9 @@ def _named(values: Mapping[str, object], owner: str) -> dict[str, Any]:
 
 
 def _mapping(values: Mapping[Any, object], where: str) -> Any:
-    if all(type(key) is str for key in values):
+    if all(type(key) is str for key in values) and not _TAGS & values.keys():
         return {key: plain_value(value, f"{where}[{key!r}]") for key, value in values.items()}
-    # JSON would turn the key 1 into "1".
+    # JSON would turn the key 1 into "1", and a tag would pass for what it stands for.
     pairs = [[plain_value(key, where), plain_value(value, f"{where}[{key!r}]")] for key, value in values.items()]
     return {"items": sorted(pairs, key=json.dumps)}
 

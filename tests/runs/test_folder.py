@@ -86,9 +86,13 @@ def test_a_failure_is_known_until_the_job_is_taken_up_again(run: RunFolder) -> N
 
 
 def test_another_process_sees_only_the_run_that_it_would_render(run: RunFolder) -> None:
-    run.register(jobs_of())
-    with pytest.raises(RunFolderError, match="holds a run of other pictures: the weights"):
-        run.register(jobs_of(settings="other weights"))
+    (run.path / ".run" / "plan.json").unlink()
+    run.register(jobs_of(), {"digest": "ab", "recipe": {"size": 1}})
+    other = jobs_of(settings="other weights")
+    with pytest.raises(RunFolderError, match="pictures: the code or a setting of an objective differs"):
+        run.register(other, {"digest": "ab", "recipe": {"size": 1}})
+    with pytest.raises(RunFolderError, match=r'digest is "cd", in the run "ab"; recipe.size is 1\.0, in the run 1;'):
+        run.register(other, {"digest": "cd", "recipe": {"size": 1.0}})
 
 
 @pytest.mark.parametrize("content", [None, "[]", json.dumps({"format": FORMAT - 1, "jobs": ""})])

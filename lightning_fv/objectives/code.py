@@ -1,0 +1,68 @@
+"""A digest of what a function or class computes, where its name does not identify it."""
+
+import functools
+import hashlib
+import inspect
+import types
+from typing import Any
+
+
+def code_digest(value: object) -> str:
+    """A digest (hex) of the bytecode of a function, or of all methods of a class, with the values that they capture.
+
+    The same in every process with the same version of Python; comments and line numbers do not matter. Captured objects that
+    are not plain values count by their type alone, and global variables by their name.
+
+    Args:
+        value: a function, method, partial, class, or an object that is called.
+    """
+    return hashlib.blake2b(repr(_code(value, ())).encode(errors="replace"), digest_size=8).hexdigest()
+
+
+def _code(value: object, above: tuple[object, ...]) -> object:
+    if any(value is other for other in above):  # a function that captures itself
+        return "itself"
+    above = (*above, value)
+    if isinstance(value, types.CodeType):
+        return value.co_code, value.co_names, value.co_varnames, tuple(_code(c, above) for c in value.co_consts)
+    if isinstance(value, types.FunctionType):
+        captured = [_cell(cell, above) for cell in value.__closure__ or ()]
+        defaults = [_code(default, above) for default in value.__defaults__ or ()]
+        keywords = [(name, _code(default, above)) for name, default in (value.__kwdefaults__ or {}).items()]
+        return _code(value.__code__, above), captured, defaults, keywords
+    if isinstance(value, types.MethodType):
+        return _code(value.__func__, above), _code(value.__self__, above)
+    if isinstance(value, functools.partial):
+        return _code(value.func, above), _code(value.args, above), _code(value.keywords, above)
+    if isinstance(value, staticmethod | classmethod):
+        return _code(value.__func__, above)
+    if isinstance(value, property):
+        return [_code(function, above) for function in (value.fget, value.fset)]
+    if isinstance(value, type):
+        return _class(value, above)
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return type(value).__name__, repr(value)
+    if isinstance(value, tuple | list):
+        return [_code(item, above) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(_code(item, above)) for item in value)
+    if isinstance(value, dict):
+        return sorted(repr((_code(key, above), _code(item, above))) for key, item in value.items())
+    return type(value).__module__, type(value).__qualname__
+
+
+def _class(kind: type, above: tuple[object, ...]) -> object:
+    """The methods that a class defines itself; those of its bases are found by the names of these."""
+    methods = {
+        name: _code(value, above)
+        for name, value in vars(kind).items()
+        if inspect.isfunction(value) or isinstance(value, staticmethod | classmethod | property)
+    }
+    return kind.__qualname__, sorted(methods.items())
+
+
+def _cell(cell: Any, above: tuple[object, ...]) -> object:
+    try:
+        return _code(cell.cell_contents, above)
+    except ValueError:  # not assigned yet
+        return "empty"

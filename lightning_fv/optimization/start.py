@@ -1,0 +1,83 @@
+"""Pictures that a render starts from instead of noise."""
+
+import torch
+from torch import Tensor
+
+from lightning_fv.errors import UsageError
+from lightning_fv.functional import resize_images
+from lightning_fv.parameterizations import Parameterization
+
+
+def check_start(start: Tensor, count: int) -> Tensor:
+    """Pictures to start from, one per target.
+
+    Args:
+        start: (count or 1, C, H, W) or (C, H, W) in [0, 1].
+        count: number of targets.
+
+    Returns:
+        (count, C, H, W), float32, on the CPU.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    size_of(start)
+    pictures = start.detach().cpu()
+    pictures = pictures if pictures.ndim == 4 else pictures[None]
+    if len(pictures) not in (1, count):
+        raise UsageError(f"start has {len(pictures)} pictures for {count} targets; give one for all, or one for each")
+    if not pictures.is_floating_point() or not bool(((pictures >= 0) & (pictures <= 1)).all()):  # also false for NaN
+        low, high = pictures.min().item(), pictures.max().item()
+        raise UsageError(f"start has {pictures.dtype} values from {low:g} to {high:g}; give numbers in [0, 1]")
+    return pictures.float().expand(count, -1, -1, -1)
+
+
+def size_of(start: Tensor) -> tuple[int, int]:
+    """(height, width) of pictures to start from.
+
+    Raises:
+        UsageError: they are not a tensor of pictures.
+    """
+    if not isinstance(start, Tensor) or start.ndim not in (3, 4) or 0 in start.shape:
+        what = f"a tensor {tuple(start.shape)}" if isinstance(start, Tensor) else f"a {type(start).__name__}"
+        raise UsageError(f"start is {what}; give pictures as a tensor (C, H, W) or (B, C, H, W) in [0, 1]")
+    return start.shape[-2], start.shape[-1]
+
+
+@torch.no_grad()
+def start_from(parameterization: Parameterization, start: Tensor, size: tuple[int, int]) -> None:
+    """Start from pictures.
+
+    Args:
+        parameterization: is given them.
+        start: (B, C, H, W) in [0, 1].
+        size: (height, width) in pixels; the pictures are resized to it.
+    """
+    if tuple(start.shape[-2:]) != size:
+        start = resize_images(start, size).clamp(0, 1)
+    parameterization.from_image(start)
+
+
+def refuse_given(parameterization: Parameterization) -> None:
+    """Refuse a recipe's parameterization with pictures, which would be replaced by noise.
+
+    Raises:
+        UsageError: it was given some.
+    """
+    if parameterization.holds_images:
+        raise UsageError(
+            "the parameterization was given pictures, which bind would replace; give them to render or bind as start, "
+            "or to the parameterization of what bind returns"
+        )
+
+
+def check_count(parameterization: Parameterization, count: int) -> None:
+    """Check that there is a picture for each of ``count`` targets.
+
+    Raises:
+        UsageError: there are more or fewer.
+    """
+    if len(parameterization.values) != count:
+        raise UsageError(
+            f"there are {len(parameterization.values)} pictures for {count} targets; give from_image one for each target"
+        )
