@@ -50,6 +50,8 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
         it; errors that concern the whole run are raised: usage, the run folder, the disk, the device.
     """
 
+    jobs = 0
+
     def render(job: Job) -> JobResult:
         nonlocal jobs
         if jobs:
@@ -70,7 +72,6 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
                 raise
             return _failed(plan, job, error, too_large)
 
-    jobs = 0
     callbacks = plan.setup.callbacks
     restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
     if not plan.setup.shared:
