@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import pickle
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -184,7 +185,8 @@ class VisionNetwork:
                 digest.update(f"{name} {pickle.dumps(tensor).hex()}".encode())
                 continue
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            numbers: Any = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            digest.update(numbers)
         return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> "VisionNetwork":

@@ -81,7 +81,7 @@ def _probe(
     with network.frozen(), torch.enable_grad():
         for layers, group in itertools.groupby(sorted(objectives, key=_layers_of), _layers_of):
             activations = network.activations(grey, layers)  # one forward pass for all that read the same layers
-            total = sum(_check_value(objective, activations, grey) for objective in group)
+            total = torch.cat([_check_value(objective, activations, grey) for objective in group]).sum()
             try:
                 torch.autograd.grad(total, grey, allow_unused=True)
             except torch.OutOfMemoryError:
@@ -120,7 +120,7 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
             f"{objective!r} does not depend on the picture: no gradient flows back from it; "
             "remove what detaches or rounds its value, in the objective or in the network"
         )
-    return value.sum()
+    return value
 
 
 def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> Sequence[Objective]:
