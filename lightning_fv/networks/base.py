@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_fv.errors import CaptureError, NetworkError
+from lightning_fv.errors import CaptureError, NetworkError, warn
 from lightning_fv.functional import MAX_SIDE, resize_images, torch_defaults
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
-from lightning_fv.networks.modules import plain_module
+from lightning_fv.networks.modules import depends_on_its_batch, plain_module
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -152,29 +152,46 @@ class VisionNetwork:
             NetworkError: the network cannot process a picture of its own size.
         """
         if self._layers is None:
-            height, width = self.input_size
             with self.frozen():
-                try:
-                    own = self._probe((height, width))
-                except torch.OutOfMemoryError:
-                    raise
-                except Exception as error:  # of whatever the module's code does
-                    raise NetworkError(
-                        f"{self.name} cannot process a picture of shape (1, {self.channels}, {height}, {width}): "
-                        f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; give the size it was "
-                        "trained at (input_size of VisionNetwork, or --input_size), and mean and std of one number per channel"
-                    ) from error
-                wide = own
-                if not self.fixed_size:
-                    try:
-                        wide = self._probe((height, width * 3 // 2))
-                    except torch.OutOfMemoryError:
-                        raise
-                    except Exception:
-                        self.fixed_size = True
-            self._axes = {info.name: info.axis for info in wide}
+                own = self._probe_own_size()
+                wide = own if self.fixed_size else self._probe_wide()
+            self.fixed_size = wide is None or self.fixed_size
+            self._axes = {info.name: info.axis for info in wide or own}
             self._layers = [dataclasses.replace(info, axis=self._axes.get(info.name)) for info in own]
         return self._layers
+
+    def _probe_own_size(self) -> list[LayerInfo]:
+        if (name := depends_on_its_batch(self.module)) is not None:
+            warn(
+                f"{name} of {self.name} normalises by the pictures of its batch, so they change each other; use a batch size of 1",
+            )
+        random = torch.get_rng_state()
+        try:
+            layers = self._probe(self.input_size)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of whatever the module's code does
+            raise NetworkError(
+                f"{self.name} cannot process a picture of shape {tuple(self.grey(self.input_size).shape)}: "
+                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; give the size it was trained at "
+                "(input_size of VisionNetwork, or --input_size), and mean and std of one number per channel"
+            ) from error
+        if not torch.equal(random, torch.get_rng_state()):
+            torch.set_rng_state(random)
+            warn(
+                f"{self.name} draws random numbers in its forward, even in evaluation mode: no picture can be made twice; "
+                "look for a dropout that does not ask whether it is training",
+            )
+        return layers
+
+    def _probe_wide(self) -> list[LayerInfo] | None:
+        """The layers for a picture 1.5 times as wide; None if the network cannot process it."""
+        try:
+            return self._probe((self.input_size[0], self.input_size[1] * 3 // 2))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:
+            return None
 
     def _probe(self, size: tuple[int, int]) -> list[LayerInfo]:
         return probe(self.module, self.preprocess(self.grey(size)))

@@ -14,7 +14,7 @@ from lightning_fv.errors import CaptureError, LayerNotFoundError, nearest
 LOGITS = "logits"
 """The layer name that means the network's own output."""
 
-_LAYER = re.compile(r"(?P<name>[^#\[\]]*)(?:#(?P<call>\d+))?(?:\[(?P<item>[^\[\]]+)\])?")
+_LAYER = re.compile(r"(?P<name>[^#\[\]]*)(?:#(?P<call>[0-9]{1,18}))?(?:\[(?P<item>[^\[\]]+)\])?")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def parse_layer(layer: str) -> tuple[str, int, str | None]:
     """
     match = _LAYER.fullmatch(layer)
     if match is None:
-        raise CaptureError(f"cannot read the layer {layer!r}; write NAME, NAME#RUN, NAME[ITEM] or NAME#RUN[ITEM]")
+        raise CaptureError(f"cannot read the layer {layer[:200]!r}; write NAME, NAME#RUN, NAME[ITEM] or NAME#RUN[ITEM]")
     return match["name"], int(match["call"] or 0), match["item"]
 
 
@@ -178,9 +178,11 @@ def not_a_tensor(layer: str, items: Mapping[str, tuple[int, ...] | None]) -> str
 
 def layer_not_found(name: str, names: Collection[str]) -> LayerNotFoundError:
     """The error for a wrong layer name, with the nearest names."""
-    near = nearest(name, names)
+    near = nearest(name[:200], names)
     hint = f"did you mean {', '.join(near)}?" if near else f"its layers: {', '.join(list(names)[:12])}"
-    return LayerNotFoundError(f"no layer {name!r} in the network; {hint} (lightning-fv layers NETWORK lists them)")
+    return LayerNotFoundError(
+        f"no layer {name[:200]!r} in the network; {hint} (lightning-fv layers NETWORK lists them)"
+    )
 
 
 @torch.no_grad()

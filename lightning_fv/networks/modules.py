@@ -46,3 +46,11 @@ def plain_module(module: nn.Module) -> nn.Module:
                 "give the network before it was quantized"
             )
     return module
+
+
+def depends_on_its_batch(module: nn.Module) -> str | None:
+    """The name of a batch normalisation that has no statistics of its own, so that pictures change each other; None if all do."""
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
+            return str(name)
+    return None

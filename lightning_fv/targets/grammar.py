@@ -1,7 +1,7 @@
 """Parses the text of targets, without a network."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,14 +28,23 @@ class Spec:
     units: str | None = None
     position: tuple[int, int] | None = None
 
+    def __str__(self) -> str:
+        """The text as messages quote it: however long it is, they stay readable."""
+        return quoted(self.text)
+
+
+def quoted(text: str) -> str:
+    """Text from outside in quotes, on one line, the middle left out if it is long."""
+    return repr(text if len(text) <= 200 else f"{text[:150]} ... {text[-40:]}")
+
 
 def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
     """Parse targets without a network: checks the grammar, not whether they exist.
 
     Args:
         targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
-            ``layer4:0-511``, ``layer4:3,5``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the neuron at row 3,
-            column 4); several joined by ``+`` or in a list. Objectives are passed through, Targets as their objectives.
+            ``layer4:0-511``, ``layer4:3,5``, ``logits:pizza,lion,0-2``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the
+            neuron at row 3, column 4); several joined by ``+`` or in a list. Objectives are passed through, Targets as their objectives.
             For targets that suit many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class
             that exists.
 
@@ -43,14 +52,18 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
         TargetError: one of them cannot be parsed, or is not a target.
     """
     items: list[object] = [targets]
-    if isinstance(targets, Iterable) and not isinstance(targets, str) and not callable(targets):
+    if isinstance(targets, Iterable) and not isinstance(targets, str | bytes | Mapping) and not callable(targets):
         items = list(targets)
     parsed: list[Spec | Objective] = []
     for item in items:
         if isinstance(item, str):
             if item.lstrip()[:1] in ("[", "{"):  # what the command line could not construct arrives as text
                 raise TargetError(f"{item} is not a list of targets; check each class_path and its init_args")
-            parsed += [parse_spec(text.strip()) for text in item.split("+")]
+            texts = [text.strip() for text in item.split("+")]
+            if "" in texts:
+                where = f"; there is nothing on one side of a + in {quoted(item)}" if len(texts) > 1 else ""
+                raise TargetError(f"no target{where}; give some, such as logits:all or layer4:0-15")
+            parsed += map(parse_spec, texts)
         elif isinstance(item, Target):
             parsed.append(item.objective)
         elif isinstance(item, Objective):
@@ -70,13 +83,15 @@ def parse_spec(text: str) -> Spec:
     """
     layer, colon, units = text.partition(":")
     position = None
-    at = re.fullmatch(r"(.*)@(\d+),(\d+)", units)
+    at = re.fullmatch(r"(.*)@([0-9]{1,18}),([0-9]{1,18})", units)
     if at:
         units, position = at[1], (int(at[2]), int(at[3]))
     if not layer or (colon and not units) or layer != layer.strip():
-        raise TargetError(f"cannot read the target {text!r}; write LAYER, LAYER:UNIT, LAYER:FROM-TO or LAYER:UNIT@Y,X")
-    if "@" in units:
-        raise TargetError(f"cannot read the target {text!r}; a neuron is LAYER:UNIT@Y,X with two whole numbers")
+        raise TargetError(
+            f"cannot read the target {quoted(text)}; write LAYER, LAYER:UNIT, LAYER:FROM-TO or LAYER:UNIT@Y,X"
+        )
+    if "@" in units or re.search("@[0-9, ]*$", layer):
+        raise TargetError(f"cannot read the target {quoted(text)}; a neuron is LAYER:UNIT@Y,X with two whole numbers")
     return Spec(text, layer, units or None, position)
 
 

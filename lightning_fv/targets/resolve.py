@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from lightning_fv.errors import CaptureError, NetworkError, TargetError, nearest
+from lightning_fv.errors import CaptureError, LayerNotFoundError, NetworkError, TargetError, nearest
 from lightning_fv.functional import torch_defaults
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
 from lightning_fv.objectives import Activations, Channel, Layer, Logit, Neuron, Objective, Probability
 from lightning_fv.objectives.unit import PROBABILITY
-from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets
+from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets, quoted
 from lightning_fv.targets.target import Target
 
 
@@ -34,7 +34,12 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
     shape_of = functools.cache(functools.partial(_check_layer, network=network, size=size))  # one forward per layer
     chosen: dict[str, Objective] = {}
     samples: dict[str, Objective] = {}
+    seen: set[Spec] = set()
     for item in parse_targets(targets):
+        if isinstance(item, Spec):
+            if item in seen:
+                continue
+            seen.add(item)
         objectives = [item] if isinstance(item, Objective) else _resolve(item, shape_of, network.categories)
         for objective in objectives:
             known = chosen.setdefault(objective.key, objective)
@@ -78,7 +83,7 @@ def _probe(
     with network.frozen(), torch.enable_grad():
         for layers, group in itertools.groupby(sorted(objectives, key=_layers_of), _layers_of):
             activations = network.activations(grey, layers)  # one forward pass for all that read the same layers
-            total = sum(_check_value(objective, activations, grey) for objective in group)
+            total = torch.cat([_check_value(objective, activations, grey) for objective in group]).sum()
             try:
                 torch.autograd.grad(total, grey, allow_unused=True)
             except torch.OutOfMemoryError:
@@ -117,26 +122,31 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
             f"{objective!r} does not depend on the picture: no gradient flows back from it; "
             "remove what detaches or rounds its value, in the objective or in the network"
         )
-    return value.sum()
+    return value
 
 
 def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> Sequence[Objective]:
     layer = LOGITS if spec.layer == PROBABILITY else spec.layer
-    shape = shape_of(layer)
+    try:
+        shape = shape_of(layer)
+    except LayerNotFoundError:
+        if spec.layer in categories:
+            raise TargetError(
+                f"no layer {spec} in the network, but a class; did you mean logits:{spec.layer}?"
+            ) from None
+        raise
     if spec.units is None:
         if spec.layer == PROBABILITY:
-            raise TargetError(f"{spec.text!r} names no class; write probability:CLASS or probability:INDEX")
+            raise TargetError(f"{spec} names no class; write probability:CLASS or probability:INDEX")
         return [Layer(layer)]
     units = _units(spec, shape[1], categories if layer == LOGITS and len(categories) == shape[1] else ())
     if spec.position is not None:
         if len(shape) != 4:
-            raise TargetError(
-                f"{spec.text!r}: layer {layer!r} outputs {shape}, without rows and columns; leave out @Y,X"
-            )
+            raise TargetError(f"{spec}: layer {layer!r} outputs {shape}, without rows and columns; leave out @Y,X")
         y, x = spec.position
         if y >= shape[2] or x >= shape[3]:
             raise TargetError(
-                f"{spec.text!r}: the map of {layer} has rows 0 to {shape[2] - 1} and columns 0 to {shape[3] - 1}"
+                f"{spec}: the map of {layer} has rows 0 to {shape[2] - 1} and columns 0 to {shape[3] - 1}"
             )
         return [Neuron(layer, unit, y, x) for unit in units]
     if spec.layer == PROBABILITY:
@@ -149,7 +159,7 @@ def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> t
     name, call, item = parse_layer(layer)
     infos = {info.name: info for info in network.layers()}
     if name not in infos:
-        raise layer_not_found(name, list(infos))
+        raise layer_not_found(name, [*infos, PROBABILITY])
     info = infos[name]
     if info.calls == 0:
         raise CaptureError(f"layer {name!r} did not run in the network's forward; choose one that does")
@@ -188,53 +198,84 @@ def check_size(network: VisionNetwork, layer: str, size: tuple[int, int]) -> tup
 
 
 def _units(spec: Spec, count: int, names: Sequence[str]) -> list[int]:
-    text = spec.units or ""
-    if text == "all":
+    """The units of a text, each once: parts between commas. Names that contain commas come first."""
+    if spec.units == "all":
         return list(range(count))
-    for alternative in (text, *text.split("|")):
-        named = _named(spec, alternative.strip(), names)
-        if named is not None:
-            return [named]
-    if text == "last":
-        return [count - 1]
-    units: list[int] = []
-    for part in text.split(","):
-        bounds = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if not bounds:
-            raise _no_unit(spec, part.strip(), count, names)
-        first, last = int(bounds[1]), int(bounds[2] or bounds[1])
-        if first > last:
-            raise TargetError(f"{spec.text!r}: {first} comes after {last}; write {last}-{first}")
-        if last >= count:
-            raise TargetError(f"{spec.text!r}: {spec.layer} has units 0 to {count - 1}")
-        units += range(first, last + 1)
-    return units
+    parts = (spec.units or "").split(",")
+    longest = 1 + max((name.count(",") for name in names), default=0)
+    units: dict[int, None] = {}
+    start = 0
+    while start < len(parts):
+        for end in range(min(start + longest, len(parts)), start, -1):
+            named = _named(spec, ",".join(parts[start:end]).strip(), names)
+            if named is not None:
+                units[named] = None
+                break
+        else:
+            end = start + 1
+            units |= dict.fromkeys(_range(spec, parts[start].strip(), count, names))
+        start = end
+    return list(units)
+
+
+def _range(spec: Spec, part: str, count: int, names: Sequence[str]) -> range:
+    """Units that are given by number: one, from one to another, the last, or all."""
+    if part == "all":
+        return range(count)
+    if part == "last":
+        return range(count - 1, count)
+    bounds = re.fullmatch(r"([0-9]+)(?:\s*-\s*([0-9]+))?", part)
+    if not bounds:
+        raise _no_unit(spec, part, count, names)
+    if max(map(len, filter(None, bounds.groups()))) > 18:  # more digits than any index, maybe too many for a number
+        raise _out_of_range(spec, count)
+    first, last = int(bounds[1]), int(bounds[2] or bounds[1])
+    if first > last:
+        raise TargetError(f"{spec}: {first} comes after {last}; write {last}-{first}")
+    if last >= count:
+        raise _out_of_range(spec, count)
+    return range(first, last + 1)
+
+
+def _out_of_range(spec: Spec, count: int) -> TargetError:
+    return TargetError(f"{spec}: {spec.layer} has units 0 to {count - 1}")
 
 
 def _named(spec: Spec, text: str, names: Sequence[str]) -> int | None:
-    """The index of a class name: exactly, else without regard to case. Digits are always an index."""
-    if text.isdigit():
-        return None
-    for found in (
-        [i for i, name in enumerate(names) if name == text],
-        [i for i, name in enumerate(names) if name.lower() == text.lower()],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise TargetError(
-                f"{spec.text!r}: {len(found)} classes are called {text!r}; give an index: {', '.join(map(str, found))}"
-            )
+    """The index of a class name, or of the first of several alternatives that exists. Digits are always an index."""
+    for alternative in (text, *text.split("|")):
+        name = alternative.strip()
+        if re.fullmatch("[0-9]+", name):
+            continue
+        exact, lower = _indices(tuple(names))
+        for found in (exact.get(name, []), lower.get(name.lower(), [])):
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise TargetError(
+                    f"{spec}: {len(found)} classes are called {name!r}; give an index: {', '.join(map(str, found))}"
+                )
     return None
 
 
+@functools.lru_cache(maxsize=4)
+def _indices(names: tuple[str, ...]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """The indices of each name, and of each without regard to case."""
+    exact: dict[str, list[int]] = {}
+    lower: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        exact.setdefault(name, []).append(index)
+        lower.setdefault(name.lower(), []).append(index)
+    return exact, lower
+
+
 def _no_unit(spec: Spec, part: str, count: int, names: Sequence[str]) -> TargetError:
-    if re.fullmatch(r"-\d+", part) or not names:
-        return TargetError(f"{spec.text!r}: {spec.layer} has units 0 to {count - 1}")
+    if re.fullmatch(r"[0-9\s-]*", part) or not names:
+        return _out_of_range(spec, count)
     near = nearest(part.rpartition("|")[2], names)
     hint = (
         f"did you mean {', '.join(f'{name} ({list(names).index(name)})' for name in near)}?"
         if near
         else f"it has {count} classes, such as {', '.join(names[:8])}"
     )
-    return TargetError(f"{spec.text!r}: no class {part!r}; {hint}")
+    return TargetError(f"{spec}: no class {quoted(part)}; {hint}")

@@ -54,17 +54,25 @@ def test_blur_of_pictures_smaller_than_the_kernel(size: tuple[int, int]) -> None
 def test_bytes_are_rounded(device: torch.device) -> None:
     levels = torch.arange(256)
     for shift in (-0.49, 0.0, 0.49):
-        values = ((levels + shift) / 255).to(device)
-        assert torch.equal(to_uint8(values), levels.to(torch.uint8))
+        values = ((levels + shift) / 255).expand(3, 1, -1).to(device)
+        assert torch.equal(to_uint8(values), levels.to(torch.uint8).expand(3, 1, -1))
 
 
 def test_bytes_are_clamped_detached_and_on_the_cpu(device: torch.device) -> None:
     values = torch.tensor([-3.0, 0.0, 1.0, 1.7], device=device, requires_grad=True)
-    made = to_uint8(values)
-    assert made.tolist() == [0, 0, 255, 255]
+    made = to_uint8(values.expand(3, 1, -1))
+    assert made[0, 0].tolist() == [0, 0, 255, 255]
     assert made.dtype == torch.uint8
     assert made.device.type == "cpu"
     assert not made.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 1, 1]), (3, [0, 1, 2]), (4, [0, 1, 2]), (7, [0, 1, 2])]
+)
+def test_any_number_of_channels_is_shown_as_rgb(channels: int, shown: list[int]) -> None:
+    levels = torch.arange(channels)[:, None, None].expand(2, channels, 3, 5) * 30
+    assert to_uint8(levels / 255)[:, :, 0, 0].tolist() == [[30 * channel for channel in shown]] * 2
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])

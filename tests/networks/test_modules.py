@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -192,7 +193,7 @@ def test_a_network_of_any_number_of_channels(channels: int, tmp_path: Path) -> N
     for record in rendering.records:
         with Image.open(tmp_path / "run" / str(record.image)) as picture:
             assert (picture.mode, picture.size) == ("RGB", (24, 24))
-            pixels = torch.tensor(list(picture.getdata())).T.reshape(3, 24, 24) / 255
+            pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
         shown = rendering.images[rendering.records.index(record)][[min(c, channels - 1) for c in range(3)]]
         torch.testing.assert_close(pixels, shown, rtol=0, atol=0.002)
     noise = [
@@ -216,3 +217,13 @@ def test_a_network_of_one_size_is_found_out() -> None:
     assert network.fixed_size
     assert rendering.images.shape == (2, 3, 20, 20)
     assert [record.status for record in rendering.records] == ["done", "done"]
+
+
+def test_what_cannot_be_repeated_is_said_in_one_line() -> None:
+    noisy = Around(lambda net, x: nn.functional.dropout(net(x), 0.1))
+    with pytest.warns(UserWarning, match="Around draws random numbers in its forward") as told:
+        scores(noisy, "net.conv1:0")
+    mixing = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.AdaptiveAvgPool2d(1))
+    with pytest.warns(UserWarning, match=r"1 of Sequential normalises by the pictures of its batch.*size of 1") as told:
+        scores(mixing, "0:0")
+    assert all("\n" not in str(warning.message) for warning in told)

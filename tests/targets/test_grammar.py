@@ -44,7 +44,20 @@ def plain(activations: object, images: object) -> None: ...
         ("body:1@a,b", "two whole numbers"),
         ("body:", "cannot read"),
         (":3", "cannot read"),
-        ("", "cannot read"),
+        ("", "no target; give some"),
+        (" \t", "no target; give some"),
+        ("a:1+", r"nothing on one side of a \+ in 'a:1\+'"),
+        ("a:1++b", r"nothing on one side of a \+"),
+        ("@1,2", r"a neuron is LAYER:UNIT@Y,X"),
+        ("body@1,2", r"a neuron is LAYER:UNIT@Y,X"),
+        ("body:1@", r"a neuron is LAYER:UNIT@Y,X"),
+        ("body:1@-1,2", r"a neuron is LAYER:UNIT@Y,X"),
+        ("body:1@²,1", r"a neuron is LAYER:UNIT@Y,X"),
+        ("body:1@\x1b[31m,1", r"cannot read the target 'body:1@\\x1b\[31m,1'"),
+        ("body:1@" + "9" * 5000 + ",0", r"cannot read the target 'body:1@999+ \.\.\. 9+,0'"),
+        ({"body": 1}, "targets are text, objectives or a list of them, not {'body': 1}"),
+        (b"body:1", "targets are text, objectives or a list of them, not b'body:1'"),
+        ([1, 2], "targets are text, objectives or a list of them, not 1"),
         ([], "no targets"),
         (None, "targets are text, objectives or a list of them, not None"),
         (3, "targets are text, objectives or a list of them, not 3"),
@@ -65,3 +78,4 @@ def test_what_is_no_target_is_refused_in_one_line(targets: Any, told: str) -> No
     with pytest.raises(TargetError, match=told) as caught:
         parse_targets(targets)
     assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 500

@@ -1,6 +1,7 @@
 """Targets against a network: what they become, and what is said when they do not exist."""
 
 import string
+import time
 
 import pytest
 import torch
@@ -61,6 +62,13 @@ def network() -> VisionNetwork:
         ("logits:brambling|pizza", [Logit(0)]),
         ("probability:brambling | 7 up|pizza", [Probability(7)]),
         ("logits:all", [Logit(i) for i in range(9)]),
+        ("logits:pizza,7 up", [Logit(0), Logit(7)]),
+        ("logits:pizza, 3 ,a,b,7 UP", [Logit(0), Logit(3), Logit(8), Logit(7)]),
+        ("probability:a,b,pizza", [Probability(8), Probability(0)]),
+        ("logits:4-6,pizza,last,5-7", [Logit(4), Logit(5), Logit(6), Logit(0), Logit(8), Logit(7)]),
+        ("logits:brambling|7 up,pizza", [Logit(7), Logit(0)]),
+        ("body:1 - 3,1", [Channel("body", 1), Channel("body", 2), Channel("body", 3)]),
+        ("body:1+body:1+body:1", [Channel("body", 1)]),
     ],
 )
 def test_what_is_written_is_what_is_maximised(
@@ -87,11 +95,38 @@ def test_what_is_written_is_what_is_maximised(
         ("body:1@10,0", TargetError, "rows 0 to 9 and columns 0 to 15"),
         ("head:1@0,0", TargetError, "without rows and columns; leave out"),
         ("probability", TargetError, "names no class"),
+        ("probabilty:1", LayerNotFoundError, "did you mean probability"),
+        ("pizza", TargetError, "no layer 'pizza' in the network, but a class; did you mean logits:pizza"),
+        ("logits:pizza,7 upp", TargetError, r"no class '7 upp'; did you mean 7 up \(7\)"),
+        ("logits:pizza,drake", TargetError, "2 classes are called 'drake'; give an index: 2, 3"),
+        ("logits:²", TargetError, "no class '²'"),
+        ("logits:٣", TargetError, "no class '٣'"),
+        ("body:٣", TargetError, "units 0 to 5"),
+        ("body:1-²", TargetError, "units 0 to 5"),
+        ("body#²:1", CaptureError, "cannot read the layer 'body#²'"),
+        ("body:0-999999999999", TargetError, "units 0 to 5"),
+        ("body:" + "9" * 5000, TargetError, "units 0 to 5"),
+        ("body:1-" + "9" * 5000, TargetError, "units 0 to 5"),
+        ("body#" + "9" * 5000, CaptureError, "cannot read the layer"),
+        ("body:\x00", TargetError, r"'body:\\x00': body has units 0 to 5"),
+        ("\x1b[31mbody", CaptureError, r"cannot read the layer '\\x1b\[31mbody'"),
+        ("body.*:1", LayerNotFoundError, "did you mean body"),
+        ("b" * 100_000, LayerNotFoundError, "no layer 'bbb"),
+        ("logits:" + "b" * 100_000, TargetError, "no class 'bbb"),
     ],
 )
 def test_what_does_not_exist_is_said(network: VisionNetwork, text: str, error: type[Exception], told: str) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=told) as caught:
         resolve_targets(text, network)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 1000
+
+
+def test_many_targets_take_little_time(network: VisionNetwork) -> None:
+    start = time.process_time()
+    assert len(resolve_targets("+".join(f"body:{number % 6}" for number in range(20_000)), network)) == 6
+    assert len(resolve_targets("logits:" + ",".join(f"{number % 9}" for number in range(20_000)), network)) == 9
+    assert time.process_time() - start < 2
 
 
 def test_layers_that_trap() -> None:
