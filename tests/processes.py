@@ -250,3 +250,21 @@ def digest(run: Path) -> str:
 def statuses(run: Path) -> list[str]:
     """The status of each target, as the manifest has them."""
     return [record.status for record in read_manifest(run / "manifest.jsonl")]
+
+
+def listening(process: Process) -> set[str]:
+    """Addresses at which a process and its descendants listen, as ``127.0.0.1``; ``::`` and ``0.0.0.0`` are all interfaces."""
+    addresses: dict[str, str] = {}
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":  # TCP_LISTEN
+                words = bytes.fromhex(fields[1].partition(":")[0])  # 32 bits each, in the machine's order
+                swapped = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
+                addresses[f"socket:[{fields[9]}]"] = socket.inet_ntop(family, swapped)
+    found = set()
+    for pid in process.family():
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                found.add(addresses.get(os.readlink(descriptor), ""))
+    return found - {""}

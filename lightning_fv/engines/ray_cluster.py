@@ -102,7 +102,7 @@ def cluster(options: RayOptions, trainer: Mapping[str, Any]) -> Iterator[None]:
         getattr(ray_worker, "_worker_logs_enabled", True),
         False,
     )  # raylets' notes on stdout
-    reachable = ray_constants.ENABLE_RAY_CLUSTER
+    reachable = getattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
     usage = os.environ.get("RAY_USAGE_STATS_ENABLED")
     try:
         with warnings.catch_warnings():

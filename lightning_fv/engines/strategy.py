@@ -14,6 +14,8 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities import rank_zero
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # it is in the documentation
+from torch.distributed.constants import default_pg_timeout
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_fv.engines.rank import RankInfo
@@ -55,17 +57,17 @@ class SharedStrategy(DDPStrategy):
                 listener = socket.create_server((LOOPBACK, port)).detach() if rank == 0 else None
             except OSError as error:
                 raise UsageError(
-                    f"the ranks of ddp cannot meet at port {port} ({error.strerror}); set MASTER_PORT to a free one"
+                    f"the ranks of ddp cannot meet at port {port} ({os.strerror(error.errno or 0)}); set MASTER_PORT to a free one"
                 ) from None
+            timeout = self._timeout or default_pg_timeout
             with _through_loopback():
+                store = TCPStore(LOOPBACK, port, ranks, rank == 0, timeout, master_listen_fd=listener)
                 torch.distributed.init_process_group(
                     self._get_process_group_backend(),
-                    store=torch.distributed.TCPStore(
-                        LOOPBACK, port, ranks, rank == 0, self._timeout, master_listen_fd=listener
-                    ),
+                    store=store,
                     rank=rank,
                     world_size=ranks,
-                    timeout=self._timeout,
+                    timeout=timeout,
                     device_id=self.root_device if self.root_device.type != "cpu" else None,
                 )
         super().setup_distributed()  # leaves a process group that exists as it is

@@ -12,7 +12,7 @@ import lightning_fv
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
 from tests.engines.test_workers import CPU, checkpoints, holders
-from tests.processes import digest, finish, start, statuses, torchrun, wait_for
+from tests.processes import digest, finish, listening, start, statuses, torchrun, wait_for
 
 SHARED = [*CPU, "--targets", "logits:pizza+logits:iPod", "--trainer.strategy", "ddp"]
 
@@ -172,3 +172,17 @@ def test_a_shared_render_ends_when_a_rank_is_killed(tmp_path: Path) -> None:
     assert "--resume" in output
     assert "Traceback" not in output
     assert checkpoints(run)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ranks_on_one_machine_listen_for_themselves_alone(tmp_path: Path) -> None:
+    """Whoever can reach the port of a process group can write into it."""
+    run = tmp_path / "run"
+    words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "100000", "--checkpoint_seconds", "0.3"]
+    process = start("--out", str(run), *words)
+    wait_for(lambda: checkpoints(run), process)
+    assert len(process.family()) == 2
+    assert listening(process) == {"127.0.0.1"}
+    process.terminate()
+    assert finish(process)[0] == 143

@@ -1,12 +1,18 @@
-"""What can stand against Ray, without a cluster; with one: test_ray."""
+"""What can stand against Ray, without a cluster, and a Ray of our own; with a cluster: test_ray."""
 
+import os
+import signal
 import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightning_fv.engines.ray_cluster import RayOptions, check_ray
 from lightning_fv.errors import UsageError
+from tests.engines.ray_nodes import STORE
+from tests.processes import QUICK, finish, listening, start, statuses, wait_for
 
 
 @pytest.mark.parametrize(
@@ -64,3 +70,39 @@ def test_an_address_that_is_none(address: str) -> None:
     pytest.importorskip("ray")
     with pytest.raises(UsageError, match="no answer"):
         check_ray(RayOptions(address=address), {})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_ray_of_our_own_is_for_this_machine_and_ends_with_its_terminal(tmp_path: Path) -> None:
+    """Whoever can reach Ray's ports can run code. A closed terminal signals Ray's processes, too, but they wait for ours."""
+    pytest.importorskip("ray")
+    run = tmp_path / "run"
+    words = [
+        *QUICK,
+        "--engine",
+        "ray",
+        "--targets",
+        "logits:0-3",
+        "--batch_size",
+        "1",
+        "--trainer.max_steps",
+        "1000000",
+    ]
+    process = start("--out", run, *words, RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES=str(STORE))
+    wait_for(lambda: [pid for pid in process.family() if b"run_task" in title(pid) or b"job " in title(pid)], process)
+    time.sleep(20)  # into the steps of the first job
+    addresses = listening(process)
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
+    for pid in process.family():
+        os.kill(pid, signal.SIGHUP)
+    code, told = finish(process)
+    assert code == 128 + signal.SIGHUP, told
+    assert "partial" in statuses(run)
+
+
+def title(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -8,13 +8,13 @@ import threading
 import pytest
 
 from lightning_fv.engines import signals
-from lightning_fv.engines.signals import PARENT, StopSignals
+from lightning_fv.engines.signals import NUMBERS, PARENT, StopSignals
 from tests.processes import finish, start_python
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", NUMBERS)
 def test_the_first_signal_is_noted(number: int) -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in NUMBERS]
     called = []
     with StopSignals() as stop:
         stop.second = "record"
@@ -27,15 +27,31 @@ def test_the_first_signal_is_noted(number: int) -> None:
         assert stop.asked() == number
         assert stop.again
     assert called == [number]
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in NUMBERS] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    """`nohup` starts a command that way, to let it outlive its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            stop.install()
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.asked() is None
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.asked() == signal.SIGTERM
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_handlers_are_restored_after_an_exception() -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in NUMBERS]
     with pytest.raises(ValueError, match="x"), StopSignals():
         raise ValueError("x")
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in NUMBERS] == before
 
 
 def test_other_threads_change_nothing() -> None:

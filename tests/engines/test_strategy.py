@@ -1,6 +1,10 @@
 """What Lightning is told about devices and ranks."""
 
+import os
+import socket
+
 import pytest
+import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
@@ -71,3 +75,45 @@ def test_ranks_that_share_pictures_start_nobody(monkeypatch: pytest.MonkeyPatch)
     )  # fmt: skip
     assert trainer.strategy.launcher is None
     assert (trainer.world_size, trainer.global_rank, trainer.is_global_zero) == (2, 1, False)
+
+
+def test_a_process_group_of_one_machine_listens_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        taken = made(RankEnvironment(RankInfo(0, 1), port))
+        with pytest.raises(
+            UsageError, match=rf"cannot meet at port {port} \(Address already in use\); set MASTER_PORT"
+        ):
+            taken.setup_distributed()
+    before = dict(os.environ)
+    shared = made(RankEnvironment(RankInfo(0, 1), port))
+    try:
+        shared.setup_distributed()
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        for other in ("127.0.0.2", "::1"):  # a socket for all interfaces would answer here as well
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((other, port))
+        assert {name: os.environ[name] for name in before} == before
+        assert "GLOO_SOCKET_IFNAME" not in os.environ
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "SLURM", "NODE_RANK"])
+def test_ranks_of_launchers_meet_where_those_say(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert not RankEnvironment(RankInfo(0, 2, launcher=launcher)).on_this_machine  # type: ignore[arg-type]
+    assert RankEnvironment(RankInfo(0, 2)).on_this_machine
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.7")
+    assert not RankEnvironment(RankInfo(0, 2)).on_this_machine
+    assert RankEnvironment(RankInfo(0, 2), port=1234).on_this_machine
+
+
+def made(environment: RankEnvironment) -> SharedStrategy:
+    strategy = SharedStrategy()
+    strategy.cluster_environment = environment
+    strategy.parallel_devices = [torch.device("cpu")]
+    return strategy
