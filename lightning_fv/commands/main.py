@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError
+from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError, UsageError, nearest
 from lightning_fv.version import __version__
 
 COMMANDS = {
@@ -70,6 +70,10 @@ def _main(words: list[str]) -> int:
             print(f"lightning_fv {__version__}")
             return 0
         named = bool(words) and words[0] in COMMANDS
+        if words and not named and not words[0].startswith("-"):
+            near = nearest(words[0], COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+            raise UsageError(f"no command {words[0]!r}; {hint} (options begin with --)")
         command = _command(words[0] if named else "fit")
         with _warnings_of_one_line():
             return command(words[1:] if named else words)

@@ -37,7 +37,6 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelSummary,
     ProgressBar,
-    ThroughputMonitor,
 )
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -53,7 +52,6 @@ _OBSERVERS = (
     LearningRateMonitor,
     ModelSummary,
     ProgressBar,
-    ThroughputMonitor,
 )
 """Lightning's callbacks that only observe a fit."""
 
