@@ -165,6 +165,7 @@ def _other_value(message: str, option: str) -> str | None:
 def _classes(base: type) -> dict[str, str]:
     """Import paths, by name, of the classes of a kind that are imported, without abstract and private ones."""
     found: dict[str, str] = {}
+    kind: type
     for kind in base.__subclasses__():
         if not inspect.isabstract(kind) and not kind.__name__.startswith("_") and "<locals>" not in kind.__qualname__:
             found[kind.__name__] = _path(kind)
