@@ -101,10 +101,14 @@ class DeviceMemoryError(FeatureVisualizationError):
     """A single picture that is too large for the device's memory."""
 
 
-def nearest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
-    """Up to ``count`` choices closest to ``name``, best first; case is ignored, so `Pizza` finds `pizza`."""
+def nearest(name: str, choices: Iterable[str], count: int = 3, cutoff: float = 0.4) -> list[str]:
+    """Up to ``count`` choices closest to ``name``, best first; case is ignored, so `Pizza` finds `pizza`.
+
+    Args:
+        cutoff: the least similarity, 0 to 1.
+    """
     by_lower = {choice.lower(): choice for choice in choices}
-    return [by_lower[key] for key in difflib.get_close_matches(name.lower(), by_lower, count, cutoff=0.4)]
+    return [by_lower[key] for key in difflib.get_close_matches(name.lower(), by_lower, count, cutoff)]
 
 
 def first_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from lightning_fv.functional import resize_images
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.weights import read_metadata, read_weights
 from lightning_fv.report import read_picture
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import read_manifest
 
 WEIGHTS = Path(__file__).parents[1] / "tests" / "assets" / "judge.safetensors"
@@ -77,10 +78,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run folder of scripts/fit.py")
     run = parser.parse_args().run
+    manifest = RunFolder(run).manifest
+    if not manifest.is_file():
+        parser.error(f"{run} holds no {manifest.name}; give the folder of a run, such as lightning_logs/version_0")
     network = load_judge()
     hits = sure = total = 0
     print(f"{'target':28} {'p(network)':>10}   {'judge sees':20} {'p(judge)':>8}  rank of target")
-    for record in read_manifest(run / "manifest.jsonl"):
+    for record in read_manifest(manifest):
         kind, _, category = record.target.partition(":")
         if kind not in ("logits", "probability") or record.image is None or category not in network.categories:
             continue
@@ -96,7 +100,7 @@ def main() -> None:
         )
         hits, sure, total = hits + (seen == unit), sure + (own >= 0.9), total + 1
     if not total:
-        raise SystemExit(f"{run} holds no picture of a class that the judge knows")
+        parser.error(f"{run} holds no picture of a class that the judge knows")
     print(
         f"probability of at least 0.9 under the network: {sure} of {total}; top-1 under the judge: {hits} of {total} ({hits / total:.0%})"
     )

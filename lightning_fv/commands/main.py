@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lightning_fv.commands.streams import safe_streams
-from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError, UsageError, note, printable
+from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError, UsageError, nearest, note, printable
 from lightning_fv.version import __version__
 
 COMMANDS = {
@@ -82,6 +82,10 @@ def _main(words: list[str]) -> int:
             return 0
         named = bool(words) and words[0] in COMMANDS
         _check_surroundings(words, words[:1] == ["gallery"])
+        if words and not named and not words[0].startswith("-"):
+            near = nearest(words[0], COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+            raise UsageError(f"no command {words[0]!r}; {hint} (options begin with --)")
         command = _command(words[0] if named else "fit")
         with _warnings_of_one_line():
             return command(words[1:] if named else words)

@@ -2,17 +2,22 @@
 
 import os
 import re
+import warnings
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from jsonargparse import Namespace
+from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
 import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
+from lightning_fv.commands.hints import explain
+from lightning_fv.commands.imports import checked_imports
 from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.engines.config import refuse_only_render
 from lightning_fv.engines.ray_cluster import RayOptions
@@ -37,10 +42,23 @@ _NEUTRAL_TRAINER = {
 }  # fmt: skip
 
 
+def _number(value: object) -> Number:
+    if isinstance(value, Number) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"not a number: {value}")
+
+
+# The type of some arguments of torchvision's transforms, which jsonargparse does not know and writes as text.
+register_type(Number, serializer=lambda value: value, deserializer=_number, fail_already_registered=False)
+
+
 class _Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One line instead of the usage of a hundred options."""
-        raise UsageError(_condense(message))
+        options = [
+            action.dest for action in self._actions if action.option_strings and not action.dest.endswith("help")
+        ]
+        raise UsageError(explain(message, options, inner=getattr(self, "_inner_parser", False)))
 
     def parse_args(self, args: Any = None, *rest: Any, **options: Any) -> Any:
         """``--help`` shows this package's options, ``--help-all`` also those of the recipe and of Lightning's Trainer."""
@@ -49,7 +67,18 @@ class _Parser(LightningArgumentParser):
             words = ["--help"]
         elif {"--help", "-h"} & set(words):
             self._hide_nested()
-        return super().parse_args(words, *rest, **options)
+        with checked_imports():
+            return super().parse_args(words, *rest, **options)
+
+    def dump(self, *args: Any, **options: Any) -> Any:
+        try:
+            with checked_imports(), warnings.catch_warnings():
+                warnings.filterwarnings("error", message=r"\s*Unable to serialize instance")
+                return super().dump(*args, **options)
+        except UserWarning as error:
+            raise UsageError(
+                f"{' '.join(str(error).split())}: a run's settings must be plain values, from which it can be resumed"
+            ) from None
 
     def _hide_nested(self) -> None:
         for action in self._actions:
@@ -70,7 +99,7 @@ class FitCLI(LightningCLI):
             "--config",
             action="config",
             help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A line `base: NAME_OR_FILE` in a file puts "
-            "its settings on top of another's. A config file is code: it names classes to run.",
+            "its settings on top of another's. A config file is code: it names classes to run; your own are told before they run.",
         )
         return parser
 
@@ -128,11 +157,12 @@ class FitCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Only the recipe: the Trainer is made per job."""
         try:
-            self.config_init = self.parser.instantiate_classes(self.config)
+            with checked_imports():
+                self.config_init = self.parser.instantiate_classes(self.config)
         except FeatureVisualizationError:
             raise
         except Exception as error:  # whatever the user's own class raises for its arguments
-            raise UsageError(_condense(str(error))) from error
+            raise UsageError(explain(str(error), ())) from error
 
 
 def add_network_arguments(parser: LightningArgumentParser) -> None:
@@ -200,6 +230,7 @@ def parse(args: Sequence[str]) -> FitCLI:
         auto_configure_optimizers=False,
         parser_kwargs={
             "prog": "lightning-fv fit",
+            "allow_abbrev": False,
             "description": "Render pictures of what units of a network look for.",
             "default_config_files": [str(RECIPES / "default.yaml")],
         },
@@ -305,23 +336,3 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _as_plain(entry) for key, entry in value.items()}
     return [_as_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
-
-
-def _condense(message: str) -> str:
-    """The line of jsonargparse's report that says what is wrong, with the option it is about."""
-    key = re.search(r'Parser key "([\w.]+)"', message)
-    name = f"{key[1]}: " if key else ""
-    unknown = re.search(r"Expected a dot import path string: (\S+)", message)
-    if unknown:
-        return f"{name}no class {unknown[1]!r}; give a class path, such as lightning_fv.parameterizations.Pixel"
-    found = re.split(r"\n\s*- ", message.partition("\n  Given value type")[0])[1:]
-    reasons = [" ".join(reason.split()) for reason in found]
-    relevant = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
-    relevant = [r for r in relevant if r != "Expected a <class 'str'>"] or relevant  # an objective in a list of targets
-    kinds = [re.fullmatch(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.+)\])", reason) for reason in relevant]
-    given = re.search(r"Given value: (.*)", message)
-    text = f"{name}{relevant[0]}" if relevant else " ".join(message.split())
-    if relevant and all(kinds) and given:
-        text = f"{name}expected {' or '.join(kind[1] or kind[2] for kind in kinds if kind)}, got {given[1]}"
-    text = re.sub(r"(?: \(see --help\))?(?: Given value type: .*)?$", "", text)
-    return f"{text} (see --help)"

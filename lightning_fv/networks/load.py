@@ -11,8 +11,8 @@ from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.checkpoint import load_checkpoint
 from lightning_fv.networks.demo import load_demo
 from lightning_fv.networks.stylized import load_stylized
-from lightning_fv.networks.timm import load_timm
-from lightning_fv.networks.torchvision import load_torchvision
+from lightning_fv.networks.timm import knows, load_timm
+from lightning_fv.networks.torchvision import builders, load_torchvision
 
 
 class Source(NamedTuple):
@@ -75,7 +75,7 @@ def load_network(
         network = load_checkpoint(Path(name.removeprefix("checkpoint:")), architecture, mean, std, classes)
     elif source not in SOURCES:
         names = [*(form for known in SOURCES.values() for form in known.names), "checkpoint:PATH"]
-        near = nearest(name, names, 1)
+        near = _with_source(name) or nearest(name, names, 1)
         raise NetworkError(
             f"no network {name!r}; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}")
         )
@@ -107,3 +107,10 @@ def load_network(
         "channel_axes": channel_axes,
     }
     return network
+
+
+def _with_source(name: str) -> list[str]:
+    """The network of that name, if only its source was left out."""
+    if name.partition(":")[0] in builders():
+        return [f"torchvision/{name}"]
+    return [f"timm/{name}"] if knows(name) else []

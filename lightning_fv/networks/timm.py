@@ -54,6 +54,15 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
     )
 
 
+def knows(name: str) -> bool:
+    """Whether timm is installed and has a network of that name, with or without the tag of its weights."""
+    try:
+        import timm
+    except ImportError:
+        return False
+    return name.split(".")[0] in timm.list_models()
+
+
 def _published(name: str, settings: Any, offline: bool) -> tuple[Path, str | None]:
     """The published file and its expected hash, from torch's cache or the Hugging Face hub's."""
     url, repository = settings.get("url"), settings.get("hf_hub_id")

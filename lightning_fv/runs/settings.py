@@ -40,7 +40,6 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelSummary,
     ProgressBar,
-    ThroughputMonitor,
 )
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -59,7 +58,6 @@ _OBSERVERS = (
     LearningRateMonitor,
     ModelSummary,
     ProgressBar,
-    ThroughputMonitor,
 )
 """Lightning's callbacks that only observe a fit."""
 

@@ -36,7 +36,7 @@ def plan_of(
     setup = Setup(
         network or load_network("demo"),
         recipe or FeatureVisualizer(size=32),
-        {**QUICK, "callbacks": callbacks, **options},
+        {**QUICK, "callbacks": callbacks if isinstance(callbacks, pl.Callback) else list(callbacks), **options},
         checkpoint_seconds=1e-6,
     )
     plan = make_plan(setup, targets, batch_size)

@@ -1,0 +1,93 @@
+"""Mistakes in options name what may have been meant."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_fv.commands.hints import explain, meant
+from lightning_fv.commands.main import main
+from tests.processes import QUICK
+
+OPTIONS = ["config", "targets", "network", "out", "seed", "batch_size", "model.size", "model.optimizer", "model.transforms",
+           "model.penalties", "trainer.max_steps", "trainer.devices", "trainer.accelerator", "ray.address"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("steps", "trainer.max_steps"),
+        ("epochs", "trainer.max_steps"),
+        ("lr", "model.optimizer.lr"),
+        ("model.learning-rate", "model.optimizer.lr"),
+        ("size", "model.size"),
+        ("target", "targets"),
+        ("layer", "targets"),
+        ("output", "out"),
+        ("batch", "batch_size"),
+        ("gpus", "trainer.devices"),
+        ("transforms", "model.transforms"),
+        ("model.optimiser", "model.optimizer"),
+        ("trainer.max_step", "trainer.max_steps"),
+        ("ray.adress", "ray.address"),
+        ("acelerator", "trainer.accelerator"),
+        ("sede", "seed"),
+        ("zzz", None),
+    ],
+)
+def test_the_option_that_was_meant(name: str, option: str | None) -> None:
+    assert meant(name, OPTIONS) == option
+
+
+MISTAKES: list[tuple[list[str] | str, str]] = [
+    (["--steps", "3"], "no option --steps; did you mean --trainer.max_steps?"),
+    (["--trainer.max_step", "3"], "no option --trainer.max_step; did you mean --trainer.max_steps?"),
+    (["--resum"], "no option --resum; did you mean --resume?"),
+    (["--nonsense"], "no option --nonsense (see --help)"),
+    (["--seed", "3", "extra"], "extra is not an option"),
+    (["--model", "resnet50"], "a network is named by --network"),
+    (["--network", "resnet50"], "no network 'resnet50'; did you mean torchvision/resnet50?"),
+    (["--model.optimizer", "Adamm"], "model.optimizer: no class 'Adamm'; did you mean Adam (torch.optim.Adam)?"),
+    (["--model.optimizer", "torch.optim.Adamm"], "no class 'torch.optim.Adamm'; did you mean Adam (torch.optim.Adam)?"),
+    (["--model.optimizer.learning_rate", "1"], "'learning_rate' is not accepted; did you mean lr?"),
+    (["--model.parameterization.decai", "1"], "'decai' is not accepted; did you mean decay?"),
+    (["--model.penalties", "[TV]"], "did you mean TotalVariation (lightning_fv.objectives.TotalVariation)?"),
+    (["--model.parameterization", "torch.nn.Linear"], "torch.nn.Linear is not a Parameterization; known are Fourier, Pixel"),
+    (["--model.size", "64x64"], "model.size: 64x64 is not a size; give pixels (64), a fraction (0.5) or [height, width]"),
+    (["--model.transforms", "RandomNoise"], "model.transforms takes a list, also of one: [RandomNoise]"),
+    ("model: {transforms: {class_path: RandomNoise}}", "takes a list, also of one: [{'class_path': 'RandomNoise'}]"),
+    ("targets: {class_path: Logit, init_args: {unit: 1}}", "targets takes a list, also of one: [{'class_path': 'Logit'"),
+    ("model: {transforms: [{class_path: RandomNoise, std: 1}]}", "the arguments of a class stand below init_args"),
+    ("model: {transforms: [{class_path: RandomNois}]}", "did you mean RandomNoise (lightning_fv.transforms.RandomNoise)?"),
+    ("model: {transforms: [{class_path: nowhere.Thing}]}", "no module 'nowhere'; check its name"),
+    ("trainer: {callbacks: [{class_path: PeriodicBlur, init_args: {every: .nan}}]}", "every: expected int, got nan"),
+    ("steps: 3", "Option 'steps' is not accepted; did you mean trainer.max_steps?"),
+    ("model: {lr: 3}", "does not accept option 'lr'; did you mean model.optimizer.lr?"),
+    ("seed: x", "seed: expected int, got x"),
+]  # fmt: skip
+
+
+def test_mistakes_are_told_in_one_line_with_what_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in MISTAKES:
+        if isinstance(words, str):
+            (tmp_path / "config.yaml").write_text(words)
+            words = ["--config", str(tmp_path / "config.yaml")]
+        assert main(["--out", str(tmp_path / "run"), *QUICK, *words]) == 2, words
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("lightning-fv: error: ")
+        assert told in line
+        assert not line.endswith("? (see --help)")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compre"]) == 2
+    assert "no command 'compre'; did you mean compare?" in capsys.readouterr().err
+
+
+def test_a_long_value_does_not_hide_the_mistake() -> None:
+    message = f"Parser key \"seed\":\n  Expected a <class 'int'>. Got value: {'9' * 5000}"
+    assert len(explain(message, OPTIONS)) < 300
+
+
+def test_a_message_that_is_not_known_is_passed_on_in_one_line() -> None:
+    assert explain("something\n  else", ()) == "something else (see --help)"
