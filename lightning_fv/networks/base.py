@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, NetworkError
 from lightning_fv.functional import resize_images
+from lightning_fv.functional.code import hook_digests
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -56,7 +57,10 @@ class VisionNetwork:
         other = {p.dtype for p in module.parameters() if p.dtype.is_floating_point or p.dtype.is_complex}
         other -= {torch.float32, torch.complex64}
         if other:
-            raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
+            remedy = (
+                "convert them to torch.complex64 first" if torch.complex128 in other else "call .float() on it first"
+            )
+            raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; {remedy}")
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
                 raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")
@@ -161,8 +165,8 @@ class VisionNetwork:
     def settings(self) -> dict[str, Any]:
         """What changes its outputs besides the weights, as plain values: how pictures are prepared, and its structure.
 
-        The structure is a digest of the class and the printed options of every module and of their public attributes that are
-        numbers or text: an activation or a factor may differ where all weights are equal.
+        The structure is a digest of the class and the printed options of every module, of its public attributes that are
+        numbers or text, and of the hooks of its forward: an activation or a factor may differ where all weights are equal.
         """
         digest = hashlib.sha256()
         for name, module in self.module.named_modules(remove_duplicate=False):
@@ -170,7 +174,7 @@ class VisionNetwork:
             plain.pop("training", None)
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
             options = _ADDRESS.sub("", module.extra_repr())
-            digest.update(repr((name, kind, options, sorted(plain.items()))).encode())
+            digest.update(repr((name, kind, options, sorted(plain.items()), hook_digests(module))).encode())
         return {
             "mean": list(self.mean),
             "std": list(self.std),

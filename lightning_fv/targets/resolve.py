@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from lightning_fv.errors import CaptureError, TargetError, nearest
+from lightning_fv.errors import CaptureError, FeatureVisualizationError, TargetError, nearest
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
 from lightning_fv.objectives import Activations, Channel, Layer, Logit, Neuron, Objective, Probability
@@ -89,8 +89,10 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
         raise TargetError(
             f"{objective!r} reads {error}, which is not among its layers: {', '.join(sorted(objective.layers)) or 'none'}"
         ) from error
-    except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except (FeatureVisualizationError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # any, of a user's objective
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise TargetError(f"{objective!r} cannot be evaluated for one picture: {reason}") from error
     if not isinstance(value, torch.Tensor) or value.shape != (1,):
         returned = tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
