@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, NetworkError, warn
 from lightning_fv.functional import MAX_SIDE, resize_images, torch_defaults
+from lightning_fv.functional.code import hook_digests
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.networks.modules import depends_on_its_batch, plain_module
 
@@ -222,8 +223,8 @@ class VisionNetwork:
     def settings(self) -> dict[str, Any]:
         """What changes its outputs besides the weights, as plain values: how pictures are prepared, and its structure.
 
-        The structure is a digest of the class and the printed options of every module and of their public attributes that are
-        numbers or text: an activation or a factor may differ where all weights are equal.
+        The structure is a digest of the class and the printed options of every module, of its public attributes that are
+        numbers or text, and of the hooks of its forward: an activation or a factor may differ where all weights are equal.
         """
         self.layers()  # which finds out whether the size is fixed
         digest = hashlib.sha256()
@@ -232,7 +233,7 @@ class VisionNetwork:
             plain.pop("training", None)
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
             options = _ADDRESS.sub("", module.extra_repr())
-            digest.update(repr((name, kind, options, sorted(plain.items()))).encode())
+            digest.update(repr((name, kind, options, sorted(plain.items()), hook_digests(module))).encode())
         return {
             "mean": list(self.mean),
             "std": list(self.std),

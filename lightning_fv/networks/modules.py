@@ -38,7 +38,8 @@ def plain_module(module: nn.Module) -> nn.Module:
     other = {p.dtype for p in module.parameters() if p.is_floating_point() or p.is_complex()}
     other -= {torch.float32, torch.complex64}
     if other:
-        raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; call .float() on it first")
+        remedy = "convert them to torch.complex64" if torch.complex128 in other else "call .float() on it"
+        raise NetworkError(f"the network's parameters are {', '.join(map(str, other))}; {remedy} first")
     for name, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor) and not name.endswith("_extra_state"):
             raise NetworkError(

@@ -296,10 +296,9 @@ class FeatureVisualizer(pl.LightningModule):
         Raises:
             UsageError: several devices share the pictures; DDP would still average the old Parameter.
         """
+        self._check_bound()
         if self._trainer is not None and self.trainer.world_size > 1:
-            raise UsageError(
-                "pictures that several devices share cannot be resized; use --trainer.strategy independent"
-            )
+            raise UsageError("pictures of several devices cannot be resized; use --trainer.strategy independent")
         optimizers = self.trainer.optimizers if self._trainer is not None else []
         resize_pictures(self.parameterization, size, self.guard, optimizers, self.moments)
 

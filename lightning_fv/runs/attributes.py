@@ -15,7 +15,10 @@ _FRAMEWORK = set(vars(nn.Module())) | set(vars(pl.Callback()))
 
 
 def attributes(part: object) -> dict[str, object]:
-    """Public attributes of an instance, and private ones that hold an argument of its constructor."""
+    """Public attributes of an instance, what a Module registers, and private attributes that hold an argument of its constructor.
+
+    If some argument is in no attribute of its name, all private attributes.
+    """
     held = dict(getattr(part, "__dict__", {}))
     for base in type(part).__mro__:
         slots = base.__dict__.get("__slots__", ())
@@ -27,15 +30,13 @@ def attributes(part: object) -> dict[str, object]:
     parameters = _constructor_parameters(kind)
     if isinstance(part, nn.Module):
         del settings["training"]
-        registered = part._parameters | part._buffers | part._modules
+        registered: dict[str, object] = {**part._parameters, **part._buffers, **part._modules}
+        settings |= registered
         held |= registered
     for name in parameters:
         if name not in held and isinstance(inspect.getattr_static(part, name, None), property):
             held[name] = getattr(part, name)
     hidden = [name for name in parameters if name not in held and f"_{name}" not in held]
-    if isinstance(part, nn.Module):
-        derived = {name for name in part._non_persistent_buffers_set if name.startswith("_") and not hidden}
-        settings |= {name: value for name, value in registered.items() if name not in derived}
     for name in parameters:
         if f"_{name}" in held:
             settings.setdefault(name, held[f"_{name}"])

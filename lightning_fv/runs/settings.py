@@ -4,9 +4,8 @@ What counts as a setting of a part (transform, parameterization, penalty, callba
 
 - if its class has a method ``settings()``: the mapping that this returns;
 - else its public attributes and those of its class, its private attributes named like a parameter of its constructor
-  (``_sigma`` for ``sigma``), and for a Module its parameters, its buffers and its child modules; not ``training``, and not
-  private buffers that are not persistent, which hold what follows from other settings. If a parameter of its constructor is
-  in no attribute of its name, any private attribute or buffer may hold it, and all of them count.
+  (``_sigma`` for ``sigma``), and for a Module its parameters, its buffers, its child modules and its hooks; not ``training``.
+  If a parameter of its constructor is in no attribute of its name, any private attribute may hold it, and all of them count.
 
 Plain values are taken as they are, tensors and arrays by digest, functions and classes by qualified name, and Modules,
 objectives, callbacks, distributions and dataclasses inside a part as parts. Everything else is refused rather than left out:
@@ -43,11 +42,11 @@ from lightning.pytorch.callbacks import (
 )
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from lightning_fv.errors import UsageError
+from lightning_fv.functional.code import code_digest, hook_digests
 from lightning_fv.objectives import Function, Objective
-from lightning_fv.objectives.code import code_digest
 from lightning_fv.objectives.identity import Identified
 from lightning_fv.runs.attributes import as_declared, attributes, class_attributes
 
@@ -135,8 +134,12 @@ def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
     owner = type(optimizer).__name__
     groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     # The groups hold the defaults, or the values given instead.
-    held = {name: value for name, value in vars(optimizer).items() if not name.startswith("_")}
-    attributes = {k: v for k, v in held.items() if k not in ("defaults", "param_groups", "params", "state")}
+    usual = {"defaults", "param_groups", "params", "state"}
+    if not type(optimizer).__module__.startswith("torch."):  # a private attribute may hold any argument
+        usual |= vars(SGD(optimizer.param_groups[0]["params"])).keys()
+    else:
+        usual |= {name for name in vars(optimizer) if name.startswith("_")}
+    attributes = {name: value for name, value in vars(optimizer).items() if name not in usual}
     settings = attributes | (groups[0] if len(groups) == 1 else {"groups": groups})
     return {"class": qualified_name(type(optimizer)), **_named(as_declared(type(optimizer), settings), owner)}
 
@@ -195,13 +198,15 @@ def plain_value(value: object, where: str) -> Any:
 
 def _part(part: object, where: str) -> dict[str, Any]:
     kind = type(part)
-    name = {"class": qualified_name(kind)}
+    name: dict[str, Any] = {"class": qualified_name(kind)}
     if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
         name["code"] = code_digest(kind)
     if _has_settings(part):
         return {**name, **_named(_custom_settings(part) or {}, where)}
     if isinstance(part, torch.jit.ScriptModule):
         raise _refusal(where, "a TorchScript module, whose code and constants no attribute shows")
+    if hooks := hook_digests(part):
+        name["hooks"] = hooks
     return {**name, **_class_settings(kind, where), **_named(as_declared(kind, attributes(part)), where)}
 
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from lightning_fv.errors import CaptureError, LayerNotFoundError, NetworkError, TargetError, nearest
+from lightning_fv.errors import (
+    CaptureError,
+    FeatureVisualizationError,
+    LayerNotFoundError,
+    NetworkError,
+    TargetError,
+    nearest,
+)
 from lightning_fv.functional import torch_defaults
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
@@ -109,8 +116,10 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
         raise TargetError(
             f"{objective!r} reads {error}, which is not among its layers: {', '.join(sorted(objective.layers)) or 'none'}"
         ) from error
-    except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except (FeatureVisualizationError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # any, of a user's objective
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise TargetError(f"{objective!r} cannot be evaluated for one picture: {reason}") from error
     if not isinstance(value, torch.Tensor) or value.shape != (1,):
         returned = tuple(value.shape) if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"

@@ -1,20 +1,11 @@
 """What renders share with their process: taken in turns, and left as it was."""
 
 import contextlib
-import logging
-import os
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 
-import lightning.pytorch as pl
-import pytest
-import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
-
-from lightning_fv.engines.isolation import ignored_warnings, isolated
+from lightning_fv.engines.isolation import isolated
 
 
 @contextlib.contextmanager
@@ -34,23 +25,22 @@ def test_turns_are_taken_and_one_inside_another_is_part_of_it() -> None:
         with isolated():
             inside.append("other")
 
-    with isolated():
-        with another_thread(other) as thread:
-            entered.wait()
-            with isolated():
-                inside.append("nested")
-            time.sleep(0.05)
-            inside.append("first")
-            assert thread.is_alive()
-            # The thread ends only when this turn does.
-            with contextlib.ExitStack():
-                pass
-            threading.Thread(target=lambda: None).start()
-            break_out = inside == ["nested", "first"]
-            assert break_out
-            thread_waits = thread
-            del thread
-            release_turn(thread_waits)
+    with isolated(), another_thread(other) as thread:
+        entered.wait()
+        with isolated():
+            inside.append("nested")
+        time.sleep(0.05)
+        inside.append("first")
+        assert thread.is_alive()
+        # The thread ends only when this turn does.
+        with contextlib.ExitStack():
+            pass
+        threading.Thread(target=lambda: None).start()
+        break_out = inside == ["nested", "first"]
+        assert break_out
+        thread_waits = thread
+        del thread
+        release_turn(thread_waits)
 
 
 def release_turn(thread: threading.Thread) -> None:

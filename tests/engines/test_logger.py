@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_fv.engines.logger import FaultTolerantLogger
+from lightning_fv.commands.main import main
+from lightning_fv.engines.logger import FaultTolerantLogger, job_loggers, job_profiler
 from lightning_fv.runs.files import WriteErrors
+from lightning_fv.runs.folder import RunFolder
 from tests.callbacks.fits import fit
+from tests.processes import QUICK
 
 
 def test_scalars_and_settings_are_logged(tmp_path: Path) -> None:
@@ -46,3 +51,53 @@ def test_what_is_not_the_disks_fault_is_raised(tmp_path: Path) -> None:
     read = EventAccumulator(str(tmp_path / "abc"))
     read.Reload()
     assert [event.value for event in read.Scalars("a")] == [1.0]
+
+
+def test_loggers_and_profilers_of_users_write_into_the_folder_of_each_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [
+        *QUICK,
+        "--targets",
+        "logits:0-1",
+        "--batch_size",
+        "1",
+        "--trainer.max_steps",
+        "2",
+        "--model.size",
+        "16",
+        "--out",
+        "run",
+    ]
+    words += ["--trainer.profiler", "simple", "--trainer.log_every_n_steps", "1", "--trainer.logger", "CSVLogger"]
+    assert main([*words, "--trainer.logger.save_dir", "csv"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    tables = list(tmp_path.glob("run/jobs/*/csv/lightning_logs/version_0/metrics.csv"))
+    assert [len(table.read_text().splitlines()) for table in tables] == [3, 3]
+    reports = [file.read_text() for file in tmp_path.glob("run/jobs/*/fit-profile.txt")]
+    assert [report.count("FIT Profiler Report") for report in reports] == [1, 1]
+
+
+def test_where_a_user_s_logs_go(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    job = run.job("abc")
+    for folder, there in {
+        "csv": job.path / "csv",
+        tmp_path / "elsewhere": tmp_path / "elsewhere" / "abc",
+        run.path / "logs": job.path / "logs",
+        run.path: job.path,
+    }.items():
+        given = [CSVLogger(folder), TensorBoardLogger(folder, version="x")]
+        csv, board = job_loggers(given, run, job)
+        assert Path(csv.log_dir) == there / "lightning_logs" / "version_0"
+        assert Path(board.log_dir) == there / "lightning_logs" / "x"
+        assert given[0].save_dir == str(folder)
+    (other,) = job_loggers(object(), run, job)
+    assert type(other) is object
+    advanced, unknown, named = (job_profiler(p, run, job) for p in ("Advanced", "xla", SimpleProfiler(filename="mine")))
+    assert unknown == "xla"
+    assert isinstance(advanced, AdvancedProfiler)
+    assert (advanced.dirpath, advanced.filename) == (str(job.path), "profile")
+    assert isinstance(named, SimpleProfiler)
+    assert (named.dirpath, named.filename) == (str(job.path), "mine")

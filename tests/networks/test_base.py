@@ -1,5 +1,6 @@
 """Which axis holds the channels, and what is said where that cannot be told."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from lightning_fv import VisionNetwork, render
 from lightning_fv.errors import CaptureError, NetworkError
 from lightning_fv.networks.capture import channel_axis
 from lightning_fv.targets import resolve_targets
+from tests.helpers import TinyNet
 from tests.processes import run_python
 
 
@@ -117,3 +119,38 @@ def test_without_timm_the_package_works_and_says_what_to_install() -> None:
     done = run_python("-c", code)
     assert done.returncode == 0, done.error_output
     assert "pip install 'lightning_fv[timm]'" in done.output
+
+
+def test_mean_and_std_of_any_kind_of_number() -> None:
+    for mean in (np.full(3, 0.5), np.float32([0.5] * 3), torch.full((3,), 0.5), [np.float32(0.5)] * 3):
+        network = VisionNetwork(TinyNet(), mean=mean, std=mean)  # type: ignore[arg-type]
+        assert network.mean == network.std == (0.5, 0.5, 0.5)
+        assert {type(value) for value in network.mean} == {float}
+    for wrong in (0.5, "abc", (0.5, None, 0.5), (0.5, 0.5, float("nan"))):
+        with pytest.raises(NetworkError, match="mean and std need three numbers each"):
+            VisionNetwork(TinyNet(), mean=wrong, std=(0.2,) * 3)  # type: ignore[arg-type]
+
+
+class Spectral(nn.Module):
+    """A network with complex weights."""
+
+    def __init__(self, dtype: torch.dtype = torch.complex64) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((5, 3), 1 + 2j, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.weight @ x.mean((2, 3)).to(self.weight.dtype).T).abs().T
+
+
+def test_complex_weights_keep_their_imaginary_part() -> None:
+    def of(module: nn.Module) -> VisionNetwork:
+        return VisionNetwork(module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(8, 8))
+
+    network, other = of(Spectral()), of(Spectral())
+    assert network.digest() == other.digest()
+    with torch.no_grad():
+        other.module.get_parameter("weight").imag.zero_()
+    assert network.digest() != other.digest()
+    assert render(network, "logits:0", steps=2, progress=False).scores[0] > 0
+    with pytest.raises(NetworkError, match="convert them to torch"):
+        of(Spectral(torch.complex128))

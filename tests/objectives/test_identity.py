@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_fv.errors import TargetError
+from lightning_fv.functional.code import code_digest
 from lightning_fv.objectives import L1, Channel, Function, Logit, Objective
 from lightning_fv.objectives.base import Activations
 from tests.processes import run_python
@@ -86,11 +87,19 @@ def test_is_written_from_the_arguments() -> None:
 
 
 def test_is_the_same_in_every_process() -> None:
-    """Sets of text are in another order in each process."""
-    code = "from tests.objectives.test_identity import Plain\nprint(Plain(frozenset('abcdefgh'), {'x', 'y', 'z'}).key)"
+    """Sets of text are in another order in each process, also those in bytecode."""
+    code = (
+        "from tests.objectives.test_identity import Plain, code_digest, named\n"
+        "print(Plain(frozenset('abcdefgh'), {'x', 'y', 'z'}).key, code_digest(named), code_digest(Plain))"
+    )
     told = {run_python("-c", code, PYTHONHASHSEED=seed).output for seed in ("1", "2")}
     letters = ", ".join(repr(letter) for letter in "abcdefgh")
-    assert told == {f"Plain(frozenset([{letters}]), power=set(['x', 'y', 'z']))\n"}
+    key = f"Plain(frozenset([{letters}]), power=set(['x', 'y', 'z']))"
+    assert told == {f"{key} {code_digest(named)} {code_digest(Plain)}\n"}
+
+
+def named(x: str, among: object = frozenset("abcdefgh")) -> bool:
+    return x in {"one", "two", "three"} or x == among
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from lightning_fv import VisionNetwork, render
 from lightning_fv.errors import TransformError
+from lightning_fv.objectives import L2, Penalty
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
-from lightning_fv.transforms import RandomNoise, RandomWarp
+from lightning_fv.transforms import KeyedTransform, RandomNoise, RandomWarp
 from tests.helpers import TinyNet, noise
 
 
@@ -23,15 +24,70 @@ class Bad(nn.Module):
         self.how = how
 
     def forward(self, x: Tensor) -> object:
-        return {"detach": x.detach(), "list": [x], "grey": x.mean(1, keepdim=True), "flat": x.flatten(1)}[self.how]
+        if self.how == "fails":
+            raise RuntimeError("expected scalar type Double\nbut found Float")
+        return {
+            "detach": x.detach(),
+            "list": [x],
+            "grey": x.mean(1, keepdim=True),
+            "flat": x.flatten(1),
+            "half": x.half(),
+            "complex": torch.complex(x, x),
+        }[self.how]
+
+
+class InPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(0.5).add_(0.1)
+
+
+class InDouble(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double() * 0.5 + 0.1
+
+
+class InFloat(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.5 + 0.1
+
+
+class KeyedInPlace(KeyedTransform):
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        return images.mul_(0.5)
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [("detach", "no gradient passes"), ("list", "returned a list"), ("grey", "keep"), ("flat", "keep")]
+    ("how", "told"),
+    [
+        ("detach", "no gradient passes"),
+        ("list", "returned a list"),
+        ("grey", "keep"),
+        ("flat", "keep"),
+        ("half", "Bad returned torch.float16 for torch.float32; return the type of its input"),
+        ("complex", "Bad returned torch.complex64"),
+        (
+            "fails",
+            r"the transforms \(Bad\) fail for pictures \(1, 3, 37, 29\) of torch.float32: expected scalar type Double but",
+        ),
+    ],
 )
 def test_a_transform_that_cannot_be_optimised_through_is_refused(network: VisionNetwork, how: str, told: str) -> None:
     with pytest.raises(TransformError, match=told):
         render(network, "logits:0", steps=2, transforms=[Bad(how)], progress=False)
+
+
+def test_a_transform_may_work_in_place_and_in_double_precision(network: VisionNetwork) -> None:
+    def images(*transforms: nn.Module) -> Tensor:
+        penalties: list[Penalty] = [L2(3.0)]
+        return render(
+            network, "logits:0", steps=6, transforms=list(transforms), penalties=penalties, progress=False
+        ).images
+
+    plain = images(InFloat(), InFloat())
+    assert torch.equal(images(InPlace(), InPlace()), plain)
+    torch.testing.assert_close(images(InDouble(), InPlace()), plain, rtol=0, atol=1e-3)
+    with pytest.raises(TransformError, match="KeyedInPlace changes its input in place; return new pictures"):
+        images(KeyedInPlace())
 
 
 def test_any_kornia_augmentation_is_a_transform_and_repeatable(network: VisionNetwork) -> None:

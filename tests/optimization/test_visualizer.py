@@ -1,6 +1,8 @@
 """The visualizer: what passes from picture to loss, and what it must not depend on."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import kornia.augmentation
 import lightning.pytorch as pl
@@ -171,3 +173,27 @@ def test_a_plain_module_needs_mean_and_std() -> None:
         render(TinyNet(), "logits:0", steps=1, progress=False)
     rendering = render(TinyNet(), "logits:0", steps=1, size=(23, 31), mean=(0.5,) * 3, std=(0.2,) * 3, progress=False)
     assert rendering.images.shape == (1, 3, 23, 31)
+
+
+def test_a_visualizer_without_network_says_so(network: VisionNetwork) -> None:
+    visualizer, images = FeatureVisualizer(), torch.zeros(1, 3, 8, 8)
+    trainer = pl.Trainer(max_steps=1, max_epochs=-1, accelerator="cpu", logger=False, enable_checkpointing=False,
+                         enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    calls: list[Callable[[], object]] = [
+        lambda: trainer.fit(visualizer),
+        visualizer.pictures,
+        lambda: visualizer.loss(0, 0),
+        lambda: visualizer.transform(images, 0),
+        lambda: visualizer.objectives(images, images, 0),
+        lambda: visualizer.rehearse([]),
+        lambda: visualizer.resize((4, 4)),
+    ]
+    for call in calls:
+        with pytest.raises(
+            UsageError, match=r"has no network and no targets yet; use what bind\(network, targets\) returns"
+        ):
+            call()
+    targets: Any = "logits:0"
+    for wrong in ((network, targets), ("demo", resolve_targets(targets, network))):
+        with pytest.raises(UsageError, match="bind takes a VisionNetwork and Targets"):
+            visualizer.bind(*wrong)

@@ -28,9 +28,9 @@ from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, PeriodicBlur, RenderProgress
 from lightning_fv.engines.plan import Setup
 from lightning_fv.errors import UsageError
-from lightning_fv.objectives import L1, L2
+from lightning_fv.objectives import L1, L2, Activations, Function, Logit, Objective
 from lightning_fv.runs.job import make_jobs
-from lightning_fv.runs.settings import callback_settings, optimizer_settings, settings_of
+from lightning_fv.runs.settings import callback_settings, objective_settings, optimizer_settings, settings_of
 from tests.helpers import TinyNet, noise
 
 
@@ -73,11 +73,18 @@ class Masked(Holder):
             self.mask = nn.Parameter(mask)
         elif how == "child":
             self._inner = Masked(mask, "buffer")
+        elif how == "hidden":
+            self._what = mask
+        elif how == "private buffer":
+            self.register_buffer("_table", mask, persistent=False)
         else:
             self.register_buffer("mask", mask, persistent=how == "buffer")
 
 
-@pytest.mark.parametrize("how", ["attribute", "private", "list", "parameter", "child", "buffer", "derived buffer"])
+@pytest.mark.parametrize(
+    "how",
+    ["attribute", "private", "list", "parameter", "child", "buffer", "derived buffer", "hidden", "private buffer"],
+)
 def test_five_masks_give_five_ids(how: str) -> None:
     masks = [noise(3, 4, seed=seed) for seed in range(4)]
     masks.append(masks[0].view(4, 3))
@@ -229,7 +236,6 @@ def test_mode_caches_and_plain_private_attributes_are_no_settings() -> None:
     one, other = Holder(), Holder()
     one.eval()
     one._cache = object()
-    one.register_buffer("_table", torch.ones(3), persistent=False)
     assert text(one) == text(other)
 
 
@@ -296,3 +302,154 @@ def test_other_callbacks_are_described_or_refused() -> None:
         callback_settings([LambdaCallback(on_fit_start=lambda *_: None)])
     with pytest.raises(UsageError, match=r"the setting Watch.told is an object .* give Watch a method settings\(\)"):
         callback_settings([Watch(1, object())])
+
+
+class Weighted(Objective):
+    """Holds any plain value, and is as large as its number of letters."""
+
+    strength = 1.0
+
+    def __init__(self, value: object = []) -> None:
+        self.value = value
+
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+        return len(repr(self.value)) * images.flatten(1).mean(1)
+
+
+class Hidden(nn.Module):
+    """Holds its factor where nobody looks for it."""
+
+    strength = 1.0
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self._f = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._f * images
+
+
+class Bound:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+        return self.factor * images.flatten(1).mean(1)
+
+
+class Boosted(torch.optim.Adam):
+    def __init__(self, parameters: Any, boost: float) -> None:
+        super().__init__(parameters, lr=0.1)
+        self._b = boost
+
+
+def contrast(spread: bool) -> Any:
+    if spread:
+
+        def measure(activations: Activations, images: Tensor) -> Tensor:
+            return images.flatten(1).std(1)
+    else:
+
+        def measure(activations: Activations, images: Tensor) -> Tensor:
+            return images.flatten(1).mean(1)
+
+    return measure
+
+
+def times_mean(factor: Any) -> Any:
+    return lambda activations, images: factor * images.flatten(1).mean(1)
+
+
+def scaled(activations: Activations, images: Tensor, factor: float) -> Tensor:
+    return factor * images.flatten(1).mean(1)
+
+
+def local(factor: float) -> nn.Module:
+    class Local(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return factor * images
+
+    return Local()
+
+
+def same_name(module: str) -> Objective:
+    made: Objective = type("Same", (Weighted,), {"__module__": module})(1)
+    return made
+
+
+def grown(count: int) -> Objective:
+    """The default of its argument, longer than it was."""
+    made = Weighted()
+    made.value[:] = [1] * count  # type: ignore[index]
+    return made
+
+
+def net(change: Any = None, **options: Any) -> VisionNetwork:
+    module = TinyNet()
+    if change is not None:
+        change(module)
+    return VisionNetwork(module, **{"mean": (0.5,) * 3, "std": (0.2,) * 3, "input_size": (24, 20), **options})
+
+
+def hooked(part: nn.Module, factor: float) -> nn.Module:
+    part.register_forward_hook(lambda module, inputs, output: factor * output)
+    return part
+
+
+PAIRS: dict[str, Any] = {
+    "precision": lambda x: {"targets": Weighted(np.float32(0.1) if x else 0.1)},
+    "sign of zero": lambda x: {"targets": Weighted(-0.0 if x else 0.0)},
+    "weight of a term": lambda x: {"targets": Logit(0) + (1e-17 if x else 2e-17) * Logit(1)},
+    "tuple or list": lambda x: {"targets": Weighted((1,) if x else [1])},
+    "default that changed": lambda x: {"targets": grown(x)},
+    "class of the same name": lambda x: {"targets": same_name("here" if x else "there")},
+    "function of the same name": lambda x: {"targets": Function(contrast(bool(x)), layers=[])},
+    "captured number": lambda x: {"targets": Function(times_mean(x), layers=[], name="f")},
+    "captured tensor": lambda x: {"targets": Function(times_mean(torch.tensor(x)), layers=[], name="f")},
+    "partial": lambda x: {"targets": Function(functools.partial(scaled, factor=x), layers=[], name="f")},
+    "callable object": lambda x: {"targets": Function(Bound(x), layers=[], name="f")},
+    "bound method": lambda x: {"targets": Function(Bound(x).__call__, layers=[], name="f")},
+    "hidden argument": lambda x: {"transforms": [Hidden(x)]},
+    "local class": lambda x: {"transforms": [local(x)]},
+    "hook": lambda x: {"transforms": [hooked(nn.Identity(), x)]},
+    "optimizer's hidden argument": lambda x: {"optimizer": lambda parameters: Boosted(parameters, x)},
+    "length of a stage": lambda x: {"stage_steps": x + 1},
+    "size in pixels or a fraction": lambda x: {"size": 1.0 if x else 1, "transforms": []},
+    "mean": lambda x: {"network": net(mean=np.full(3, 0.4 + x))},
+    "fixed size": lambda x: {"network": net(fixed_size=bool(x)), "size": 20},
+    "training size": lambda x: {"network": net(input_size=(24 + x, 20)), "size": 20},
+    "activation": lambda x: {"network": net(lambda m: setattr(m, "relu", nn.Tanh() if x else nn.ReLU()))},
+    "slope of an activation": lambda x: {"network": net(lambda m: setattr(m, "relu", nn.LeakyReLU(0.1 + x)))},
+    "network's factor": lambda x: {"network": net(lambda m: setattr(m, "factor", x))},
+    "network's hook": lambda x: {"network": net(lambda m: hooked(m.conv1, x))},
+    "network's buffer": lambda x: {"network": net(lambda m: m.register_buffer("b", torch.tensor(x), persistent=False))},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*lead to incorrect.*")
+@pytest.mark.parametrize("what", PAIRS)
+def test_what_differs_has_other_ids(what: str) -> None:
+    found = []
+    for x in (0, 1, 0):
+        recipe = dict(PAIRS[what](x))
+        network, targets = recipe.pop("network", None) or net(), recipe.pop("targets", "logits:0")
+        setup = Setup(network, FeatureVisualizer(**recipe), {"max_steps": 3})
+        details = [objective_settings(target.objective) for target in resolve_targets(targets, network)]
+        found.append(make_jobs(resolve_targets(targets, network), 1, setup.settings, details)[0].id)
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize("kind", [Weighted, Hidden])
+def test_attributes_of_a_class_are_settings(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = text(kind(1.0))
+    monkeypatch.setattr(kind, "strength", 2.0)
+    assert text(kind(1.0)) != before
+
+
+def test_a_whole_number_is_a_float_where_one_is_declared() -> None:
+    assert text(L1(1)) == text(L1(1.0))
+    assert repr(L1(2)) == repr(L1(2.0)) == "L1(2.0)"
+    assert text(Holder(value=1)) != text(Holder(value=1.0))
+    parameters = [nn.Parameter(torch.zeros(1))]
+    of_whole, of_float = (optimizer_settings(torch.optim.Adam(parameters, lr=lr)) for lr in (1, 1.0))
+    assert json.dumps(of_whole) == json.dumps(of_float)

@@ -2,11 +2,13 @@
 
 import string
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_fv import render
 from lightning_fv.errors import CaptureError, LayerNotFoundError, TargetError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import Channel, Function, Layer, Logit, Neuron, Objective, Probability
@@ -237,6 +239,8 @@ def test_two_targets_never_share_a_file(network: VisionNetwork) -> None:
         ),
         (Function(lambda a, i: i.detach().mean((1, 2, 3)), [], name="x"), TargetError, "no gradient flows back"),
         (Function(lambda a, i: i.mean(), [], name="x"), TargetError, r"returns \(\) for one picture"),
+        (Function(lambda a, i: i @ i, [], name="x"), TargetError, "cannot be evaluated for one picture: .*size"),
+        (Function(lambda a, i: a.head, [], name="x"), TargetError, "cannot be evaluated for one picture: .* 'head'"),
     ],
     ids=lambda x: repr(x) if isinstance(x, Objective) else "",
 )
@@ -268,3 +272,19 @@ def test_classes_have_names_only_if_there_are_as_many(network: VisionNetwork) ->
     few = VisionNetwork(network.module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(21, 33), categories=("one", "two"))
     texts = [target.text for target in resolve_targets(["logits:1", Logit(0)], few)]
     assert texts == ["logits:1", "logits:0"]
+
+
+class Bright(Objective):
+    """Says nothing of layers."""
+
+    def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+        return images.flatten(1).mean(1)
+
+
+def test_an_objective_without_layers_reads_none(network: VisionNetwork, tmp_path: Path) -> None:
+    assert (Bright() + 1.0).layers == Bright().layers == frozenset()
+    targets = [Bright(), Function(mean, ["body"], name="a/b"), Function(mean, ["body"], name="../c")]
+    rendering = render(network, targets, steps=1, out=tmp_path / "run", progress=False)
+    files = [tmp_path / "run" / str(record.image) for record in rendering.records]
+    assert all(file.is_file() and file.parent == tmp_path / "run" / "images" for file in files)
+    assert rendering[1].target.text == "Function(name='a/b', layers=('body',))"

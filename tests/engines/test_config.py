@@ -1,0 +1,61 @@
+"""The settings of a run that Python started. That the command line continues it is tested in test_api.py."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_fv import FeatureVisualizer, VisionNetwork, load_network
+from lightning_fv.engines.config import ONLY_RENDER, config_text, read_config, refuse_only_render
+from lightning_fv.engines.plan import Setup
+from lightning_fv.errors import RunFolderError
+from lightning_fv.objectives import Function
+from lightning_fv.runs.folder import RunFolder
+from tests.helpers import TinyNet
+
+OPTIONS = {"max_steps": 3, "callbacks": []}
+
+
+def test_a_network_as_it_was_loaded() -> None:
+    network = load_network("demo", None, mean=(0.5, 0.5, 0.5), input_size=(32, 48))
+    config = yaml.safe_load(
+        config_text(Setup(network, FeatureVisualizer(size=(20, 16)), OPTIONS), "logits:0+layer1", 4)
+    )
+    assert config["network"] == "demo"
+    assert config["no_weights"]
+    assert config["mean"] == [0.5, 0.5, 0.5]
+    assert config["input_size"] == [32, 48]
+    assert config["std"] is None
+    assert config["targets"] == ["logits:0", "layer1"]
+    assert config["trainer"] == {"max_steps": 3, "callbacks": []}
+    assert config["model"]["size"] == [20, 16]
+    assert config["batch_size"] == 4
+
+
+class Own(FeatureVisualizer):
+    pass
+
+
+def test_what_only_render_can_continue(tmp_path: Path) -> None:
+    demo = load_network("demo")
+    plain = VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3)
+    function = Function(lambda activations, images: images.flatten(1).mean(1), layers=[], name="x")
+    for setup, targets, told in (
+        (Setup(plain, FeatureVisualizer(), OPTIONS), "logits:0", "the network TinyNet was not loaded by its name"),
+        (Setup(demo, Own(), OPTIONS), "logits:0", "Own is a subclass of FeatureVisualizer"),
+        (Setup(demo, FeatureVisualizer(), OPTIONS), function, "<lambda> is not defined at the top level"),
+        (Setup(demo, FeatureVisualizer(), OPTIONS, start=torch.zeros(3, 4, 4)), "logits:0", "start is a tensor"),
+    ):
+        config = yaml.safe_load(config_text(setup, targets, 4))
+        assert told in config[ONLY_RENDER]
+        assert config["batch_size"] == 4
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config_text(Setup(plain, FeatureVisualizer(), OPTIONS), "logits:0", 4))
+    with pytest.raises(
+        RunFolderError, match=r"no command line can name \(the network TinyNet .*\); continue it by render"
+    ):
+        refuse_only_render(folder)
+    folder.config.write_text("- 1")
+    with pytest.raises(RunFolderError, match="damaged"):
+        read_config(folder)
