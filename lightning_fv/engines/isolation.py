@@ -35,9 +35,16 @@ def isolated() -> Iterator[None]:
 
     Renders of one process take turns: they set flags of the network, of torch and of Lightning that belong to the whole
     process. A render inside a render, as in a callback, is part of its turn. They compute under torch's own defaults
-    (`torch_defaults`), and what Lightning's Trainer sets for the process is as before afterwards, even after an error.
+    (`torch_defaults`). What Lightning's Trainer sets for the process is as before afterwards, even after an error, and so is
+    torch's global generator, from which untrained weights are drawn before the trained ones replace them.
     """
-    with _TURNS, torch_defaults(), _trainer_flags(), _quiet_lightning(), ignored_warnings(*_ADVICE):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_TURNS)
+        stack.enter_context(torch_defaults())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(_trainer_flags())
+        stack.enter_context(_quiet_lightning())
+        stack.enter_context(ignored_warnings(*_ADVICE))
         yield
 
 

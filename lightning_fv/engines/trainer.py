@@ -130,8 +130,15 @@ def release(trainer: pl.Trainer) -> None:
     """Let a Trainer that has ended be freed, with its pictures, as soon as nothing outside refers to it any more.
 
     Its own parts refer back to it: without this, only Python's garbage collection would end that circle, which may come
-    hundreds of jobs later. From now on they refer to it weakly, so that it can still be inspected.
+    hundreds of jobs later. From now on they refer to it weakly, so that it can still be inspected. Callbacks lose the methods
+    of the module that it gave them.
     """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for name in ("log", "log_dict"):
+            vars(callback).pop(name, None)
+    module: pl.LightningModule | None = trainer.lightning_module
+    if module is not None:
+        module.trainer = weakref.proxy(trainer)
     parts: list[Any] = [trainer]
     while parts:
         part = parts.pop()
