@@ -1,0 +1,136 @@
+"""Random faults: damaged run folders, options, records, weight files and signals, each a function of its seed and number.
+
+    python -m tests.faults.fuzz --seed 0 --count 2000                  # all kinds
+    python -m tests.faults.fuzz --seed 0 --count 2000 --kind weights   # those of the 2,000 that are of this kind
+    python -m tests.faults.fuzz --seed 0 --only 1234 --keep /tmp/case  # one again, and its files
+
+Each case must end as `tests/faults/fuzzing/oracle.py` says: no traceback, hang or wild use of memory; exit code 2 comes with one
+line; after exit code 0 all pictures have the bits of an undisturbed run; and no finished picture is ever lost.
+"""
+
+import argparse
+import functools
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from tests.faults.fuzzing.folder import folder_case, manifest_case
+from tests.faults.fuzzing.interrupted import signals_case
+from tests.faults.fuzzing.oracle import Found
+from tests.faults.fuzzing.server import Case, import_all, run_cases
+from tests.faults.fuzzing.templates import WORDS, Template, make
+from tests.faults.fuzzing.typed import options_case
+from tests.faults.fuzzing.weights import weights_case
+
+KINDS: dict[str, Callable[[Random, Path, dict[str, Template], int, list[str]], Case]] = {
+    "folder": folder_case,
+    "options": options_case,
+    "manifest": manifest_case,
+    "weights": weights_case,
+    "signals": signals_case,
+}
+_CYCLE = "folder options folder options folder options manifest weights folder options folder options manifest weights signals".split()
+
+
+@dataclass
+class Tally:
+    """What came of the cases: by kind, how often each word; and a line per fault."""
+
+    words: dict[str, Counter[str]] = field(default_factory=lambda: {kind: Counter() for kind in KINDS})
+    faults: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        """A row per kind."""
+        columns = sorted({word for counts in self.words.values() for word in counts}, key=lambda w: (w.startswith("FAULT"), w))
+        rows = [["kind", "tried", *(column.removeprefix("FAULT ") for column in columns)]]
+        for kind, counts in self.words.items():
+            rows.append([kind, str(counts.total()), *(str(counts[column] or "-") for column in columns)])
+        widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def kind_of(number: int) -> str:
+    """The kind of a case."""
+    return _CYCLE[number % len(_CYCLE)]
+
+
+def fuzz(seed: int, numbers: Sequence[int], place: Path, at_once: int = 2, keep: bool = False, show: bool = True) -> Tally:
+    """Try cases.
+
+    Args:
+        seed: of all of them.
+        numbers: which.
+        place: an empty folder to work in.
+        at_once: how many at a time.
+        keep: whether to leave each case's files.
+        show: whether to print faults as they are found.
+    """
+    os.environ |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    import_all(place / "imports", WORDS)
+    templates = make(place / "runs")
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    tally = Tally()
+    told: dict[int, list[str]] = {number: [] for number in numbers}
+
+    def start(number: int) -> Case:
+        return KINDS[kind_of(number)](Random(f"{seed} {number}"), place / str(number), templates, inherited, told[number])
+
+    def done(number: int, end: object) -> None:
+        kind, what = kind_of(number), ", ".join(told[number])
+        if isinstance(end, Exception):
+            fault = end.kind if isinstance(end, Found) else "fuzzer"
+            tally.words[kind][f"FAULT {fault}"] += 1
+            line = f"{kind} {number}: {fault.upper()}: {what}: {_line(str(end) or repr(end))}"
+            tally.faults.append(line)
+            if show:
+                print(f"{line}\n    python -m tests.faults.fuzz --seed {seed} --only {number}", flush=True)
+                if not isinstance(end, Found):
+                    import traceback
+
+                    traceback.print_exception(end)
+        else:
+            tally.words[kind][str(end)] += 1
+            if show and len(numbers) == 1:
+                print(f"{kind} {number}: {end}: {what}", flush=True)
+        if not keep:
+            shutil.rmtree(place / str(number), ignore_errors=True)
+
+    run_cases([(number, functools.partial(start, number)) for number in numbers], at_once, done)
+    return tally
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:600]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Try random faults.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--kind", choices=list(KINDS), action="append")
+    parser.add_argument("--only", type=int, action="append", help="the numbers of single cases")
+    parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="a folder for the files of all cases, which are kept")
+    options = parser.parse_args()
+    numbers = options.only or range(options.first, options.first + options.count)
+    chosen = [number for number in numbers if options.kind is None or kind_of(number) in options.kind]
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as folder:
+        place = options.keep or Path(folder)
+        tally = fuzz(options.seed, chosen, place, options.at_once, options.keep is not None)
+    print(tally.table())
+    print(f"{len(chosen)} cases of seed {options.seed} in {time.monotonic() - start:.0f} s, {len(tally.faults)} faults")
+    return 1 if tally.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
