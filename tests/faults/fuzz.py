@@ -16,17 +16,20 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import torch
+
 from tests.faults.fuzzing.folder import folder_case, manifest_case
 from tests.faults.fuzzing.interrupted import signals_case
-from tests.faults.fuzzing.oracle import Found
-from tests.faults.fuzzing.server import Case, import_all, run_cases
-from tests.faults.fuzzing.templates import WORDS, Template, make
+from tests.faults.fuzzing.oracle import FaultError
+from tests.faults.fuzzing.server import Case, run_cases
+from tests.faults.fuzzing.templates import NAMES, Template, make
 from tests.faults.fuzzing.typed import options_case
 from tests.faults.fuzzing.weights import weights_case
 
@@ -37,7 +40,10 @@ KINDS: dict[str, Callable[[Random, Path, dict[str, Template], int, list[str]], C
     "weights": weights_case,
     "signals": signals_case,
 }
-_CYCLE = "folder options folder options folder options manifest weights folder options folder options manifest weights signals".split()
+_CYCLE = [
+    *["folder", "options"] * 3, "manifest", "weights", *["folder", "options"] * 2, "manifest", "weights", "signals"
+]  # fmt: skip
+"""The kinds of successive cases."""
 
 
 @dataclass
@@ -49,7 +55,9 @@ class Tally:
 
     def table(self) -> str:
         """A row per kind."""
-        columns = sorted({word for counts in self.words.values() for word in counts}, key=lambda w: (w.startswith("FAULT"), w))
+        columns = sorted(
+            {word for counts in self.words.values() for word in counts}, key=lambda w: (w.startswith("FAULT"), w)
+        )
         rows = [["kind", "tried", *(column.removeprefix("FAULT ") for column in columns)]]
         for kind, counts in self.words.items():
             rows.append([kind, str(counts.total()), *(str(counts[column] or "-") for column in columns)])
@@ -62,7 +70,14 @@ def kind_of(number: int) -> str:
     return _CYCLE[number % len(_CYCLE)]
 
 
-def fuzz(seed: int, numbers: Sequence[int], place: Path, at_once: int = 2, keep: bool = False, show: bool = True) -> Tally:
+def fuzz(
+    seed: int,
+    numbers: Sequence[int],
+    place: Path,
+    at_once: int = 2,
+    keep: bool = False,
+    runs: Sequence[str] = NAMES,
+) -> Tally:
     """Try cases.
 
     Args:
@@ -71,34 +86,33 @@ def fuzz(seed: int, numbers: Sequence[int], place: Path, at_once: int = 2, keep:
         place: an empty folder to work in.
         at_once: how many at a time.
         keep: whether to leave each case's files.
-        show: whether to print faults as they are found.
+        runs: names of the runs that are damaged; fewer are made sooner, and give other cases.
     """
-    os.environ |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    import_all(place / "imports", WORDS)
-    templates = make(place / "runs")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    torch.set_num_threads(1)
+    templates = make(place / "runs", runs)
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     tally = Tally()
     told: dict[int, list[str]] = {number: [] for number in numbers}
 
     def start(number: int) -> Case:
-        return KINDS[kind_of(number)](Random(f"{seed} {number}"), place / str(number), templates, inherited, told[number])
+        return KINDS[kind_of(number)](
+            Random(f"{seed} {number}"), place / str(number), templates, inherited, told[number]
+        )
 
     def done(number: int, end: object) -> None:
         kind, what = kind_of(number), ", ".join(told[number])
         if isinstance(end, Exception):
-            fault = end.kind if isinstance(end, Found) else "fuzzer"
+            fault = end.kind if isinstance(end, FaultError) else "fuzzer"
             tally.words[kind][f"FAULT {fault}"] += 1
             line = f"{kind} {number}: {fault.upper()}: {what}: {_line(str(end) or repr(end))}"
             tally.faults.append(line)
-            if show:
-                print(f"{line}\n    python -m tests.faults.fuzz --seed {seed} --only {number}", flush=True)
-                if not isinstance(end, Found):
-                    import traceback
-
-                    traceback.print_exception(end)
+            print(f"{line}\n    python -m tests.faults.fuzz --seed {seed} --only {number}", flush=True)
+            if not isinstance(end, FaultError):
+                traceback.print_exception(end)
         else:
             tally.words[kind][str(end)] += 1
-            if show and len(numbers) == 1:
+            if len(numbers) == 1:
                 print(f"{kind} {number}: {end}: {what}", flush=True)
         if not keep:
             shutil.rmtree(place / str(number), ignore_errors=True)

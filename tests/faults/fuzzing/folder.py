@@ -9,7 +9,15 @@ from random import Random
 from lightning_fv.commands.main import _warnings_of_one_line
 from lightning_fv.errors import FeatureVisualizationError
 from tests.faults.fuzzing import damage
-from tests.faults.fuzzing.oracle import Found, check_ending, check_refusal, check_report, pictures, records, snapshot
+from tests.faults.fuzzing.oracle import (
+    FaultError,
+    check_ending,
+    check_refusal,
+    check_report,
+    pictures,
+    records,
+    snapshot,
+)
 from tests.faults.fuzzing.server import Case, Command, Result
 from tests.faults.fuzzing.templates import COUNT, Template, copy, python_render
 from tests.processes import QUICK
@@ -77,7 +85,9 @@ def break_one(chance: Random, run: Path, outside: Path) -> str:
 
 def _structure(chance: Random, run: Path, path: Path, outside: Path) -> str:
     """Delete, move, replace or protect a file or folder."""
-    how = chance.choice(["deleted", "deleted", "special", "special", "swapped", "swapped", "renamed", "copied", "mode", "time"])
+    how = chance.choice(
+        ["deleted", "deleted", "special", "special", "swapped", "swapped", "renamed", "copied", "mode", "time"]
+    )
     if how == "deleted":
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif how == "special":
@@ -140,29 +150,31 @@ class FolderCase:
         if result.code == 2:
             check_refusal(result)
         if snapshot(self.outside) != self.around:
-            raise Found("wrote outside", f"exit {result.code}: {snapshot(self.outside)}")
+            raise FaultError("wrote outside", f"exit {result.code}: {snapshot(self.outside)}")
         if list(self.cwd.iterdir()):
-            raise Found("wrote outside", f"exit {result.code}, in the working folder: {list(self.cwd.iterdir())}")
+            raise FaultError("wrote outside", f"exit {result.code}, in the working folder: {list(self.cwd.iterdir())}")
         now = pictures(self.run)
         lost = [name for name, had in self.whole.items() if now.get(name) != had]
         if lost:
-            raise Found("lost a finished picture", f"exit {result.code}: {', '.join(lost)}; {result.err[-300:]!r}")
+            raise FaultError("lost a finished picture", f"exit {result.code}: {', '.join(lost)}; {result.err[-300:]!r}")
         expected = self.template.expected
         if result.code == 0:
             wrong = [name for name in expected if now.get(name) != expected[name]]
             if wrong:
                 what = "damaged or missing" if any(name not in now for name in wrong) else "other pixels"
-                raise Found("wrong picture called done", f"{what}: {', '.join(wrong)}; {result.err[-300:]!r}")
+                raise FaultError("wrong picture called done", f"{what}: {', '.join(wrong)}; {result.err[-300:]!r}")
             check_report(self.run, COUNT, config=not python)
         elif result.code == 1:
             done = [r for r in records(self.run / "manifest.jsonl") if r.status == "done" and isinstance(r.id, str)]
             wrong = [r.id for r in done if now.get(f"{r.id}.png") not in (None, expected.get(f"{r.id}.png"))]
             if wrong and self._written("manifest.jsonl"):
-                raise Found("wrong picture called done", f"exit 1: {', '.join(wrong)}; {result.err[-300:]!r}")
+                raise FaultError("wrong picture called done", f"exit 1: {', '.join(wrong)}; {result.err[-300:]!r}")
             return "not done (1)"
         if result.code == 2:
             return "refused (2)"
-        again = {name for name, stamp in self._stamps().items() if name.endswith(".png") and self.stamps.get(name) != stamp}
+        again = {
+            name for name, stamp in self._stamps().items() if name.endswith(".png") and self.stamps.get(name) != stamp
+        }
         return "made again" if {name for name in again if name.startswith("images/")} else "survived"
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
@@ -190,7 +202,8 @@ def _python(run: Path) -> int:
 
 def folder_case(chance: Random, place: Path, templates: dict[str, Template], inherited: int, told: list[str]) -> Case:
     """One to three damages in a run folder, then it is resumed, started again, or shown; see `FolderCase.check`."""
-    name = chance.choice(["done", "done", "stopped", "stopped", "stopped", "killed", "killed", "failed", "grown", "python"])
+    known = ["done", "done", "stopped", "stopped", "stopped", "killed", "killed", "failed", "grown", "python"]
+    name = chance.choice([name for name in known if name in templates])
     case = FolderCase(place, templates[name], inherited)
     told.append(f"run '{name}'")
     for _ in range(chance.choice([1, 1, 1, 2, 3])):
@@ -198,7 +211,11 @@ def folder_case(chance: Random, place: Path, templates: dict[str, Template], inh
     case.note()
     python = name == "python"
     what = chance.choices(["resume", "again", "gallery"], [6, 3, 1])[0]
-    told.append("render(out=) again" if python and what != "gallery" else {"resume": "--resume", "again": "the same command"}.get(what, what))
+    told.append(
+        "render(out=) again"
+        if python and what != "gallery"
+        else {"resume": "--resume", "again": "the same command"}.get(what, what)
+    )
     if what == "gallery":
         result = yield Command(["gallery", str(case.run)], case.cwd)
         return check_gallery(case, result)
@@ -214,7 +231,7 @@ def folder_case(chance: Random, place: Path, templates: dict[str, Template], inh
         case.note()
         second = case.check((yield resume(case.run, case.cwd)))
         if result.code == 0 and second != "survived":
-            raise Found("not the same twice", f"first {word}, then {second}")
+            raise FaultError("not the same twice", f"first {word}, then {second}")
     return word
 
 
@@ -222,19 +239,19 @@ def check_gallery(case: FolderCase, result: Result) -> str:
     """A page, or one line."""
     check_ending(result, (0, 2), case.inherited)
     if snapshot(case.outside) != case.around or list(case.cwd.iterdir()):
-        raise Found("wrote outside", f"exit {result.code}")
+        raise FaultError("wrote outside", f"exit {result.code}")
     if result.code == 2:
         check_refusal(result)
         return "refused (2)"
     page = case.run / "gallery.html"
     if not page.is_file() or not page.read_text(encoding="utf-8").rstrip().endswith("</html>"):
-        raise Found("damaged file after exit 0", "gallery.html")
+        raise FaultError("damaged file after exit 0", "gallery.html")
     return "survived"
 
 
 def manifest_case(chance: Random, place: Path, templates: dict[str, Template], inherited: int, told: list[str]) -> Case:
     """Records of any structure, then the gallery or a resumed run."""
-    name = chance.choice(["done", "stopped", "failed"])
+    name = chance.choice([name for name in ("done", "stopped", "failed") if name in templates])
     case = FolderCase(place, templates[name], inherited)
     told.append(f"run '{name}'")
     gallery = chance.random() < 0.5

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 from tests.faults.fuzzing.folder import FolderCase
-from tests.faults.fuzzing.oracle import Found, check_ending, pictures
+from tests.faults.fuzzing.oracle import FaultError, check_ending, pictures
 from tests.faults.fuzzing.server import Case, Command, Result
 from tests.faults.fuzzing.templates import Template
 from tests.processes import QUICK
@@ -24,7 +24,7 @@ LIFE = 2.0
 
 def signals_case(chance: Random, place: Path, templates: dict[str, Template], inherited: int, told: list[str]) -> Case:
     """Up to three stops, then a resumed run, which makes the same bits."""
-    name = chance.choice(["done", "done", "stopped", "grown"])
+    name = chance.choice([name for name in ("done", "done", "stopped", "grown") if name in templates])
     case = FolderCase(place, templates[name], inherited)
     words = case.template.words
     if name == "done":  # from the beginning
@@ -43,13 +43,15 @@ def signals_case(chance: Random, place: Path, templates: dict[str, Template], in
         _check(case, result, [number for _, number in sent])
     begun = (case.run / "config.yaml").exists()
     case.note()
-    last = yield Command(["--resume", "--out", str(case.run), *QUICK] if begun else ["--out", str(case.run), *words], case.cwd)
+    last = yield Command(
+        ["--resume", "--out", str(case.run), *QUICK] if begun else ["--out", str(case.run), *words], case.cwd
+    )
     word = case.check(last)
     if last.code != 0:
-        raise Found("not resumed", f"exit {last.code}: {last.err[-300:]!r}")
+        raise FaultError("not resumed", f"exit {last.code}: {last.err[-300:]!r}")
     left = [path.name for path in case.run.rglob("*.partial")]
     if left:
-        raise Found("rests", ", ".join(left))
+        raise FaultError("rests", ", ".join(left))
     return word
 
 
@@ -73,10 +75,10 @@ def _check(case: FolderCase, result: Result, sent: list[int]) -> None:
     logs = len(list(case.run.glob("jobs/*/events*")))
     whole = len(pictures(case.run)) == len(case.template.expected)
     if result.code in (-signal.SIGTERM, -signal.SIGHUP) and logs > case.logs and not whole:
-        raise Found("exit code", f"{result.code} instead of a graceful stop")
+        raise FaultError("exit code", f"{result.code} instead of a graceful stop")
     now = pictures(case.run)
     lost = [name for name, had in case.whole.items() if now.get(name) != had]
     wrong = [name for name, had in now.items() if case.template.expected.get(name) != had]
     half = [file.name for file in case.run.glob("images/*.png") if file.name not in now]
     if lost or wrong or half:
-        raise Found("lost a finished picture", f"exit {result.code}: lost {lost}, wrong {wrong}, half {half}")
+        raise FaultError("lost a finished picture", f"exit {result.code}: lost {lost}, wrong {wrong}, half {half}")

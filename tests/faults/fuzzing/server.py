@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lightning_fv.commands.main import main
 
 MEMORY = 3 << 30
@@ -131,6 +129,9 @@ def _child(command: Command, files: Sequence[Path], told: int) -> None:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
             os.dup2(descriptor, number)
             os.close(descriptor)
+        # As in a process of its own, whatever the parent has put there.
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.chdir(command.cwd)
@@ -164,31 +165,25 @@ def run(command: Command) -> Result:
     return result
 
 
-def import_all(place: Path, words: Sequence[str]) -> None:
-    """Import in this process whatever a run imports late, as a forked process tells.
+def import_all(run_once: Callable[[Callable[[], int]], object], call: Callable[[], int], list_file: Path) -> None:
+    """Import in this process whatever a command imports late, as a forked process tells.
 
     Args:
-        place: a folder for the run.
-        words: the run's options.
+        run_once: runs a function in a forked process and checks how it ends.
+        call: the command.
+        list_file: where the forked process writes what it has imported.
     """
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    (place / "cwd").mkdir(parents=True)
-    names = place / "modules.json"
 
-    def call() -> int:
-        code = main(["--out", str(place / "run"), *words])
-        names.write_text(json.dumps(list(sys.modules)))
+    def told() -> int:
+        code = call()
+        list_file.write_text(json.dumps(list(sys.modules)))
         return code
 
-    result = run(Command([], place / "cwd", call))
-    assert result.code == 0, result.err
-    for name in json.loads(names.read_text()):
+    run_once(told)
+    for name in json.loads(list_file.read_text()):
         if name not in sys.modules and not name.startswith("torch_"):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-    threads = len(os.listdir("/proc/self/task"))
-    assert threads == 1, f"{threads} threads: a fork would lose all but one"
 
 
 def run_cases(cases: Sequence[tuple[int, Callable[[], Case]]], at_once: int, done: Callable[[int, Any], None]) -> None:

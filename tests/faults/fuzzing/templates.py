@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import lightning_fv.callbacks.stop as stop
 from lightning_fv.commands.main import main
 from tests.faults.fuzzing.oracle import pictures
-from tests.faults.fuzzing.server import Command, run
+from tests.faults.fuzzing.server import Command, import_all, run
 from tests.processes import QUICK
 
 TARGETS = "layer3:3+layer3:5+logits:0+logits:pizza"
@@ -66,40 +66,51 @@ def _raise() -> None:
     raise RuntimeError("this step fails")
 
 
-def make(place: Path) -> dict[str, Template]:
-    """The runs: done, stopped in the second job, killed in the first, failed in the second, grown and stopped, by Python."""
+NAMES = ("done", "stopped", "killed", "failed", "grown", "python")
+
+
+def make(place: Path, names: Sequence[str] = NAMES) -> dict[str, Template]:
+    """The runs: done, stopped in the second job, killed in the first, failed in the second, grown and stopped, by Python.
+
+    Whatever the first of them imports late, this process imports as well.
+
+    Args:
+        place: where.
+        names: which; the first is always made.
+    """
     (place / "cwd").mkdir(parents=True)
 
-    def made(name: str, code: int, call: Callable[[Path], int]) -> Path:
-        folder = place / name
-        result = run(Command([], place / "cwd", lambda: call(folder)))
+    def made(name: str, code: int, call: Callable[[], int]) -> Path:
+        result = run(Command([], place / "cwd", call))
         assert result.code == code, (name, result)
-        return folder
+        return place / name
 
-    def words(folder: Path, own: list[str]) -> list[str]:
-        return ["--out", str(folder), *own]
+    def start(name: str, own: list[str]) -> list[str]:
+        return ["--out", str(place / name), *own]
 
-    def kill() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def send(number: int) -> Callable[[], None]:
+        return lambda: os.kill(os.getpid(), number)
 
-    def terminate() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    folders = {
-        "done": (made("done", 0, lambda f: main(words(f, WORDS))), WORDS),
-        "stopped": (made("stopped", 143, lambda f: _interrupted(words(f, WORDS), 10, terminate)), WORDS),
-        "killed": (made("killed", -9, lambda f: _interrupted(words(f, WORDS), 5, kill)), WORDS),
-        "failed": (made("failed", 1, lambda f: _interrupted(words(f, WORDS), 8, _raise)), WORDS),
-        "grown": (made("grown", 143, lambda f: _interrupted(words(f, GROWING), 11, terminate)), GROWING),
+    import_all(lambda call: made("done", 0, call), lambda: main(start("done", WORDS)), place / "modules.json")
+    plain = pictures(place / "done")
+    assert len(plain) == COUNT
+    templates = {"done": Template(place / "done", WORDS, plain)}
+    ways = {
+        "stopped": (143, lambda: _interrupted(start("stopped", WORDS), 10, send(signal.SIGTERM))),
+        "killed": (-9, lambda: _interrupted(start("killed", WORDS), 5, send(signal.SIGKILL))),
+        "failed": (1, lambda: _interrupted(start("failed", WORDS), 8, _raise)),
     }
-    plain = pictures(folders["done"][0])
-    whole = pictures(made("whole", 0, lambda f: main(words(f, GROWING))))
-    python = made("python", 0, python_render)
-    assert len(plain) == len(whole) == COUNT
-    templates = {
-        name: Template(path, own, whole if own is GROWING else plain) for name, (path, own) in folders.items()
-    }
-    return {**templates, "python": Template(python, [], pictures(python))}
+    for name, (code, call) in ways.items():
+        if name in names:
+            templates[name] = Template(made(name, code, call), WORDS, plain)
+    if "grown" in names:
+        whole = pictures(made("whole", 0, lambda: main(start("whole", GROWING))))
+        grown = made("grown", 143, lambda: _interrupted(start("grown", GROWING), 11, send(signal.SIGTERM)))
+        templates["grown"] = Template(grown, GROWING, whole)
+    if "python" in names:
+        python = made("python", 0, lambda: python_render(place / "python"))
+        templates["python"] = Template(python, [], pictures(python))
+    return templates
 
 
 def copy(template: Template, to: Path) -> Path:

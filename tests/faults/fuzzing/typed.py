@@ -10,15 +10,15 @@ from typing import Any
 
 from tests.faults.fuzzing import damage
 from tests.faults.fuzzing.damage import VALUES, plain
-from tests.faults.fuzzing.oracle import Found, check_ending, check_refusal, pixels, records
+from tests.faults.fuzzing.oracle import FaultError, check_ending, check_refusal, pixels, records
 from tests.faults.fuzzing.server import Case, Command, Result
 from tests.faults.fuzzing.templates import SHORT, Template
 
 NASTY = [
     "", " ", "0", "-1", "1", "3", "1.5", "-0.0", "1e-320", "1e308", "1e400", "-1e400", "nan", "NaN", ".nan", "inf", "-inf", ".inf",
-    "2147483648", "9223372036854775808", str(10**30), str(10**400), "9" * 5000, "0x10", "0b1", "1_000", "1,5", "１２", "true", "True", "no", "null",
+    "2147483648", "9223372036854775808", str(10**30), str(10**400), "9" * 5000, "0x10", "0b1", "1_000", "1,5", "\uff11\uff12", "true", "True", "no", "null",
     "None", "~", "[]", "{}", "[", "{", "[[]]", "[1, 2]", "[null]", "[a, 1]", "{a: 1}", "{1: 2}", "{class_path: x}", "{class_path: }", "{init_args: {}}",
-    "x", "é", "日本語", "\x1b[31mred", "a\nb", "a\tb", "\x7f", "\ud800", "\u202e", "x" * 5000, "'", '"', "`", "$HOME", "~/x", "*", "&a", "*a", "!!python/none",
+    "x", "é", "日本語", "\x1b[31mred", "a\nb", "a\tb", "\x7f", "\ud800", "\u202e", "x" * 1000, "'", '"', "`", "$HOME", "~/x", "*", "&a", "*a", "!!python/none",
     "!!python/object/apply:os.system ['touch canary']", "!x", "- 1", "a: b: c", "#", "%", "@x", "|", ">", "?", "2026-11-27", "12:30", "/", "/dev/null",
     "/dev/zero", "/etc/passwd", "..", ".", "/proc/self/mem", "-", "--", "-1e3", "--seed", "auto", "cpu", "cuda", "cuda:0", "all", "default", "os.system", "torch.nn.Linear",
     "[" * 20000, "{a: " * 3000, "&a [*a]", "\\", "%s", "{0}", "demo", "logits:1",
@@ -26,9 +26,9 @@ NASTY = [
 """Values for any option."""
 
 UNITS = ["0", "3", "-1", "255", "256", "9" * 30, "0-3", "3-0", "0-", "-", "0-999999999999", "all", "last", "pizza", "Pizza", "piza", "king penguin", "nope|lion",
-         "|", "1,2", "1,,2", ",", "0@0,0", "0@1,1", "0@-1,0", "0@99,0", "0@", "@1,1", "0@1", "０", "³", "1.5", "nan", "é", "\x1b[2J", "x" * 3000, "0,0,0", ""]  # fmt: skip
+         "|", "1,2", "1,,2", ",", "0@0,0", "0@1,1", "0@-1,0", "0@99,0", "0@", "@1,1", "0@1", "\uff10", "³", "1.5", "nan", "é", "\x1b[2J", "x" * 1000, "0,0,0", ""]  # fmt: skip
 LAYERS = ["logits", "probability", "layer1", "layer3", "layer4", "stem", "stem.0", "layer4.0", "layer4.0.conv1", "layr4", "fc", "avgpool", "", ".", "layer4.", "0",
-          "Logits", " layer4", "layer4.0.conv1.weight", "__class__", "é", "\x00", "x" * 3000, "features.3", "module.layer4", "*"]  # fmt: skip
+          "Logits", " layer4", "layer4.0.conv1.weight", "__class__", "é", "\x00", "x" * 1000, "features.3", "module.layer4", "*"]  # fmt: skip
 
 CLASSES = {
     "model.parameterization": ["lightning_fv.parameterizations." + n for n in ("Fourier", "Pixel", "Parameterization")],
@@ -113,7 +113,14 @@ OPTIONS: dict[str, list[str]] = {
     "trainer": ["x", "{}", "{max_steps: 2}"], "ray": ["{}", "x"], "seed_everything": ["1", "true", "false"],
 }  # fmt: skip
 """Every option of `fit`, with values that one might give it."""
-LONG = {"trainer.max_steps", "trainer.accumulate_grad_batches", "trainer.devices", "model.size", "trainer.callbacks", "input_size"}
+LONG = {
+    "trainer.max_steps",
+    "trainer.accumulate_grad_batches",
+    "trainer.devices",
+    "model.size",
+    "trainer.callbacks",
+    "input_size",
+}
 """Options of which a large number is a legitimate wish for much work: they only get values from the list above, or no numbers."""
 CALM = [value for value in NASTY if not any(character.isdigit() for character in value)]
 
@@ -141,9 +148,13 @@ def options_case(chance: Random, place: Path, templates: dict[str, Template], in
     cwd, out = place / "cwd", place / "run"
     cwd.mkdir(parents=True)
     command = chance.choices(["fit", "layers", "compare", "gallery", "other"], [76, 8, 7, 5, 4])[0]
-    args, show = {"fit": _fit, "layers": _layers, "compare": _compare, "gallery": _gallery, "other": _other}[command](chance, place, out, templates)
-    told.append(" ".join(plain(damage.shown(word)) for word in show))
-    args = [re.sub(r"(/cwd/config\.yaml)#.*", r"\1", word, flags=re.DOTALL) for word in args]  # the file's name, without what it holds
+    args, show = {"fit": _fit, "layers": _layers, "compare": _compare, "gallery": _gallery, "other": _other}[command](
+        chance, place, out, templates
+    )
+    told.append(" ".join(plain(damage.shown(word.replace(str(place), ""))) for word in show))
+    args = [
+        re.sub(r"(/cwd/config\.yaml) is .*", r"\1", word, flags=re.DOTALL) for word in args
+    ]  # the file's name, without what it holds
     before = sorted(cwd.iterdir())
     if any("\x00" in word for word in args):
         return "no command line"  # the system has none with NUL
@@ -151,13 +162,13 @@ def options_case(chance: Random, place: Path, templates: dict[str, Template], in
     check_ending(result, (0, 1, 2), inherited)
     made = [path.name for path in sorted(cwd.iterdir()) if path not in before]
     if any("canary" in name for name in made):
-        raise Found("code was run", f"exit {result.code}: {made}")
+        raise FaultError("code was run", f"exit {result.code}: {made}")
     if result.code == 2:
         check_refusal(result)
         if out.exists() and command in ("fit", "compare"):
-            raise Found("refused too late", f"{result.err[-300:]!r}")
+            raise FaultError("refused too late", f"{result.err[-300:]!r}")
         if made:
-            raise Found("refused too late", f"left {made}; {result.err[-300:]!r}")
+            raise FaultError("refused too late", f"left {made}; {result.err[-300:]!r}")
         return "refused (2)"
     return _check_work(result, out, args, command)
 
@@ -165,19 +176,19 @@ def options_case(chance: Random, place: Path, templates: dict[str, Template], in
 def _check_work(result: Result, out: Path, args: list[str], command: str) -> str:
     if result.code == 1:
         if "targets done" not in result.out and "lightning-fv: error: " not in result.err:
-            raise Found("silent exit 1", f"{result.out[-200:]!r} {result.err[-200:]!r}")
+            raise FaultError("silent exit 1", f"{result.out[-200:]!r} {result.err[-200:]!r}")
         return "not done (1)"
     if command != "fit" or not (out / "config.yaml").exists():
         if not result.out.strip():
-            raise Found("silent exit 0", f"{result.err[-200:]!r}")
+            raise FaultError("silent exit 0", f"{result.err[-200:]!r}")
         return "answered"
     made = records(out / "manifest.jsonl")
     status = [record.status for record in made]
     if not made or set(status) != {"done"}:
-        raise Found("wrong picture called done", f"exit 0 with {status[:5]}")
+        raise FaultError("wrong picture called done", f"exit 0 with {status[:5]}")
     missing = [r.id for r in made if r.image is None or pixels(out / r.image) is None]
     if missing or any(r.score is None for r in made):
-        raise Found("wrong picture called done", f"exit 0 without a picture or score: {missing[:5]}")
+        raise FaultError("wrong picture called done", f"exit 0 without a picture or score: {missing[:5]}")
     return "made"
 
 
@@ -188,7 +199,29 @@ def _fit(chance: Random, place: Path, out: Path, templates: dict[str, Template])
         own += _option(chance, place)
     how = chance.random()
     if how < 0.04:
-        own.insert(chance.randrange(len(own) + 1), chance.choice(["x", "--", "-", "fit", "gallery", "--help", "-h", "--help-all", "--print_config", "--version", "--print_config=x", "-x", "---", "=", "--=", "--out"]))
+        own.insert(
+            chance.randrange(len(own) + 1),
+            chance.choice(
+                [
+                    "x",
+                    "--",
+                    "-",
+                    "fit",
+                    "gallery",
+                    "--help",
+                    "-h",
+                    "--help-all",
+                    "--print_config",
+                    "--version",
+                    "--print_config=x",
+                    "-x",
+                    "---",
+                    "=",
+                    "--=",
+                    "--out",
+                ]
+            ),
+        )
     if how > 0.97:
         return own + base, [*own, "..."]
     return [*base, *own], ["...", *own]
@@ -207,7 +240,32 @@ def _option(chance: Random, place: Path) -> list[str]:
     if option == "targets" or how < 0.48:
         option, value = "targets", _targets(chance)
     elif option == "out":
-        value = chance.choice(["", " ", ".", "..", "/", "/dev/null", "/proc/x", "new/er/x", "é", "x" * 300, "a/" * 3000, "\x1b[31m", "a\nb", "~", "[x]", "null", "3", "-x", "../run", "/etc/passwd", "/etc/passwd/x", "lightning_logs"])
+        value = chance.choice(
+            [
+                "",
+                " ",
+                ".",
+                "..",
+                "/",
+                "/dev/null",
+                "/proc/x",
+                "new/er/x",
+                "é",
+                "x" * 300,
+                "a/" * 3000,
+                "\x1b[31m",
+                "a\nb",
+                "~",
+                "[x]",
+                "null",
+                "3",
+                "-x",
+                "../run",
+                "/etc/passwd",
+                "/etc/passwd/x",
+                "lightning_logs",
+            ]
+        )
     elif OPTIONS[option] and chance.random() < 0.5:
         value = chance.choice(OPTIONS[option])
     else:
@@ -216,7 +274,20 @@ def _option(chance: Random, place: Path) -> list[str]:
     spelling = chance.random()
     if spelling < 0.05:
         place_ = chance.randrange(len(option))
-        written = chance.choice([option.upper(), option[:place_] + option[place_ + 1 :], option + "s", option.replace("_", "-"), option.replace(".", "-"), option[: max(1, len(option) // 2)], option + ".x", option + ".init_args.x", option + "+", option + ".help"])
+        written = chance.choice(
+            [
+                option.upper(),
+                option[:place_] + option[place_ + 1 :],
+                option + "s",
+                option.replace("_", "-"),
+                option.replace(".", "-"),
+                option[: max(1, len(option) // 2)],
+                option + ".x",
+                option + ".init_args.x",
+                option + "+",
+                option + ".help",
+            ]
+        )
     dashes = "--" if spelling < 0.99 else "-"
     form = chance.random()
     if form < 0.06:
@@ -254,7 +325,9 @@ def _class_value(chance: Random, option: str) -> Any:
         if arguments := _arguments(chance, name):
             value["init_args"] = arguments
         if chance.random() < 0.05:
-            value[chance.choice(["x", "dict_kwargs", "init_arg", "class_paths"])] = chance.choice([1, {}, {"x": 1}, None])
+            value[chance.choice(["x", "dict_kwargs", "init_arg", "class_paths"])] = chance.choice(
+                [1, {}, {"x": 1}, None]
+            )
     return [value] if option in LISTS and chance.random() < 0.9 else value
 
 
@@ -265,7 +338,11 @@ def _arguments(chance: Random, name: str) -> dict[str, Any]:
     """Up to three arguments of a class, with values that may fit."""
     module, _, attribute = name.rpartition(".")
     try:
-        known = [p for p in inspect.signature(getattr(importlib.import_module(module), attribute)).parameters if p not in ("args", "kwargs", "params")]
+        known = [
+            p
+            for p in inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+            if p not in ("args", "kwargs", "params")
+        ]
     except Exception:
         known = []
     chosen = chance.sample(known, min(len(known), chance.choice([0, 1, 1, 2, 3])))
@@ -294,14 +371,36 @@ def _config(chance: Random, place: Path) -> list[str]:
     file = place / "cwd" / "config.yaml"
     how = chance.random()
     if how < 0.08:
-        return ["--config", chance.choice(["nope", "", ".", "/dev/null", "defaul", "study_classes.yaml", "\x1b[1m", "x" * 5000, "{seed: 1}", "seed: 1", "[", "-", "~", "/etc/passwd", "../cwd", "{base: default}"])]
+        return [
+            "--config",
+            chance.choice(
+                [
+                    "nope",
+                    "",
+                    ".",
+                    "/dev/null",
+                    "defaul",
+                    "study_classes.yaml",
+                    "\x1b[1m",
+                    "x" * 1000,
+                    "{seed: 1}",
+                    "seed: 1",
+                    "[",
+                    "-",
+                    "~",
+                    "/etc/passwd",
+                    "../cwd",
+                    "{base: default}",
+                ]
+            ),
+        ]
     if how < 0.12:
         return [chance.choice(["--config", "-c", "-c=", "--config="])]
     if how < 0.6:
         name = chance.choice(sorted(FILES))
         content = FILES[name]
         file.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
-        return [f"--config={file}#{name}"]
+        return [f"--config={file} is {name}"]
     file.write_text(_SETTINGS)
     if how < 0.8:
         what = damage.change_yaml(chance, file)
@@ -309,7 +408,7 @@ def _config(chance: Random, place: Path) -> list[str]:
         ways = damage.BYTES | damage.TEXT
         what = chance.choice(sorted(ways))
         file.write_bytes(ways[what](chance, file, file.read_bytes()))
-    return [f"--config={file}#{what}"]
+    return [f"--config={file} is {what}"]
 
 
 _SETTINGS = """\
@@ -364,16 +463,58 @@ def _compare(chance: Random, place: Path, out: Path, templates: dict[str, Templa
 
 def _gallery(chance: Random, place: Path, out: Path, templates: dict[str, Template]) -> tuple[list[str], list[str]]:
     page = str(place / "page.html")
-    args = ["gallery", *chance.choice([[], ["nope"], [""], ["/"], ["/dev/null"], [str(templates["done"].path)], [str(templates["done"].path)] * 2, [str(templates["done"].path), str(templates["stopped"].path)], ["\x1b[31m"], ["x" * 5000], ["--x"]])]
-    args += ["--out", chance.choice([page, page, "/dev/null/x", "", "/", "nope/x/y.html", "x" * 300, "\x1b[1m.html", "/proc/x"])]
+    args = [
+        "gallery",
+        *chance.choice(
+            [
+                [],
+                ["nope"],
+                [""],
+                ["/"],
+                ["/dev/null"],
+                [str(templates["done"].path)],
+                [str(templates["done"].path)] * 2,
+                [str(templates["done"].path), str(templates["stopped"].path)],
+                ["\x1b[31m"],
+                ["x" * 1000],
+                ["--x"],
+            ]
+        ),
+    ]
+    args += [
+        "--out",
+        chance.choice([page, page, "/dev/null/x", "", "/", "nope/x/y.html", "x" * 300, "\x1b[1m.html", "/proc/x"]),
+    ]
     args += chance.choice([[], [], ["--resume"], ["--targets", "x"], ["--out"]])
     return args, args
 
 
 def _other(chance: Random, place: Path, out: Path, templates: dict[str, Template]) -> tuple[list[str], list[str]]:
-    words = ["", "fti", "Fit", "help", "--help", "-h", "--version", "version", "layers", "compare", "gallery", "run", "--", "-", "\x1b[31m", "x" * 5000, "--resume", "--print_config", "fit", "demo", "logits:pizza", "--config"]
+    words = [
+        "",
+        "fti",
+        "Fit",
+        "help",
+        "--help",
+        "-h",
+        "--version",
+        "version",
+        "layers",
+        "compare",
+        "gallery",
+        "run",
+        "--",
+        "-",
+        "\x1b[31m",
+        "x" * 1000,
+        "--resume",
+        "--print_config",
+        "fit",
+        "demo",
+        "logits:pizza",
+        "--config",
+    ]
     args = [chance.choice(words) for _ in range(chance.choice([1, 2, 3]))]
     if not any(word in args for word in ("--help", "-h", "help", "--version", "--print_config", "layers")):
         args += ["--out", str(out), *SHORT, "--targets", "logits:1"]
     return args, args
-

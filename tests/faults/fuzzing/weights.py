@@ -20,7 +20,7 @@ from torch import Tensor
 from lightning_fv.networks.demo import ASSETS
 from lightning_fv.networks.weights import read_metadata, read_weights
 from tests.faults.fuzzing import damage
-from tests.faults.fuzzing.oracle import Found, check_ending, check_refusal, records
+from tests.faults.fuzzing.oracle import FaultError, check_ending, check_refusal, records
 from tests.faults.fuzzing.server import Case, Command
 from tests.faults.fuzzing.templates import SHORT, Template
 
@@ -39,7 +39,11 @@ class _Runs:
 
 def weights_case(chance: Random, place: Path, templates: dict[str, Template], inherited: int, told: list[str]) -> Case:
     """A weights file for the demo network or a checkpoint of a small timm one: exit 2 in one line, or an honest run."""
-    cwd, canary, file = place / "cwd", place / "canary", place / chance.choice(["weights.pth", "w.safetensors", "w.bin", "w"])
+    cwd, canary, file = (
+        place / "cwd",
+        place / "canary",
+        place / chance.choice(["weights.pth", "w.safetensors", "w.bin", "w"]),
+    )
     cwd.mkdir(parents=True)
     demo = chance.random() < 0.5
     if demo:
@@ -61,17 +65,17 @@ def weights_case(chance: Random, place: Path, templates: dict[str, Template], in
         words += [] if demo else ["--mean", "[0.5, 0.5, 0.5]", "--std", "[0.5, 0.5, 0.5]", "--input_size", "[32, 32]"]
     result = yield Command(words, cwd)
     if canary.exists() or list(cwd.iterdir()):
-        raise Found("code was run", f"exit {result.code}")
+        raise FaultError("code was run", f"exit {result.code}")
     check_ending(result, (0, 1, 2), inherited)
     if result.code == 2:
         check_refusal(result)
         if (place / "run").exists():
-            raise Found("refused too late", result.err[-300:])
+            raise FaultError("refused too late", result.err[-300:])
         return "refused (2)"
     if result.code == 0 and words[0] != "layers":
         made = records(place / "run" / "manifest.jsonl")
         if len(made) != 2 or any(record.score is None or not math.isfinite(record.score) for record in made):
-            raise Found("wrong picture called done", f"{[record.score for record in made]}")
+            raise FaultError("wrong picture called done", f"{[record.score for record in made]}")
     return "made" if result.code == 0 else "not done (1)"
 
 
@@ -89,7 +93,9 @@ def _write(chance: Random, file: Path, state: dict[str, Tensor], metadata: dict[
             kind = "zip"
     if kind != "safetensors":
         buffer = io.BytesIO()
-        wrapped: Any = chance.choice([state, {"state_dict": state}, {"model": state, "epoch": 3}, [state], {"net": state}])
+        wrapped: Any = chance.choice(
+            [state, {"state_dict": state}, {"model": state, "epoch": 3}, [state], {"net": state}]
+        )
         torch.save(wrapped, buffer, _use_new_zipfile_serialization=kind == "zip")
         content = buffer.getvalue()
     told.append(kind)
@@ -120,7 +126,23 @@ def _change(chance: Random, state: dict[str, Any], metadata: dict[str, str]) -> 
     def meta() -> None:
         if metadata:
             key = chance.choice(sorted(metadata))
-            metadata[key] = chance.choice(["", "x", "null", "[]", "{}", "[1]", "nan", "[[0.5]]", "[0, 0, 0]", "[1e400, 1, 1]", "[64]", "1" * 5000, "[" * 100_000])
+            metadata[key] = chance.choice(
+                [
+                    "",
+                    "x",
+                    "null",
+                    "[]",
+                    "{}",
+                    "[1]",
+                    "nan",
+                    "[[0.5]]",
+                    "[0, 0, 0]",
+                    "[1e400, 1, 1]",
+                    "[64]",
+                    "1" * 5000,
+                    "[" * 100_000,
+                ]
+            )
 
     changes: dict[str, Callable[[], object]] = {
         "dropped": lambda: state.pop(name),
@@ -130,7 +152,11 @@ def _change(chance: Random, state: dict[str, Any], metadata: dict[str, str]) -> 
         "infinite": lambda: to(torch.full_like(tensor, math.inf) if tensor.is_floating_point() else tensor),
         "huge": lambda: to(tensor * 1e30),
         "zeros": lambda: to(torch.zeros_like(tensor)),
-        "all NaN": lambda: [state.update({key: torch.full_like(value, math.nan)}) for key, value in list(state.items()) if value.is_floating_point()],
+        "all NaN": lambda: [
+            state.update({key: torch.full_like(value, math.nan)})
+            for key, value in list(state.items())
+            if value.is_floating_point()
+        ],
         "half shape": lambda: to(tensor.flatten()[: max(1, tensor.numel() // 2)].clone()),
         "transposed": lambda: to(tensor.transpose(0, -1).contiguous() if tensor.dim() > 1 else tensor[None]),
         "empty tensor": lambda: to(torch.empty(0)),
@@ -165,7 +191,9 @@ def _header(chance: Random, content: bytes) -> tuple[bytes, str]:
         return content, "no header left"
     how = chance.choice(["mutated", "length", "shape", "offsets"])
     if how == "length":
-        return struct.pack("<Q", chance.choice([0, 1, 2**40, 2**63, length + 1, length - 1])) + content[8:], "length of the header"
+        return struct.pack("<Q", chance.choice([0, 1, 2**40, 2**63, length + 1, length - 1])) + content[
+            8:
+        ], "length of the header"
     if how == "mutated":
         header, told = damage.mutate(chance, header)
     else:
