@@ -1,5 +1,6 @@
 """Signals at random moments of a run's life, again and again, until it is let through."""
 
+import shutil
 import signal
 from pathlib import Path
 from random import Random
@@ -33,6 +34,8 @@ def signals_case(chance: Random, place: Path, templates: dict[str, Template], in
         told.append("a new run")
     else:
         told.append(f"run '{name}' resumed")
+    if chance.random() < 0.2:
+        return (yield from _disturbed(chance, case, told))
     for _ in range(chance.choice([1, 1, 2, 3])):
         sent = _draw(chance)
         told.append("; ".join(f"{signal.Signals(number).name} after {after:.2f} s" for after, number in sent))
@@ -53,6 +56,34 @@ def signals_case(chance: Random, place: Path, templates: dict[str, Template], in
     if left:
         raise FaultError("rests", ", ".join(left))
     return word
+
+
+def _disturbed(chance: Random, case: FolderCase, told: list[str]) -> Case:
+    """Something is damaged while a process works on it: what it then reports is honest, and another can go on."""
+    after = chance.uniform(0, LIFE)
+    begun = (case.run / "config.yaml").exists()
+    case.note()
+
+    def act() -> None:
+        if case.run.is_dir() and any(case.run.iterdir()):
+            if how == "the folder deleted":
+                shutil.rmtree(case.run, ignore_errors=True)
+            elif how == "the folder moved":
+                case.run.rename(case.place / "moved")
+            else:
+                folder = chance.choice(sorted(path for path in [case.run, *case.run.rglob("*")] if path.is_dir()))
+                told.append(folder.name)
+                shutil.rmtree(folder, ignore_errors=True)
+
+    how = chance.choice(["the folder deleted", "the folder moved", "a folder in it deleted", "a folder in it deleted"])
+    told.append(f"{how} after {after:.2f} s")
+    args = ["--resume", "--out", str(case.run), *QUICK] if begun else ["--out", str(case.run), *case.template.words]
+    result = yield Command(args, case.cwd, signals=[(after, act)])
+    check_ending(result, (0, 1, 2), case.inherited)
+    if not (case.run / "config.yaml").exists():
+        return "gone"
+    case.note()
+    return case.check((yield Command(["--resume", "--out", str(case.run), *QUICK], case.cwd)))
 
 
 def _draw(chance: Random) -> list[tuple[float, int]]:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,15 @@ class Command:
         args: for `main`.
         cwd: the folder to run in.
         call: what to run instead of `main`; returns the exit code.
-        signals: (seconds after the start, number), in order.
+        signals: (seconds after the start, number), in order; or a function that does something meanwhile.
+        environment: variables to set.
     """
 
     args: list[str]
     cwd: Path
     call: Callable[[], int] | None = None
-    signals: list[tuple[float, int]] = field(default_factory=list)
+    signals: Sequence[tuple[float, int | Callable[[], object]]] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,8 +92,9 @@ class Running:
         """Send the signals that are due; returns the result once the process has ended, or has to be killed."""
         now, hung = time.monotonic(), ""
         while self.signals and now - self.start >= self.signals[0][0]:
+            _, what = self.signals.pop(0)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, self.signals.pop(0)[1])
+                os.kill(self.pid, what) if isinstance(what, int) else what()
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid == 0:
             hung = self._hung(now)
@@ -130,11 +133,12 @@ def _child(command: Command, files: Sequence[Path], told: int) -> None:
             os.dup2(descriptor, number)
             os.close(descriptor)
         # As in a process of its own, whatever the parent has put there.
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.chdir(command.cwd)
+        os.environ |= command.environment
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -62,6 +62,13 @@ RUNNING = [
 ]
 """Where a class is expected: what would leave a file behind if it were called."""
 
+VARIABLES = {
+    "NODE_RANK": ["1", "x", ""], "LOCAL_RANK": ["1", "0", "x", ""], "RANK": ["1"], "WORLD_SIZE": ["2"], "SLURM_NTASKS": ["2", "x"], "MASTER_PORT": ["x"],
+    "TORCHELASTIC_RUN_ID": ["1"], "COLUMNS": ["x", "0", "-1"], "PL_GLOBAL_SEED": ["x", "1"], "CUDA_VISIBLE_DEVICES": ["x", "-1"], "TMPDIR": ["/nope"], "HOME": ["/nope", ""],
+    "TORCH_HOME": ["/dev/null", ""], "HF_HOME": ["/dev/null"], "TERM": ["dumb", ""], "JSONARGPARSE_DEBUG": ["1"], "POPULATE_SIGTERM": ["1"],
+}  # fmt: skip
+"""Environment variables that a run might read."""
+
 BOOLEAN = ["true", "false", "null", "yes", "1", "0"]
 OPTIONS: dict[str, list[str]] = {
     "targets": [],
@@ -158,7 +165,12 @@ def options_case(chance: Random, place: Path, templates: dict[str, Template], in
     before = sorted(cwd.iterdir())
     if any("\x00" in word for word in args):
         return "no command line"  # the system has none with NUL
-    result = yield Command(args, cwd)
+    environment = {}
+    if chance.random() < 0.08:
+        name = chance.choice(sorted(VARIABLES))
+        environment[name] = chance.choice(VARIABLES[name])
+        told.append(f"{name}={environment[name]}")
+    result = yield Command(args, cwd, environment=environment)
     check_ending(result, (0, 1, 2), inherited)
     made = [path.name for path in sorted(cwd.iterdir()) if path not in before]
     if any("canary" in name for name in made):
