@@ -52,7 +52,7 @@ def signals_case(chance: Random, place: Path, templates: dict[str, Template], in
     word = case.check(last)
     if last.code != 0:
         raise FaultError("not resumed", f"exit {last.code}: {last.err[-300:]!r}")
-    left = [path.name for path in case.run.rglob("*.partial")]
+    left = [path.name for path in (case.run / "jobs").rglob("*.partial")]
     if left:
         raise FaultError("rests", ", ".join(left))
     return word
