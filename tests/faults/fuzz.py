@@ -10,7 +10,6 @@ line; after exit code 0 all pictures have the bits of an undisturbed run; and no
 
 import argparse
 import functools
-import os
 import resource
 import shutil
 import sys
@@ -28,7 +27,7 @@ import torch
 from tests.faults.fuzzing.folder import folder_case, manifest_case
 from tests.faults.fuzzing.interrupted import signals_case
 from tests.faults.fuzzing.oracle import FaultError
-from tests.faults.fuzzing.server import Case, run_cases
+from tests.faults.fuzzing.server import Case, Running, run_cases
 from tests.faults.fuzzing.templates import NAMES, Template, make
 from tests.faults.fuzzing.typed import options_case
 from tests.faults.fuzzing.weights import weights_case
@@ -88,8 +87,10 @@ def fuzz(
         keep: whether to leave each case's files.
         runs: names of the runs that are damaged; fewer are made sooner, and give other cases.
     """
-    os.environ |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # so that there is no pool of threads, which a fork would lose
+    environment = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nothing is downloaded
+    environment |= {name: str(place / "cache") for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE")}
+    Running.environment = environment | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     templates = make(place / "runs", runs)
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     tally = Tally()

@@ -287,9 +287,9 @@ def special(chance: Random, file: Path, outside: Path) -> str:
     """Something that is no file in the place of a file or folder; returns what."""
     others = sorted(path for path in file.parent.iterdir() if path != file and not path.is_symlink())
     content = file.read_bytes() if file.is_file() else b""
+    number = len(list(outside.iterdir()))
     if file.is_dir() and not file.is_symlink():
-        file.rename(outside / "moved")
-        moved: Path | None = outside / "moved"
+        moved: Path | None = file.rename(outside / f"moved {number}")
     else:
         file.unlink()
         moved = None
@@ -310,8 +310,8 @@ def special(chance: Random, file: Path, outside: Path) -> str:
         file.symlink_to(chance.choice(others).name if others else "nothing")
     elif how == "link outside":
         if moved is None:
-            (outside / "copy").write_bytes(content)
-        file.symlink_to(moved or outside / "copy")
+            (outside / f"copy {number}").write_bytes(content)
+        file.symlink_to(moved or outside / f"copy {number}")
     else:
         target = {"link to itself": file.name, "dangling link": str(outside / "none")}
         file.symlink_to(target.get(how, how.removeprefix("link to ")))

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning_fv.commands.main import main
 
@@ -70,7 +70,13 @@ Case = Generator[Command, Result, str]
 
 
 class Running:
-    """One forked process."""
+    """One forked process.
+
+    Attributes:
+        environment: variables for all of them.
+    """
+
+    environment: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -138,7 +144,7 @@ def _child(command: Command, files: Sequence[Path], told: int) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.chdir(command.cwd)
-        os.environ |= command.environment
+        os.environ |= {**Running.environment, **command.environment}
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

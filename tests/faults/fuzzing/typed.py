@@ -18,7 +18,7 @@ NASTY = [
     "", " ", "0", "-1", "1", "3", "1.5", "-0.0", "1e-320", "1e308", "1e400", "-1e400", "nan", "NaN", ".nan", "inf", "-inf", ".inf",
     "2147483648", "9223372036854775808", str(10**30), str(10**400), "9" * 5000, "0x10", "0b1", "1_000", "1,5", "\uff11\uff12", "true", "True", "no", "null",
     "None", "~", "[]", "{}", "[", "{", "[[]]", "[1, 2]", "[null]", "[a, 1]", "{a: 1}", "{1: 2}", "{class_path: x}", "{class_path: }", "{init_args: {}}",
-    "x", "é", "日本語", "\x1b[31mred", "a\nb", "a\tb", "\x7f", "\ud800", "\u202e", "x" * 1000, "'", '"', "`", "$HOME", "~/x", "*", "&a", "*a", "!!python/none",
+    "x", "é", "日本語", "\x1b[31mred", "a\nb", "a\tb", "\x7f", "\udcff", "\u202e", "x" * 1000, "'", '"', "`", "$HOME", "~/x", "*", "&a", "*a", "!!python/none",
     "!!python/object/apply:os.system ['touch canary']", "!x", "- 1", "a: b: c", "#", "%", "@x", "|", ">", "?", "2026-11-27", "12:30", "/", "/dev/null",
     "/dev/zero", "/etc/passwd", "..", ".", "/proc/self/mem", "-", "--", "-1e3", "--seed", "auto", "cpu", "cuda", "cuda:0", "all", "default", "os.system", "torch.nn.Linear",
     "[" * 20000, "{a: " * 3000, "&a [*a]", "\\", "%s", "{0}", "demo", "logits:1",
@@ -65,7 +65,7 @@ RUNNING = [
 VARIABLES = {
     "NODE_RANK": ["1", "x", ""], "LOCAL_RANK": ["1", "0", "x", ""], "RANK": ["1"], "WORLD_SIZE": ["2"], "SLURM_NTASKS": ["2", "x"], "MASTER_PORT": ["x"],
     "TORCHELASTIC_RUN_ID": ["1"], "COLUMNS": ["x", "0", "-1"], "PL_GLOBAL_SEED": ["x", "1"], "CUDA_VISIBLE_DEVICES": ["x", "-1"], "TMPDIR": ["/nope"], "HOME": ["/nope", ""],
-    "TORCH_HOME": ["/dev/null", ""], "HF_HOME": ["/dev/null"], "TERM": ["dumb", ""], "JSONARGPARSE_DEBUG": ["1"], "POPULATE_SIGTERM": ["1"],
+    "TORCH_HOME": ["/dev/null", ""], "HF_HOME": ["/dev/null"], "TERM": ["dumb", ""], "POPULATE_SIGTERM": ["1"],
 }  # fmt: skip
 """Environment variables that a run might read."""
 
