@@ -235,7 +235,7 @@ def _bomb(chance: Random, canary: Path, content: bytes) -> bytes:
 def _calls(chance: Random, canary: Path, content: bytes) -> bytes:
     call = chance.choice([
         _Runs(os.system, f"touch {canary}"), _Runs(os.mkdir, str(canary)), _Runs(eval, f"open({str(canary)!r}, 'w')"),
-        _Runs(open, str(canary), "w"), _Runs(getattr, os, "getcwd"), _Runs(bytearray, 10**12), _Runs(torch.empty, 10**12),
+        _Runs(open, str(canary), "w"), _Runs(getattr, int, "real"), _Runs(bytearray, 10**12), _Runs(torch.empty, 10**12),
         _Runs(torch.zeros, 10**11),
     ])  # fmt: skip
     value = {"state_dict": {"fc.weight": call}}
