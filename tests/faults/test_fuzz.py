@@ -39,7 +39,7 @@ def _ended(code: int = 0, out: str = "", err: str = "", memory: int = 0, hung: s
     ("result", "kind"),
     [
         (_ended(1, err="Traceback (most recent call last):\nValueError: x\n"), "traceback"),
-        (_ended(-9, hung="ran for more than 120 s"), "hang"),
+        (_ended(-9, hung="ran for more than 600 s"), "hang"),
         (_ended(memory=8 << 30), "memory"),
         (_ended(-11), "exit code"),
         (_ended(err="/x/y.py:3: UserWarning: z\n"), "not one line"),

@@ -26,8 +26,11 @@ MEMORY = 3 << 30
 RESIDENT = 1500 << 20
 """Bytes of memory that it may really use on top of that: these runs need less than 200 MB."""
 
-HANG = 120.0
-"""Seconds that a command may take on a busy machine."""
+BUSY = 90.0
+"""Seconds of a processor's time that a command may take: these take one or two."""
+
+HANG = 600.0
+"""Seconds that it may take on a busy machine."""
 
 IDLE = 15.0
 """Seconds that it may do nothing at all."""
@@ -123,6 +126,8 @@ class Running:
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
             ticks = int(fields[11]) + int(fields[12])
+            if ticks > BUSY * os.sysconf("SC_CLK_TCK"):
+                return f"computed for more than {BUSY:g} s"
             waits = bool(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
             if ticks != self.ticks or waits or fields[0] in "RD":
                 self.ticks, self.active = ticks, now
