@@ -155,6 +155,8 @@ def _child(command: Command, files: Sequence[Path], told: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)  # nohup may have had them ignored
         sys.argv = ["lightning-fv", *command.args]
         os.write(told, b"r")
         os.close(told)
