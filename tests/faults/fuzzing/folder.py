@@ -202,24 +202,33 @@ def _python(run: Path) -> int:
 
 def folder_case(chance: Random, place: Path, templates: dict[str, Template], inherited: int, told: list[str]) -> Case:
     """One to three damages in a run folder, then it is resumed, started again, or shown; see `FolderCase.check`."""
-    known = ["done", "done", "stopped", "stopped", "stopped", "killed", "killed", "failed", "grown", "python"]
+    known = [
+        "done",
+        "done",
+        "stopped",
+        "stopped",
+        "stopped",
+        "killed",
+        "killed",
+        "failed",
+        "grown",
+        "python",
+        "python stopped",
+    ]
     name = chance.choice([name for name in known if name in templates])
     case = FolderCase(place, templates[name], inherited)
     told.append(f"run '{name}'")
     for _ in range(chance.choice([1, 1, 1, 2, 3])):
         told.append(damage.plain(break_one(chance, case.run, case.outside)))
     case.note()
-    python = name == "python"
+    python = name.startswith("python")
     what = chance.choices(["resume", "again", "gallery"], [6, 3, 1])[0]
-    told.append(
-        "render(out=) again"
-        if python and what != "gallery"
-        else {"resume": "--resume", "again": "the same command"}.get(what, what)
-    )
+    ways = {"resume": "--resume", "again": "render(out=) again" if python else "the same command", "gallery": "gallery"}
+    told.append(ways[what])
     if what == "gallery":
         result = yield Command(["gallery", str(case.run)], case.cwd)
         return check_gallery(case, result)
-    if python:
+    if what == "again" and python:
         result = yield Command([], case.cwd, lambda: _python(case.run))
     elif what == "again":
         result = yield Command(["--out", str(case.run), *case.template.words], case.cwd)

@@ -48,8 +48,8 @@ def python_render(out: Path) -> int:
     return 0
 
 
-def _interrupted(words: list[str], batches: int, act: Callable[[], Any]) -> int:
-    """Run a command that does something to itself after so many batches, wherever that is."""
+def _interrupted(call: Callable[[], int], batches: int, act: Callable[[], Any]) -> int:
+    """Call something that does something to itself after so many batches, wherever that is."""
     before, seen = stop.GracefulStop.on_train_batch_end, [0]
 
     def on_train_batch_end(self: Any, *args: Any) -> None:
@@ -59,18 +59,19 @@ def _interrupted(words: list[str], batches: int, act: Callable[[], Any]) -> int:
         before(self, *args)
 
     stop.GracefulStop.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]
-    return main(words)
+    return call()
 
 
 def _raise() -> None:
     raise RuntimeError("this step fails")
 
 
-NAMES = ("done", "stopped", "killed", "failed", "grown", "python")
+NAMES = ("done", "stopped", "killed", "failed", "grown", "python", "python stopped")
 
 
 def make(place: Path, names: Sequence[str] = NAMES) -> dict[str, Template]:
-    """The runs: done, stopped in the second job, killed in the first, failed in the second, grown and stopped, by Python.
+    """The runs: done, stopped in the second job, killed in the first, failed in the second, grown and stopped, by Python, by
+    Python and stopped.
 
     Whatever the first of them imports late, this process imports as well.
 
@@ -96,20 +97,26 @@ def make(place: Path, names: Sequence[str] = NAMES) -> dict[str, Template]:
     assert len(plain) == COUNT
     templates = {"done": Template(place / "done", WORDS, plain)}
     ways = {
-        "stopped": (143, lambda: _interrupted(start("stopped", WORDS), 10, send(signal.SIGTERM))),
-        "killed": (-9, lambda: _interrupted(start("killed", WORDS), 5, send(signal.SIGKILL))),
-        "failed": (1, lambda: _interrupted(start("failed", WORDS), 8, _raise)),
+        "stopped": (143, lambda: _interrupted(lambda: main(start("stopped", WORDS)), 10, send(signal.SIGTERM))),
+        "killed": (-9, lambda: _interrupted(lambda: main(start("killed", WORDS)), 5, send(signal.SIGKILL))),
+        "failed": (1, lambda: _interrupted(lambda: main(start("failed", WORDS)), 8, _raise)),
     }
     for name, (code, call) in ways.items():
         if name in names:
             templates[name] = Template(made(name, code, call), WORDS, plain)
     if "grown" in names:
         whole = pictures(made("whole", 0, lambda: main(start("whole", GROWING))))
-        grown = made("grown", 143, lambda: _interrupted(start("grown", GROWING), 11, send(signal.SIGTERM)))
+        grown = made(
+            "grown", 143, lambda: _interrupted(lambda: main(start("grown", GROWING)), 11, send(signal.SIGTERM))
+        )
         templates["grown"] = Template(grown, GROWING, whole)
     if "python" in names:
         python = made("python", 0, lambda: python_render(place / "python"))
         templates["python"] = Template(python, [], pictures(python))
+    if "python stopped" in names:
+        stopped = place / "python stopped"
+        made(stopped.name, 130, lambda: _interrupted(lambda: python_render(stopped), 10, send(signal.SIGTERM)))
+        templates["python stopped"] = Template(stopped, [], templates["python"].expected)
     return templates
 
 
