@@ -28,7 +28,7 @@ from tests.faults.fuzzing.folder import folder_case, manifest_case
 from tests.faults.fuzzing.interrupted import signals_case
 from tests.faults.fuzzing.oracle import FaultError
 from tests.faults.fuzzing.server import Case, Running, run_cases
-from tests.faults.fuzzing.templates import NAMES, Template, make
+from tests.faults.fuzzing.templates import Template, make
 from tests.faults.fuzzing.typed import options_case
 from tests.faults.fuzzing.weights import weights_case
 
@@ -69,37 +69,46 @@ def kind_of(number: int) -> str:
     return _CYCLE[number % len(_CYCLE)]
 
 
+def case(seed: int, number: int, place: Path, templates: dict[str, Template], inherited: int, told: list[str]) -> Case:
+    """One case, which is a function of seed and number.
+
+    Args:
+        seed, number: say which.
+        place: a folder to create for it.
+        templates: the runs that are damaged.
+        inherited: bytes of memory that a forked process has from the beginning.
+        told: what is done is added here.
+    """
+    return KINDS[kind_of(number)](Random(f"{seed} {number}"), place, templates, inherited, told)
+
+
 def fuzz(
     seed: int,
     numbers: Sequence[int],
     place: Path,
+    templates: dict[str, Template],
     at_once: int = 2,
     keep: bool = False,
-    runs: Sequence[str] = NAMES,
 ) -> Tally:
     """Try cases.
 
     Args:
         seed: of all of them.
         numbers: which.
-        place: an empty folder to work in.
+        place: a folder to work in.
+        templates: the runs that are damaged; with fewer of them, the cases are others.
         at_once: how many at a time.
         keep: whether to leave each case's files.
-        runs: names of the runs that are damaged; fewer are made sooner, and give other cases.
     """
-    torch.set_num_threads(1)  # so that there is no pool of threads, which a fork would lose
     environment = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # nothing is downloaded
-    environment |= {name: str(place / "cache") for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE")}
+    environment |= dict.fromkeys(("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE"), str(place / "cache"))
     Running.environment = environment | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    templates = make(place / "runs", runs)
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     tally = Tally()
     told: dict[int, list[str]] = {number: [] for number in numbers}
 
     def start(number: int) -> Case:
-        return KINDS[kind_of(number)](
-            Random(f"{seed} {number}"), place / str(number), templates, inherited, told[number]
-        )
+        return case(seed, number, place / str(number), templates, inherited, told[number])
 
     def done(number: int, end: object) -> None:
         kind, what = kind_of(number), ", ".join(told[number])
@@ -141,7 +150,8 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-", ignore_cleanup_errors=True) as folder:
         place = options.keep or Path(folder)
-        tally = fuzz(options.seed, chosen, place, options.at_once, options.keep is not None)
+        torch.set_num_threads(1)  # so that there is no pool of threads, which a fork would lose
+        tally = fuzz(options.seed, chosen, place, make(place / "runs"), options.at_once, options.keep is not None)
     print(tally.table())
     print(f"{len(chosen)} cases of seed {options.seed} in {time.monotonic() - start:.0f} s, {len(tally.faults)} faults")
     return 1 if tally.faults else 0

@@ -8,19 +8,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fuzz import KINDS, fuzz, kind_of
-from tests.faults.fuzzing.oracle import FaultError, check_ending, check_refusal
+from tests.faults.fuzz import KINDS, case, fuzz, kind_of
+from tests.faults.fuzzing.oracle import FaultError, check_ending, check_refusal, snapshot
 from tests.faults.fuzzing.server import Command, Result, run
+from tests.faults.fuzzing.templates import Template, make
 from tests.processes import SECONDS, run_python
 
 COUNT = 120
 
 
-def test_a_few_cases_of_each_kind(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    return make(tmp_path_factory.mktemp("fuzz") / "runs", names=["done"])
+
+
+def test_a_few_cases_of_each_kind(tmp_path: Path, templates: dict[str, Template]) -> None:
     numbers = range(8)
-    tally = fuzz(1, numbers, tmp_path, runs=("done",))
+    tally = fuzz(1, numbers, tmp_path, templates)
     assert not tally.faults
     assert sum(counts.total() for counts in tally.words.values()) == len(numbers)
+
+
+def test_a_case_is_a_function_of_its_seed_and_number(tmp_path: Path, templates: dict[str, Template]) -> None:
+    def begun(seed: int, number: int, name: str) -> tuple[list[str], dict[str, str]]:
+        told: list[str] = []
+        next(case(seed, number, tmp_path / name / str(number), templates, 0, told))
+        return told, snapshot(tmp_path / name / str(number))
+
+    for number in range(15):
+        assert begun(0, number, "once") == begun(0, number, "again")
+        assert begun(0, number, "once more") != begun(1, number, "another seed")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Damaged run folders, and records with anything in them."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def break_one(chance: Random, run: Path, outside: Path) -> str:
     path = choose(chance, run)
     if path is None or not os.path.lexists(path):
         return "nothing left to damage"
-    name = str(path.relative_to(run))
+    name = re.sub(r"tfevents\.\d+\.[^.]+\.\d+", "tfevents", str(path.relative_to(run)))
     how = chance.random()
     if path.is_dir() or how < 0.22:
         return f"{name}: {_structure(chance, run, path, outside)}"
