@@ -190,7 +190,7 @@ def render(
             pictures of NaN.
         out: a run folder, with logs, checkpoints and everything else that the command line writes; none by default. If it
             already holds this run, the run is continued: what is done is not rendered again, and the pictures of finished
-            batches are read from their files, which have 8 bits per colour. ``lightning-fv --resume --out FOLDER`` continues
+            batches are read from their files, which have 8 bits per colour (NaN if they have more than three channels). ``lightning-fv --resume --out FOLDER`` continues
             it too, if the network has a name that `load_network` knows and all parts of the recipe can be imported by name.
         mean, std: of a plain Module's input, per channel, for photos in [0, 1].
         categories: class names of a plain Module's logits.
@@ -265,7 +265,7 @@ def _pictures(plan: Plan, outcome: Outcome) -> Tensor:
             if rendered is not None:
                 by_row.append(rendered[row])
             elif plan.folder is not None and record.image is not None and record.status in ("done", "dead", "diverged"):
-                by_row.append(read_picture(plan.folder.path / record.image))
+                by_row.append(_read(plan.folder.path / record.image, plan.setup.network.channels))
             else:
                 by_row.append(None)
     known = next((picture for picture in by_row if picture is not None), None)
@@ -277,9 +277,14 @@ def _pictures(plan: Plan, outcome: Outcome) -> Tensor:
     return torch.stack([blank if picture is None else picture for picture in by_row])
 
 
+def _read(path: Path, channels: int) -> Tensor | None:
+    """A finished picture from its file, (C, H, W); None if it has more channels than a PNG shows."""
+    return read_picture(path)[:channels] if channels <= 3 else None
+
+
 def _batch_size_of(folder: RunFolder) -> int | Literal["auto"]:
     """The batch size of a run that was started, which a GPU may have measured."""
-    folder.refuse_links()
+    folder.check_entries()
     saved = read_config(folder).get("batch_size")
     return saved if isinstance(saved, int) else "auto"
 

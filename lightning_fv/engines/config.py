@@ -7,6 +7,7 @@ import yaml
 from lightning_fv.engines.plan import Setup
 from lightning_fv.errors import RunFolderError
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.init_args import NotInConfigError, init_args, optimizer_init_args
 from lightning_fv.targets import TargetsLike, parse_targets
@@ -38,7 +39,7 @@ def config_text(setup: Setup, targets: TargetsLike, batch_size: int) -> str:
             "batch_size": batch_size,
             "trainer": {
                 **{name: value for name, value in setup.options.items() if name != "callbacks"},
-                "callbacks": [init_args(callback) for callback in setup.options.get("callbacks") or []],
+                "callbacks": [init_args(callback) for callback in setup.callbacks],
             },
             "model": _model(setup.visualizer),
         }
@@ -85,17 +86,13 @@ def _as_list(value: Any) -> list[Any] | None:
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
-    """The settings of a run that was started, unchecked.
+    """The settings of a run that was started, as they were written, not parsed as options.
 
     Raises:
-        RunFolderError: they cannot be read.
+        RunFolderError: they cannot be read, or were changed.
     """
-    try:
-        settings = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise RunFolderError(f"{folder.config} is damaged: it does not hold a run's settings")
+    folder.check_settings()
+    settings: dict[str, Any] = yaml.safe_load(read_file(folder.config))
     return settings
 
 

@@ -106,7 +106,7 @@ def _render(task: Task, pickled: bytes, checkpoints: Mapping[str, bytes]) -> Tas
             raise UsageError(
                 f"node {socket.gethostname()} cannot load the network or the recipe: {error}; install it on all nodes"
             ) from error
-        _LOADED[task.digest] = setup, restorer(setup.options.get("callbacks") or [])
+        _LOADED[task.digest] = setup, restorer(setup.callbacks)
     setup, restore_callbacks = _LOADED[task.digest]
     restore_callbacks()
     with isolated(), tempfile.TemporaryDirectory(prefix="lightning_fv-") as temporary:

@@ -342,9 +342,7 @@ class FeatureVisualizer(pl.LightningModule):
             raise CheckpointError("this checkpoint was not made by a FeatureVisualizer")
         for name, value in (("targets", [target.key for target in self.targets]), ("seed", self.seed)):
             if saved[name] != value:
-                raise CheckpointError(
-                    f"this checkpoint has {name} {saved[name]}, the run has {value}; use its own settings"
-                )
+                raise CheckpointError(f"this checkpoint has {name} {saved[name]}, not {value}; use its own settings")
         if self.chunked_objective is not None and self.chunk is None:
             self.chunked_objective.chunk = saved.get("chunk")  # how a batch is chunked determines its rounding
         self.start_size = (saved["start_size"][0], saved["start_size"][1])

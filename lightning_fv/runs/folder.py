@@ -1,8 +1,6 @@
 """The run folder: every path, file name and status that a run leaves on disk, defined nowhere else."""
 
 import contextlib
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +12,9 @@ from lightning_fv.runs.claims import claim, locks_work
 from lightning_fv.runs.digests import digest, file_digest, is_sealed, seal
 from lightning_fv.runs.entries import check_entries, check_parent, refuse_link
 from lightning_fv.runs.files import NotAFileError, check_name, read_file, write_new_text, write_text_atomic
-from lightning_fv.runs.job import FORMAT, Job, differences
+from lightning_fv.runs.job import Job
 from lightning_fv.runs.job_folder import JobFolder
+from lightning_fv.runs.plan_file import register
 from lightning_fv.runs.record import Record, read_manifest
 
 _RENDERED, _STOPPED = {"done", "dead", "diverged"}, {"partial", "failed", "diverged"}
@@ -188,34 +187,7 @@ class RunFolder:
         Raises:
             RunFolderError: these are not the run's jobs, or another version started it.
         """
-        plan = {"format": FORMAT, "jobs": hashlib.blake2b(" ".join(j.id for j in jobs).encode()).hexdigest()[:16]}
-        known = {"targets": [target.text for job in jobs for target in job.targets], **(settings or {})}
-        file = self._state / "plan.json"
-        try:
-            self._state.mkdir(parents=True, exist_ok=True)
-            if not file.exists() and not any(self.jobs.glob("*")):
-                with contextlib.suppress(FileExistsError):
-                    write_new_text(file, json.dumps({**plan, "settings": known}))
-            found = json.loads(read_file(file)) if file.exists() else {}
-        except (OSError, ValueError, RecursionError) as error:
-            reason = getattr(error, "strerror", None) or "damaged"
-            raise RunFolderError(f"cannot use {self.path}: {file.name}: {reason}; choose another folder") from None
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise RunFolderError(
-                f"{self.path} was started by another version of lightning_fv, whose pictures may differ; "
-                "resume with that version, or choose another folder"
-            )
-        if found.get("jobs") != plan["jobs"]:
-            saved = found.get("settings")
-            differing = differences(saved, json.loads(json.dumps(known))) if isinstance(saved, dict) else []
-            what = (
-                f"{'; '.join(differing)}; give"
-                if differing
-                else "the code or a setting of an objective differs; restore"
-            )
-            raise RunFolderError(
-                f"{self.path} holds a run of other pictures: {what} what it was started with, or choose another folder"
-            )
+        register(self.path, self._state / "plan.json", jobs, settings or {}, fresh=not any(self.jobs.glob("*")))
 
     def check_entries(self) -> None:
         """Check that nothing in the folder is a link, a pipe, a socket or a device, or a folder in the place of a file.

@@ -1,6 +1,5 @@
 """The run folder: what is in it, and when it says what."""
 
-import json
 import os
 import threading
 from pathlib import Path
@@ -12,7 +11,7 @@ from lightning_fv.errors import RunFolderError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.runs.digests import seal
 from lightning_fv.runs.folder import RunFolder, next_version
-from lightning_fv.runs.job import FORMAT, Job, make_jobs
+from lightning_fv.runs.job import Job, make_jobs
 from lightning_fv.runs.picture import write_picture
 from lightning_fv.runs.record import Record, write_manifest
 from lightning_fv.targets import resolve_targets
@@ -83,34 +82,6 @@ def test_a_failure_is_known_until_the_job_is_taken_up_again(run: RunFolder) -> N
     run.job(job).begin()
     assert run.failure(job) is None
     assert run.unfinished(job) is None
-
-
-def test_another_process_sees_only_the_run_that_it_would_render(run: RunFolder) -> None:
-    (run.path / ".run" / "plan.json").unlink()
-    run.register(jobs_of(), {"digest": "ab", "recipe": {"size": 1}})
-    other = jobs_of(settings="other weights")
-    with pytest.raises(RunFolderError, match="pictures: the code or a setting of an objective differs"):
-        run.register(other, {"digest": "ab", "recipe": {"size": 1}})
-    with pytest.raises(RunFolderError, match=r'digest is "cd", in the run "ab"; recipe.size is 1\.0, in the run 1;'):
-        run.register(other, {"digest": "cd", "recipe": {"size": 1.0}})
-
-
-@pytest.mark.parametrize("content", [None, "[]", json.dumps({"format": FORMAT - 1, "jobs": ""})])
-def test_a_run_of_another_version_is_told_apart_in_one_line(run: RunFolder, content: str | None) -> None:
-    run.job(jobs_of()[0]).begin()
-    file = run.path / ".run" / "plan.json"
-    file.unlink()
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(RunFolderError, match="was started by another version of lightning_fv") as told:
-        run.register(jobs_of())
-    assert "\n" not in str(told.value)
-
-
-def test_a_run_that_was_killed_before_its_first_job_is_taken_up(run: RunFolder) -> None:
-    (run.path / ".run" / "plan.json").unlink()
-    run.jobs.rmdir()
-    run.register(jobs_of(settings="x"))
 
 
 def test_of_many_that_create_a_run_one_does(tmp_path: Path) -> None:
