@@ -32,7 +32,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.optim import Optimizer
 
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import UsageError, note
 from lightning_fv.objectives import Objective
 
 PARTS = (
@@ -134,7 +134,7 @@ def _check_name(name: str) -> None:
     if top not in _KNOWN and name not in _told and (place := _place(top)) is not None:
         _told.add(name)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            print(f"lightning-fv: runs your own code: {name} ({place})", file=sys.stderr)
+            note(f"lightning-fv: running your own code: {name} ({place})")
 
 
 def _check_object(name: str, found: object) -> None:

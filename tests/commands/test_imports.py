@@ -160,7 +160,7 @@ def test_what_may_be_named(own_code: Path, capsys: pytest.CaptureFixture[str]) -
             _typehints.import_object(f"own_code.{name}")
     told = capsys.readouterr().err.splitlines()
     assert told == [
-        f"lightning-fv: runs your own code: own_code.{name} ({own_code / 'own_code.py'})"
+        f"lightning-fv: running your own code: own_code.{name} ({own_code / 'own_code.py'})"
         for name in ("Gain", "brightness", "sgd", "identity")
     ]
     assert _typehints.import_object("os.system")  # jsonargparse is as it was
@@ -173,7 +173,7 @@ def test_own_code_is_told_before_its_module_is_imported(own_code: Path, capsys: 
     words = ["--model.transforms+=own_noise.Louder", "--trainer.max_steps", "1", "--targets", "logits:0"]
     assert main([*words, "--model.size", "16", "--out", str(own_code / "run"), *QUICK]) == 0
     first, second, *_ = capsys.readouterr().err.splitlines()
-    assert first == f"lightning-fv: runs your own code: own_noise.Louder ({own_code / 'own_noise.py'})"
+    assert first == f"lightning-fv: running your own code: own_noise.Louder ({own_code / 'own_noise.py'})"
     assert second == "imported"
 
 
