@@ -117,3 +117,35 @@ def test_without_timm_the_package_works_and_says_what_to_install() -> None:
     done = run_python("-c", code)
     assert done.returncode == 0, done.error_output
     assert "pip install 'lightning_fv[timm]'" in done.output
+
+
+class Volume(nn.Module):
+    """Weights with five axes, and a filter that is no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(3, 2, (1, 3, 3))
+        self.register_buffer("filter", torch.ones(2, 1, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.conv(x[:, :, None])[:, :, 0]
+        self.seen = self.filter.is_contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(found, self.filter, groups=2).mean((2, 3))
+
+
+def test_frozen_gives_back_the_same_tensors() -> None:
+    module = Volume()
+    network = VisionNetwork(module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(12, 10))
+    shared = torch.zeros(module.conv.weight.numel())  # as an optimizer or another process may share it
+    module.conv.weight.data = shared.view_as(module.conv.weight)
+    held = module.filter
+    with network.frozen():
+        assert torch.is_grad_enabled()
+        assert network(torch.rand(1, 3, 12, 10)).shape == (1, 2)
+        assert module.seen
+    shared += 1
+    assert bool((module.conv.weight == 1).all())
+    assert module.filter is held
+    assert held.is_contiguous()
+    assert module.training
+    assert module.conv.weight.requires_grad
