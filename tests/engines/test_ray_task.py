@@ -60,6 +60,27 @@ def test_what_comes_back_is_the_job_done(run: RunFolder, tmp_path: Path) -> None
     assert run.job(plan.jobs[0]).frame_steps() == RunFolder(tmp_path / "here").job(plan.jobs[0]).frame_steps()
 
 
+class Once(pl.Callback):
+    """Fails in its second job."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def settings(self) -> None:
+        """None, for the ids of jobs."""
+
+    def on_fit_start(self, *args: Any) -> None:
+        if self._begun:
+            raise ValueError("begun before")
+        self._begun = True
+
+
+def test_each_job_of_a_worker_starts_with_the_callbacks_as_they_were_sent() -> None:
+    plan = tiny_plan("logits:0", 1, callbacks=[Once()])
+    for _ in range(2):
+        assert [record.status for record in sent(plan).records] == ["done"]
+
+
 def test_a_job_goes_on_where_another_worker_stopped(run: RunFolder, tmp_path: Path) -> None:
     whole = tiny_plan("logits:0", 1, tmp_path / "whole")
     work(whole)

@@ -1,7 +1,7 @@
 """A run from plan to report."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def files(plan: Plan) -> dict[str, int]:
 class Backwards:
     """Finishes jobs in the other order, as several workers may."""
 
-    def run(self, plan: Plan) -> Iterator[JobResult]:
+    def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         yield from LocalEngine().run(replace(plan, jobs=plan.jobs[::-1]))
 
 
@@ -119,8 +119,25 @@ def test_of_ranks_that_share_pictures_the_first_writes_the_report(tmp_path: Path
     plan.setup = replace(plan.setup, shared=True, rank=RankInfo(rank, 2))
 
     class Done:
-        def run(self, plan: Plan) -> Iterator[JobResult]:
+        def run(self, plan: Plan) -> Generator[JobResult, None, None]:
             yield from (JobResult(job, plan.blank_records(job.targets, "dead")) for job in plan.jobs)
 
     run_plan(Done(), plan)
     assert plan.folder.manifest.is_file() == (rank == 0)
+
+
+def test_an_engine_is_closed_also_by_an_error_outside_of_it() -> None:
+    """At once, though a debugger may hold the traceback: the network is frozen until then."""
+
+    class Odd:
+        def run(self, plan: Plan) -> Generator[JobResult, None, None]:
+            try:
+                yield None  # type: ignore[misc]
+            finally:
+                closed.append(True)
+
+    closed: list[bool] = []
+    with pytest.raises(AttributeError) as held:
+        render_plan(Odd(), tiny_plan("logits:0", 1))
+    assert held.tb is not None
+    assert closed

@@ -1,7 +1,9 @@
 """Signals are noted while a run goes on, and are everybody's own again afterwards."""
 
 import os
+import resource
 import signal
+import socket
 import textwrap
 import threading
 
@@ -108,3 +110,54 @@ def test_what_a_worker_starts_is_no_worker() -> None:
     )
     assert code == 0, told
     assert PARENT not in told
+
+
+def test_who_watched_signals_before_gets_those_that_are_not_ours() -> None:
+    """Such as an event loop, which wakes up by them."""
+    reader, writer = socket.socketpair()
+    reader.settimeout(5)
+    writer.setblocking(False)
+    handler, before = signal.signal(signal.SIGUSR1, lambda *_: None), signal.set_wakeup_fd(writer.fileno())
+    try:
+        with StopSignals() as stop:
+            stop.second = "record"
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGUSR1)
+        assert stop.received == signal.SIGINT
+        assert reader.recv(64) == bytes([signal.SIGUSR1])
+        assert signal.set_wakeup_fd(before) == writer.fileno()
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGUSR1, handler)
+        reader.close()
+        writer.close()
+
+
+def test_a_watcher_that_has_closed_its_end_meanwhile_is_forgotten() -> None:
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno())
+    with StopSignals():
+        reader.close()
+        writer.close()
+    assert signal.set_wakeup_fd(before) == -1
+
+
+def test_handlers_are_restored_where_there_is_no_room_for_a_socket() -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"), StopSignals():
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_no_thread_and_no_file_is_left() -> None:
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with StopSignals():
+            pass
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before

@@ -127,7 +127,7 @@ def test_mean_and_std_of_any_kind_of_number() -> None:
         assert network.mean == network.std == (0.5, 0.5, 0.5)
         assert {type(value) for value in network.mean} == {float}
     for wrong in (0.5, "abc", (0.5, None, 0.5), (0.5, 0.5, float("nan"))):
-        with pytest.raises(NetworkError, match="mean and std need three numbers each"):
+        with pytest.raises(NetworkError, match="mean and std need a number"):
             VisionNetwork(TinyNet(), mean=wrong, std=(0.2,) * 3)  # type: ignore[arg-type]
 
 
@@ -154,3 +154,35 @@ def test_complex_weights_keep_their_imaginary_part() -> None:
     assert render(network, "logits:0", steps=2, progress=False).scores[0] > 0
     with pytest.raises(NetworkError, match="convert them to torch"):
         of(Spectral(torch.complex128))
+
+
+class Volume(nn.Module):
+    """Weights with five axes, and a filter that is no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(3, 2, (1, 3, 3))
+        self.register_buffer("filter", torch.ones(2, 1, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.conv(x[:, :, None])[:, :, 0]
+        self.seen = self.filter.is_contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(found, self.filter, groups=2).mean((2, 3))
+
+
+def test_frozen_gives_back_the_same_tensors() -> None:
+    module = Volume()
+    network = VisionNetwork(module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(12, 10))
+    shared = torch.zeros(module.conv.weight.numel())  # as an optimizer or another process may share it
+    module.conv.weight.data = shared.view_as(module.conv.weight)
+    held = module.filter
+    with network.frozen():
+        assert torch.is_grad_enabled()
+        assert network(torch.rand(1, 3, 12, 10)).shape == (1, 2)
+        assert module.seen
+    shared += 1
+    assert bool((module.conv.weight == 1).all())
+    assert module.filter is held
+    assert held.is_contiguous()
+    assert module.training
+    assert module.conv.weight.requires_grad
