@@ -13,6 +13,9 @@ def plain_module(module: nn.Module) -> nn.Module:
     Raises:
         NetworkError: it cannot be visualized; says what it is and what to give instead.
     """
+    if not isinstance(module, nn.Module):
+        given = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        raise NetworkError(f"a network is a Module, not {given}; give an instance, such as resnet18()")
     while hasattr(module, "_orig_mod") or isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module._orig_mod if hasattr(module, "_orig_mod") else module.module  # type: ignore[assignment]
     kind = type(module).__name__

@@ -152,6 +152,14 @@ def test_refused_in_one_line_before_any_work(tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("wrong", [TinyNet, None, "resnet18", {"conv1.weight": torch.zeros(1)}])
+def test_what_is_no_module(wrong: Any) -> None:
+    with pytest.raises(
+        FeatureVisualizationError, match=r"a network is a Module, not (a|the class) \w+; give an instance"
+    ):
+        VisionNetwork(wrong, mean=(0.5,) * 3, std=(0.2,) * 3)
+
+
 def scores(module: nn.Module, targets: str = "logits:1") -> list[float]:
     rendering = render(module, targets, mean=(0.5,) * 3, std=(0.2,) * 3, size=16, steps=2, progress=False)
     assert [record.status for record in rendering.records] == ["done"] * len(rendering)
