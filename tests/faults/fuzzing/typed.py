@@ -43,7 +43,7 @@ CLASSES = {
     "trainer.logger": ["lightning.pytorch.loggers." + n for n in ("CSVLogger", "TensorBoardLogger", "WandbLogger", "Logger", "MLFlowLogger")],
     "trainer.plugins": ["lightning.pytorch.plugins." + n for n in ("AsyncCheckpointIO", "MixedPrecision", "DoublePrecision", "HalfPrecision", "TorchCheckpointIO")],
     "trainer.strategy": ["lightning.pytorch.strategies." + n for n in ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy", "DeepSpeedStrategy")],
-    "trainer.profiler": ["lightning.pytorch.profilers." + n for n in ("SimpleProfiler", "AdvancedProfiler", "PyTorchProfiler")],
+    "trainer.profiler": ["lightning.pytorch.profilers." + n for n in ("SimpleProfiler", "AdvancedProfiler", "Profiler")],
     "trainer.accelerator": ["lightning.pytorch.accelerators." + n for n in ("CPUAccelerator", "CUDAAccelerator", "Accelerator")],
     "targets": ["lightning_fv.objectives." + n for n in ("Channel", "Neuron", "Logit", "Probability", "Layer", "Function", "L2", "Objective", "TotalVariation")],
 }  # fmt: skip
@@ -105,7 +105,7 @@ OPTIONS: dict[str, list[str]] = {
     "trainer.accumulate_grad_batches": ["1", "2", "3", "0", "-1", "null", "1.5", "{0: 2}"],
     "trainer.gradient_clip_val": ["0", "1", "0.5", "-1", "nan", "inf", "null", "1e-30"], "trainer.gradient_clip_algorithm": ["norm", "value", "x", "null"],
     "trainer.deterministic": ["true", "false", "warn", "x"], "trainer.benchmark": BOOLEAN, "trainer.inference_mode": BOOLEAN, "trainer.use_distributed_sampler": BOOLEAN,
-    "trainer.profiler": ["simple", "advanced", "pytorch", "x", "null"], "trainer.detect_anomaly": BOOLEAN, "trainer.barebones": BOOLEAN,
+    "trainer.profiler": ["simple", "advanced", "x", "null"], "trainer.detect_anomaly": BOOLEAN, "trainer.barebones": BOOLEAN,
     "trainer.plugins": ["null", "[]", "x", "deepspeed"], "trainer.sync_batchnorm": BOOLEAN, "trainer.reload_dataloaders_every_n_epochs": ["0", "1", "-1"],
     "trainer.default_root_dir": ["x", ".", "null", "/nope"], "trainer.enable_autolog_hparams": BOOLEAN, "trainer.model_registry": ["x", "null"],
     "model.parameterization": ["Pixel", "Fourier", "lightning_fv.Pixel", "Parameterization"], "model.transforms": ["null", "[]", "RandomWarp", "[RandomNoise]", "[]"],
