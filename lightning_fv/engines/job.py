@@ -49,11 +49,15 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
         it; errors that concern the whole run are raised: usage, the run folder, the disk, the device.
     """
 
+    begun = False
+    callbacks = plan.setup.options.get("callbacks") or []
+    restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
+
     def render(job: Job) -> JobResult:
-        nonlocal jobs
-        if jobs:
+        nonlocal begun
+        if begun:
             restore_callbacks()
-        jobs += 1
+        begun = True
         try:
             with quiet_writer_threads():
                 return _fit(plan, job, progress)
@@ -67,9 +71,6 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
                 raise
             return _failed(plan, job, error, too_large)
 
-    jobs = 0
-    callbacks = plan.setup.options.get("callbacks") or []
-    restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
     if not plan.setup.shared:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]  # each worker writes its own logs, whatever LOCAL_RANK says
     with plan.setup.network.frozen():
