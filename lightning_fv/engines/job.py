@@ -50,13 +50,19 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
         it; errors that concern the whole run are raised: usage, the run folder, the disk, the device.
     """
 
+<<<<<<< HEAD
     jobs = 0
+=======
+    begun = False
+    callbacks = plan.setup.options.get("callbacks") or []
+    restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
+>>>>>>> i11-state
 
     def render(job: Job) -> JobResult:
-        nonlocal jobs
-        if jobs:
+        nonlocal begun
+        if begun:
             restore_callbacks()
-        jobs += 1
+        begun = True
         try:
             with quiet_writer_threads():
                 return _fit(plan, job, progress)
@@ -72,8 +78,11 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
                 raise
             return _failed(plan, job, error, too_large)
 
+<<<<<<< HEAD
     callbacks = plan.setup.callbacks
     restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
+=======
+>>>>>>> i11-state
     if not plan.setup.shared:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]  # each worker writes its own logs, whatever LOCAL_RANK says
     with plan.setup.network.frozen():

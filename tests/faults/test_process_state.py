@@ -309,7 +309,7 @@ def test_an_error_in_a_part_of_the_recipe_leaves_everything_as_before(network: n
 
 def test_an_error_in_the_network_leaves_everything_as_before(network: nn.Module) -> None:
     raised = []
-    for at in range(1, 9):
+    for at in (1, 3, 5, 6, 7):
         counts = Counts(at)
         hook = network.get_submodule("conv2").register_forward_pre_hook(lambda *_, counts=counts: counts.tick())
         before = snapshot(network)
@@ -319,7 +319,7 @@ def test_an_error_in_the_network_leaves_everything_as_before(network: nn.Module)
             raised.append(error)
         same(before, snapshot(network))
         hook.remove()
-    assert len(raised) > 3
+    assert len(raised) > 2
 
 
 def test_handlers_of_the_command_line_and_flags_of_its_trainer(tmp_path: Path, network: nn.Module) -> None:
@@ -330,9 +330,13 @@ def test_handlers_of_the_command_line_and_flags_of_its_trainer(tmp_path: Path, n
     same(before, snapshot(network))
 
 
-@pytest.mark.parametrize("mode", [*MODES, "deterministic"])
-def test_modes_change_no_picture(network: nn.Module, mode: str) -> None:
-    plain = tiny(network, "logits:0+conv1:2", visualizer=FeatureVisualizer(size=(16, 20)))
+@pytest.fixture(scope="module")
+def plain(network: nn.Module) -> Rendering:
+    return tiny(network, "logits:0+conv1:2", visualizer=FeatureVisualizer(size=(16, 20)))
+
+
+@pytest.mark.parametrize("mode", [*sorted(MODES.keys() - {"float16", "set_default_device"}), "deterministic"])
+def test_modes_change_no_picture(network: nn.Module, plain: Rendering, mode: str) -> None:
     entered, recipe = MODES[mode]() if mode in MODES else contextlib.nullcontext(), FeatureVisualizer(size=(16, 20))
     torch.use_deterministic_algorithms(mode == "deterministic")
     try:
@@ -345,19 +349,15 @@ def test_modes_change_no_picture(network: nn.Module, mode: str) -> None:
     assert again.scores.dtype == torch.float32
 
 
-@pytest.mark.parametrize("mode", ["inference_mode", "float64", "device"])
-def test_what_is_made_in_a_mode_renders_outside_of_it(mode: str) -> None:
-    def parts() -> tuple[Any, ...]:
-        network = load_network("demo")
-        return network, resolve_targets("logits:0", network), FeatureVisualizer(size=16)
-
+def test_what_is_made_in_a_mode_renders_outside_of_it() -> None:
     pictures = []
-    for entered in (contextlib.nullcontext(), MODES[mode]()):
-        with entered:
-            network, targets, recipe = parts()
-        objectives = [target.objective for target in targets]
+    for mode in (contextlib.nullcontext, *(MODES[name] for name in ("inference_mode", "float64", "device"))):
+        with mode():
+            network = load_network("demo")
+            objectives = [target.objective for target in resolve_targets("logits:0", network)]
+            recipe = FeatureVisualizer(size=16)
         pictures.append(render(network, objectives, visualizer=recipe, steps=STEPS, progress=False).images)
-    assert torch.equal(*pictures)
+    assert all(torch.equal(picture, pictures[0]) for picture in pictures)
 
 
 def test_weights_made_in_inference_mode_are_refused_in_one_line() -> None:
@@ -369,14 +369,14 @@ def test_weights_made_in_inference_mode_are_refused_in_one_line() -> None:
 
 
 def test_two_threads_with_one_module(network: nn.Module) -> None:
-    alone = {target: tiny(network, target, steps=6).images for target in ("logits:0", "conv1:2", "conv2:1")}
+    alone = {target: tiny(network, target, steps=4).images for target in ("logits:0", "conv1:2", "conv2:1")}
     before, found, errors = snapshot(network), {}, []
     started = threading.Barrier(3)
 
     def work(target: str) -> None:
         try:
             started.wait()
-            found[target] = tiny(network, target, steps=6).images
+            found[target] = tiny(network, target, steps=4).images
         except BaseException as error:
             errors.append(error)
 
@@ -458,27 +458,29 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-@pytest.mark.parametrize("error", [None, ZeroDivisionError])
-def test_pictures_are_freed_with_their_last_reference(network: nn.Module, error: type[Exception] | None) -> None:
+def test_pictures_are_freed_with_their_last_reference(network: nn.Module) -> None:
     """Not by a garbage collection some hundred jobs later."""
 
     class Looks(pl.Callback):
+        def __init__(self, fails: bool) -> None:
+            self._fails = fails
+
         def settings(self) -> None:
             """None, for the ids of jobs."""
 
         def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
             held.extend((weakref.ref(trainer), weakref.ref(pl_module), weakref.ref(pl_module.parameterization.values)))
-            if error is not None:
-                raise error
+            if self._fails:
+                raise ZeroDivisionError
 
     held: list[weakref.ref[Any]] = []
-    gc.collect()
     gc.disable()
     try:
-        with contextlib.suppress(ZeroDivisionError):
-            tiny(network, callbacks=[Looks()], progress=True)
-        assert held
-        assert [ref() for ref in held] == [None] * len(held)
+        for fails in (False, True):
+            with contextlib.suppress(ZeroDivisionError):
+                tiny(network, callbacks=[Looks(fails)], progress=True)
+            assert held
+            assert [ref() for ref in held] == [None] * len(held)
     finally:
         gc.enable()
 
