@@ -50,13 +50,9 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
         it; errors that concern the whole run are raised: usage, the run folder, the disk, the device.
     """
 
-<<<<<<< HEAD
-    jobs = 0
-=======
     begun = False
-    callbacks = plan.setup.options.get("callbacks") or []
+    callbacks = plan.setup.callbacks
     restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
->>>>>>> i11-state
 
     def render(job: Job) -> JobResult:
         nonlocal begun
@@ -78,11 +74,6 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
                 raise
             return _failed(plan, job, error, too_large)
 
-<<<<<<< HEAD
-    callbacks = plan.setup.callbacks
-    restore_callbacks = restorer(callbacks) if len(plan.jobs) > 1 else lambda: None
-=======
->>>>>>> i11-state
     if not plan.setup.shared:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]  # each worker writes its own logs, whatever LOCAL_RANK says
     with plan.setup.network.frozen():
