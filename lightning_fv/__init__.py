@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_fv.version import __version__
 
 if TYPE_CHECKING:
-    from lightning_fv.api import Rendering, render
+    from lightning_fv.api import RenderedPicture, Rendering, render
     from lightning_fv.networks import VisionNetwork, load_network
     from lightning_fv.optimization.visualizer import FeatureVisualizer
     from lightning_fv.targets import Target, resolve_targets
@@ -19,6 +19,7 @@ _MODULES = {
     "FeatureVisualizer": "optimization.visualizer",
     "RandomNoise": "transforms",
     "RandomWarp": "transforms",
+    "RenderedPicture": "api",
     "Rendering": "api",
     "Target": "targets",
     "VisionNetwork": "networks",
@@ -32,6 +33,7 @@ __all__ = [
     "FeatureVisualizer",
     "RandomNoise",
     "RandomWarp",
+    "RenderedPicture",
     "Rendering",
     "Target",
     "VisionNetwork",

@@ -225,7 +225,11 @@ def render(
     if folder is not None and folder.begun():
         batch_size = _batch_size_of(folder) if batch_size == "auto" else batch_size
     elif folder is not None:
-        folder.check_new()
+        try:
+            folder.check_new()
+        except RunFolderError:
+            if not folder.begun():  # by another process since the first look
+                raise
     recipe = visualizer or FeatureVisualizer(**given)
     if start is not None and recipe.asked_size is None:
         recipe = copy.deepcopy(recipe)

@@ -47,6 +47,7 @@ from torch.optim import SGD, Optimizer
 from lightning_fv.errors import UsageError
 from lightning_fv.functional.code import code_digest, hook_digests
 from lightning_fv.objectives import Function, Objective
+from lightning_fv.objectives.base import Sum
 from lightning_fv.objectives.identity import Identified
 from lightning_fv.runs.attributes import as_declared, attributes, class_attributes
 
@@ -115,6 +116,9 @@ def objective_settings(objective: Objective) -> Any:
     Raises:
         UsageError: a setting cannot be described; the message names objective and attribute.
     """
+    if isinstance(objective, Sum):
+        terms = [[plain_value(t.weight, "weight"), *map(objective_settings, t.factors)] for t in objective.terms]
+        return {"class": qualified_name(Sum), "terms": terms}
     if isinstance(objective, Function):
         return {"class": qualified_name(type(objective)), "key": objective.key, "code": code_digest(objective.fn)}
     try:
@@ -199,8 +203,9 @@ def plain_value(value: object, where: str) -> Any:
 def _part(part: object, where: str) -> dict[str, Any]:
     kind = type(part)
     name: dict[str, Any] = {"class": qualified_name(kind)}
-    if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
-        name["code"] = code_digest(kind)
+    unnamed = [base for base in kind.__mro__ if base.__module__ == "__main__" or "<locals>" in base.__qualname__]
+    if unnamed:
+        name["code"] = [code_digest(base) for base in unnamed]
     if _has_settings(part):
         return {**name, **_named(_custom_settings(part) or {}, where)}
     if isinstance(part, torch.jit.ScriptModule):

@@ -405,6 +405,7 @@ PAIRS: dict[str, Any] = {
     "class of the same name": lambda x: {"targets": same_name("here" if x else "there")},
     "function of the same name": lambda x: {"targets": Function(contrast(bool(x)), layers=[])},
     "captured number": lambda x: {"targets": Function(times_mean(x), layers=[], name="f")},
+    "in a sum": lambda x: {"targets": 2.0 * Function(times_mean(x), layers=[], name="f") + Logit(0)},
     "captured tensor": lambda x: {"targets": Function(times_mean(torch.tensor(x)), layers=[], name="f")},
     "partial": lambda x: {"targets": Function(functools.partial(scaled, factor=x), layers=[], name="f")},
     "callable object": lambda x: {"targets": Function(Bound(x), layers=[], name="f")},
