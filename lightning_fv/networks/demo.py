@@ -121,7 +121,13 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
             categories=categories,
             name=f"demo/{variant}" if variant else "demo",
         )
-    except (KeyError, NetworkError, RuntimeError, TypeError, ValueError) as error:  # or its metadata are of another kind
+    except (
+        KeyError,
+        NetworkError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # or its metadata are of another kind
         reason = str(error).splitlines()
         raise CheckpointError(
             f"{file} does not contain a demo network of scripts/train_demo.py: {' '.join(reason[:2])}"
