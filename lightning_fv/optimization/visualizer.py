@@ -16,6 +16,7 @@ from lightning_fv.objectives import Penalty
 from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
+from lightning_fv.optimization.parts import check_parts
 from lightning_fv.optimization.resize import Moments, resize_pictures
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
@@ -71,9 +72,7 @@ class FeatureVisualizer(pl.LightningModule):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("stage_steps", stage_steps), ("chunk, the number of pictures per forward pass,", chunk)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
+        check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk)
         self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])
