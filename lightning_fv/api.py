@@ -217,6 +217,8 @@ def render(
         "size": size,
     }
     given: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
+    if visualizer is not None and not isinstance(visualizer, FeatureVisualizer):
+        raise UsageError(f"visualizer is an object of type {type(visualizer).__name__}; give a FeatureVisualizer")
     if visualizer is not None and given:
         raise UsageError(f"give either a visualizer or {', '.join(given)}, not both")
     if not isinstance(targets, str) and not callable(targets) and isinstance(targets, Iterable):

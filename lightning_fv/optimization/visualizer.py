@@ -16,6 +16,7 @@ from lightning_fv.objectives import Penalty
 from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
+from lightning_fv.optimization.parts import check_parts
 from lightning_fv.optimization.resize import Moments, resize_pictures
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
@@ -71,10 +72,7 @@ class FeatureVisualizer(pl.LightningModule):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        if stage_steps is not None and not 1 <= stage_steps < 2**31:
-            raise UsageError(f"stage_steps must be at least 1 and below 2**31, got {stage_steps}")
-        if chunk is not None and chunk < 1:
-            raise UsageError(f"chunk, the number of pictures per forward pass, must be at least 1, got {chunk}")
+        check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk)
         self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])

@@ -94,7 +94,11 @@ def callback_settings(callbacks: Iterable[pl.Callback]) -> list[dict[str, Any]]:
     Raises:
         UsageError: a setting cannot be described; the message names callback and attribute.
     """
-    changing = [callback for callback in callbacks if not is_observer(callback)]
+    given = list(callbacks)
+    for callback in given:
+        if not isinstance(callback, pl.Callback):
+            raise UsageError(f"callbacks holds an object of type {type(callback).__name__}; give Lightning's Callbacks")
+    changing = [callback for callback in given if not is_observer(callback)]
     return [
         settings_of(callback)
         for callback in changing
@@ -136,6 +140,8 @@ def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
         UsageError: a setting cannot be described; the message names optimizer and attribute.
     """
     owner = type(optimizer).__name__
+    if not isinstance(optimizer, Optimizer):
+        raise UsageError(f"optimizer makes an object of type {owner}; it must return an Optimizer of the parameters")
     groups = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     # The groups hold the defaults, or the values given instead.
     usual = {"defaults", "param_groups", "params", "state"}

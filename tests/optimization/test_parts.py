@@ -1,0 +1,40 @@
+"""Recipes of the wrong parts are refused before any work, in one line."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_fv import FeatureVisualizer, VisionNetwork, render
+from lightning_fv.errors import UsageError
+from lightning_fv.objectives import L1
+from lightning_fv.optimization.parts import check_parts
+from lightning_fv.parameterizations import Pixel
+from tests.helpers import TinyNet
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"parameterization": 3}, "parameterization is an object of type int"),
+        ({"parameterization": Pixel}, "parameterization is the class Pixel"),
+        ({"transforms": [nn.ReLU(), lambda x: x]}, "transforms holds an object of type function; give a list of inst"),
+        ({"transforms": 3}, "transforms holds an object of type int"),
+        ({"penalties": [L1]}, "penalties holds the class L1; give a list of instances of Objective"),
+        ({"optimizer": 3}, "optimizer is an object of type int"),
+        ({"optimizer": lambda parameters: None}, "optimizer makes an object of type NoneType"),
+        ({"callbacks": [3]}, "callbacks holds an object of type int"),
+        ({"visualizer": TinyNet()}, "visualizer is an object of type TinyNet"),
+    ],
+)
+def test_wrong_parts(parts: dict[str, Any], told: str) -> None:
+    network = VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(24, 20))
+    with pytest.raises(UsageError, match=f"^{told}") as raised:
+        render(network, "logits:0", steps=1, progress=False, **parts)
+    assert "\n" not in str(raised.value)
+
+
+def test_right_parts() -> None:
+    check_parts(None, (nn.ReLU(),), [L1() + L1()], torch.optim.Adam)
+    assert len(FeatureVisualizer(transforms=nn.ModuleList([nn.ReLU()])).transforms) == 1  # type: ignore[arg-type]
