@@ -224,7 +224,8 @@ class RunFolder:
             rank: of the ranks that share a job (ddp), each has its own claim.
 
         Raises:
-            RunFolderError: its lock file is not a file, or it is free and would write through a link.
+            RunFolderError: its lock file is not a file, the run folder is gone, or the job is free and would write through
+                a link.
         """
         name = f"{job.id}.lock" if rank == 0 else f"{job.id}.{rank}.lock"
         with contextlib.ExitStack() as held:
@@ -232,6 +233,11 @@ class RunFolder:
                 attempt = held.enter_context(claim(self._state / name, locks=self._locks))
             except NotAFileError as error:
                 raise RunFolderError(f"cannot lock {self._state / name}: {error.strerror}; remove it") from None
+            except FileNotFoundError:
+                raise RunFolderError(
+                    f"{self._state} is gone: it was removed or moved while this process used it; "
+                    "continue the run where it is now, or start it again"
+                ) from None
             if attempt:
                 self.refuse_linked_folders(self.job(job))
             yield attempt

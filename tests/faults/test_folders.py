@@ -3,8 +3,10 @@
 import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 
 import lightning_fv
@@ -14,6 +16,7 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import read_manifest
 from tests.faults.disks import small_disk
 from tests.faults.runs import GROWING, check_files
+from tests.helpers import TinyNet
 from tests.processes import QUICK, SECONDS, finish, kill, pictures, run, run_python, start, wait_for
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
@@ -92,6 +95,34 @@ def test_the_default_folder_is_looked_at_too(
     monkeypatch.chdir(tmp_path)
     Path("lightning_logs").write_text("mine")
     assert "lightning_logs is a file" in refused(capsys, *UNKNOWN)
+
+
+class _MovesTheRun(pl.Callback):
+    def settings(self) -> None:
+        pass
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        folder = Path(trainer.default_root_dir)
+        if folder.exists():
+            folder.rename(folder.with_name("moved"))
+
+
+def test_a_folder_that_is_moved_while_a_process_renders(tmp_path: Path, tiny_network: TinyNet) -> None:
+    """Said where the next job would begin; what was made is where the folder is now."""
+    own = {
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "size": 16,
+        "steps": 2,
+        "progress": False,
+        "callbacks": [_MovesTheRun()],
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pictures of the first job cannot be written either
+        with pytest.raises(RunFolderError, match=r"\.run is gone: it was removed or moved"):
+            lightning_fv.render(tiny_network, "logits:0+logits:3", batch_size=1, out=tmp_path / "run", **own)
+    assert (tmp_path / "moved" / "jobs").is_dir()
+    assert not (tmp_path / "run" / "images").exists()
 
 
 # -- links -------------------------------------------------------------------------------------------------------------
