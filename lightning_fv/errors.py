@@ -11,6 +11,9 @@ from collections.abc import Iterable
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 """Numbers of the OSErrors that say that the disk is full, read-only or broken, or that no file may grow so large."""
 
+LINE = 2000
+"""Maximum number of characters in a line of an error's message."""
+
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (such as bidi overrides), surrogates, separators of lines
 _JOINERS = "\u200c\u200d"  # of the format characters, these two belong to the spelling of names and to emoji
 
@@ -42,6 +45,13 @@ def say(*lines: object) -> None:
         print(printable(line))
 
 
+def _shortened(line: str) -> str:
+    """A line without its middle if it is too long to be read: it repeats a value of thousands of characters."""
+    if len(line) <= LINE:
+        return line
+    return f"{line[: LINE // 2]} [{len(line) - LINE} more characters] {line[-LINE // 2 :]}"
+
+
 def note(*lines: object) -> None:
     """Print lines to standard error, above the line of progress; nothing happens if that cannot be written."""
     from tqdm import tqdm  # here: --help does not need it
@@ -62,7 +72,7 @@ class FeatureVisualizationError(Exception):
         super().__init__(*lines)
 
     def __str__(self) -> str:
-        return "\n".join(map(printable, self.args))
+        return "\n".join(_shortened(printable(line)) for line in self.args)
 
 
 class UsageError(FeatureVisualizationError):

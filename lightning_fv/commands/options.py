@@ -156,6 +156,9 @@ class FitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Only the recipe: the Trainer is made per job."""
+        for name in ("trainer", "ray"):
+            if not self.config.get(name):
+                raise UsageError(f"{name}: expected settings, got nothing; leave {name} out to keep the defaults")
         try:
             with checked_imports():
                 self.config_init = self.parser.instantiate_classes(self.config)

@@ -1,11 +1,18 @@
 """Shipped recipes and config files: what ``--config`` names, and files that build upon another by ``base``."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from lightning_fv.errors import UsageError, nearest
+
+VALUES = 100_000
+"""Values in a config file, more than any has: aliases of aliases would multiply beyond any memory."""
+
+DIGITS = 400
+"""Digits of a number in a config file; the largest float has 309."""
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -40,8 +47,9 @@ def recipe_args(args: Sequence[str]) -> list[str]:
 def _find(name: str, folder: Path, source: str) -> Path:
     """The file of that name, relative to a folder, or else the recipe."""
     file = folder / name
-    if file.is_file():
-        return file
+    with contextlib.suppress(OSError):  # a name too long for any file
+        if file.is_file():
+            return file
     if name in recipe_names():
         return RECIPES / f"{name}.yaml"
     near = nearest(name, recipe_names())
@@ -58,10 +66,7 @@ def _overlays(file: Path, above: tuple[Path, ...]) -> list[str]:
     chain = (*above, file)
     if file.resolve() in {other.resolve() for other in above}:
         raise UsageError(f"{' -> '.join(map(str, chain))}: each is the base of the one before; remove one `base`")
-    try:
-        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return [str(file)]  # the parser says what is wrong
+    node = _compose(file)
     if not isinstance(node, yaml.MappingNode):
         return [str(file)]
     bases = [value for key, value in node.value if key.value == "base"]
@@ -74,3 +79,41 @@ def _overlays(file: Path, above: tuple[Path, ...]) -> list[str]:
     # Written from the nodes, not from values: the parser reads 1e-3 as a number, PyYAML as text.
     own = yaml.serialize(node, Dumper=yaml.SafeDumper) if node.value else "{}"
     return [*_overlays(_find(base.value, file.parent, f"{file}: base"), chain), own]
+
+
+def _compose(file: Path) -> yaml.Node | None:
+    """The content of a config file; None if it is not YAML, which the parser explains.
+
+    Raises:
+        UsageError: it cannot be read, or holds what the parser could not cope with.
+    """
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        values = 0 if node is None else _count(file, node, {})
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}; check its path") from None
+    except RecursionError:
+        raise UsageError(
+            f"{file} is nested too deeply for a config file; --print_config shows what one looks like"
+        ) from None
+    except (ValueError, yaml.YAMLError):
+        return None
+    if values > VALUES:
+        raise UsageError(f"{file} holds more than {VALUES} values once its aliases (*name) are written out; use fewer")
+    return node
+
+
+def _count(file: Path, node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for, aliases written out: infinitely many, here just too many, if it is inside itself."""
+    if id(node) not in known:
+        known[id(node)] = VALUES + 1
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag == "tag:yaml.org,2002:int" and len(node.value) > DIGITS:
+                raise UsageError(f"{file}: the number {node.value[:20]}... has {len(node.value)} characters")
+            inner = []
+        else:
+            inner = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        known[id(node)] = 1 + sum(_count(file, part, known) for part in inner)
+    return known[id(node)]

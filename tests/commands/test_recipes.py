@@ -107,6 +107,44 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not (tmp_path / "run").exists()
 
 
+BOMB = "".join(
+    f"{name}: &{name} [{', '.join([of] * 9)}]\n"
+    for name, of in zip("abcdefgh", ["x", *map("*{}".format, "abcdefg")], strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("seed: 1\n".encode("utf-16"), "own.yaml is not UTF-8 text (invalid start byte); save it as UTF-8"),
+        (b"targets: caf\xe9\n", "own.yaml is not UTF-8 text"),
+        (b"targets: " + b"[" * 3000 + b"]" * 3000, "own.yaml is nested too deeply"),
+        (b"seed: " + b"9" * 5000, "own.yaml: the number 99999999999999999999... has 5000 characters"),
+        (BOMB.encode(), "own.yaml holds more than 100000 values once its aliases (*name) are written out"),
+        (b"model: &a {size: *a}\n", "own.yaml holds more than 100000 values"),
+        (b"trainer: null\n", "trainer: expected settings, got nothing"),
+        (b"ray: null\n", "ray: expected settings, got nothing"),
+    ],
+)  # fmt: skip
+def test_files_that_no_parser_copes_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
+    (tmp_path / "own.yaml").write_bytes(content)
+    assert main(["--config", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lightning-fv: error: ")
+    assert said in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_is_too_long_for_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is no file, and is not repeated in full."""
+    assert main(["--config", "x" * 5000]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no such file and no such recipe" in line
+    assert len(line) < 2200
+
+
 def test_a_base_on_the_command_line_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--base", "default"]) == 2
     assert "base" in capsys.readouterr().err
