@@ -1,6 +1,6 @@
 """The fuzzer finds nothing here, and would find something if it were there.
 
-What is tried before an issue is called done takes half an hour: ``python -m tests.faults.fuzz --seed 0 --count 2000``.
+What is tried before an issue is called done takes a quarter to half an hour: ``python -m tests.faults.fuzz --seed 0 --count 2000``.
 """
 
 import os
