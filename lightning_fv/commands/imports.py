@@ -34,10 +34,12 @@ from torch.optim import Optimizer
 
 from lightning_fv.errors import UsageError, note
 from lightning_fv.objectives import Objective
+from lightning_fv.objectives.base import Term
 
 PARTS = (
     nn.Module,
     Objective,
+    Term,
     Optimizer,
     pl.Callback,
     Logger,

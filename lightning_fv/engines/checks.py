@@ -164,8 +164,11 @@ def _check_callbacks(setup: "Setup") -> None:
                 raise UsageError(f"the callback {name} is not used: {reason}; leave it out")
         if isinstance(callback, DeviceStatsMonitor) and importlib.util.find_spec("psutil") is None:
             raise UsageError("the callback DeviceStatsMonitor needs psutil; install it: pip install psutil")
-        if isinstance(callback, ModelCheckpoint):
-            _check_inside(callback)
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:  # Lightning makes it absolute
+            raise UsageError(
+                f"{name} would write to {callback.dirpath}: what a run writes stays inside its folder; leave dirpath out, "
+                "and each job has a folder for it"
+            )
         if isinstance(callback, ProgressiveUpscale) and setup.shared:
             raise UsageError(
                 "ProgressiveUpscale cannot grow pictures that several devices share; use --trainer.strategy independent "
@@ -175,8 +178,8 @@ def _check_callbacks(setup: "Setup") -> None:
             callback.check(start, reference)
 
 
-def _check_inside(part: Logger | Profiler | ModelCheckpoint) -> None:
-    """Refuse a logger, profiler or checkpoint callback that would write outside of the run folder."""
+def _check_inside(part: Logger | Profiler) -> None:
+    """Refuse a logger or profiler that would write outside of the run folder."""
     for attribute, value in vars(part).items():
         if attribute.lstrip("_") not in ("dirpath", "save_dir", "root_dir", "name", "version", "sub_dir", "filename"):
             continue

@@ -32,6 +32,7 @@ from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
 from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
 from lightning_fv.runs.job import Job
+from lightning_fv.runs.job_folder import JobFolder
 
 
 @contextlib.contextmanager
@@ -152,7 +153,8 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
     if trainer.logger is not None:
         trainer.logger.log_hyperparams({"targets": [target.text for target in job.targets], **setup.settings})
     try:
-        trainer.fit(bound, ckpt_path=last, weights_only=True)
+        with _user_checkpoints(setup.callbacks, folder):
+            trainer.fit(bound, ckpt_path=last, weights_only=True)
     finally:
         release(trainer)
     complete = trainer.global_step >= setup.options["max_steps"]
@@ -167,6 +169,19 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
             plan, job, f"the fit ended after {steps} steps: a callback or an option of the Trainer stopped it"
         )
     return JobResult(job, records, bound.pictures().cpu(), signal=stopped)
+
+
+@contextlib.contextmanager
+def _user_checkpoints(callbacks: Sequence[pl.Callback], folder: JobFolder | None) -> Iterator[None]:
+    """Let a user's checkpoint callbacks save into the job's folder, and afterwards have no folder, as they were given."""
+    own = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    for callback in own:
+        callback.dirpath = None if folder is None else str(folder.user_checkpoints)
+    try:
+        yield
+    finally:
+        for callback in own:
+            callback.dirpath = None
 
 
 def _received(callbacks: list[pl.Callback]) -> int | None:
@@ -203,8 +218,6 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
     own = {type(callback) for callback in given}
     callbacks = given + [callback for callback in shipped if type(callback) not in own]
     for callback in callbacks:
-        if type(callback) is not StepCheckpoint and isinstance(callback, ModelCheckpoint) and plan.folder is not None:
-            callback.dirpath = callback.dirpath or str(plan.folder.job(job).user_checkpoints)
         if isinstance(callback, ArtifactWriter | ImageLogger):
             callback.errors = plan.errors
         if isinstance(callback, ArtifactWriter) and plan.folder is not None:

@@ -11,7 +11,6 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from lightning_fv.runs.files import WriteErrors
-from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job_folder import JobFolder
 
 _PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -89,42 +88,34 @@ def quiet_writer_threads() -> Iterator[None]:
             threading.excepthook = before
 
 
-def job_loggers(given: Any, run: RunFolder, job: JobFolder) -> list[Any]:
+def job_loggers(given: Any, job: JobFolder) -> list[Any]:
     """A user's loggers for one job: copies, of which those that write files do so in the job's folder.
 
     Args:
         given: one logger or several, not used yet.
-        run, job: the folders.
+        job: the folder; the paths of what is given are relative to it.
     """
     loggers = copy.deepcopy(list(given) if isinstance(given, list | tuple) else [given])
     for logger in loggers:
         if isinstance(logger, CSVLogger | TensorBoardLogger):
-            logger._root_dir = str(_of_the_job(Path(logger.save_dir or "."), run, job))
+            logger._root_dir = str(job.path / (logger.save_dir or "."))
         if isinstance(logger, CSVLogger):
             logger._save_dir = logger._root_dir
     return loggers
 
 
-def job_profiler(given: str | Profiler, run: RunFolder, job: JobFolder) -> str | Profiler:
+def job_profiler(given: str | Profiler, job: JobFolder) -> str | Profiler:
     """A user's profiler for one job, which writes its report to a file in the job's folder.
 
     Args:
         given: the profiler, not used yet, or one of Lightning's names.
-        run, job: the folders.
+        job: the folder; the paths of what is given are relative to it.
     """
     profiler = copy.deepcopy(given)
     if isinstance(profiler, str):
         if profiler.lower() not in _PROFILERS:
             return profiler
         profiler = _PROFILERS[profiler.lower()]()
-    profiler.dirpath = str(_of_the_job(Path(profiler.dirpath or "."), run, job))
+    profiler.dirpath = str(job.path / (profiler.dirpath or "."))
     profiler.filename = profiler.filename or "profile"  # without a name the report would go to a log that nobody sees
     return profiler
-
-
-def _of_the_job(path: Path, run: RunFolder, job: JobFolder) -> Path:
-    """A folder for one job: in the job's own if it is in the run's or relative, else below the given one."""
-    inside = run.path.resolve()
-    if inside in (found := path.resolve(), *found.parents) and path != Path("."):
-        return job.path / found.relative_to(inside)
-    return path / job.path.name if path.is_absolute() else job.path / path

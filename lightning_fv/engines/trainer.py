@@ -44,9 +44,9 @@ def make_trainer(
         if options.get("logger") in (None, True):
             chosen["logger"] = FaultTolerantLogger(job.path, errors)
         elif options["logger"] is not False:
-            chosen["logger"] = job_loggers(options["logger"], run, job)
+            chosen["logger"] = job_loggers(options["logger"], job)
         if options.get("profiler") is not None:
-            chosen["profiler"] = job_profiler(options["profiler"], run, job)
+            chosen["profiler"] = job_profiler(options["profiler"], job)
     return _without_signals(pl.Trainer(**chosen))
 
 

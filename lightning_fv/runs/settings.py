@@ -94,11 +94,7 @@ def callback_settings(callbacks: Iterable[pl.Callback]) -> list[dict[str, Any]]:
     Raises:
         UsageError: a setting cannot be described; the message names callback and attribute.
     """
-    given = list(callbacks)
-    for callback in given:
-        if not isinstance(callback, pl.Callback):
-            raise UsageError(f"callbacks holds an object of type {type(callback).__name__}; give Lightning's Callbacks")
-    changing = [callback for callback in given if not is_observer(callback)]
+    changing = [callback for callback in callbacks if not is_observer(callback)]
     return [
         settings_of(callback)
         for callback in changing

@@ -14,6 +14,7 @@ from lightning_fv.callbacks import PeriodicBlur
 from lightning_fv.commands.imports import checked_imports
 from lightning_fv.commands.main import main
 from lightning_fv.errors import UsageError
+from lightning_fv.runs.digests import seal
 from lightning_fv.transforms import study_warp
 from tests.processes import QUICK
 
@@ -183,7 +184,7 @@ def test_resume_of_a_folder_that_someone_else_made(own_code: Path, capsys: pytes
     run.mkdir()
     config = run / "config.yaml"
     settings["trainer"]["callbacks"] = [{"class_path": "os.system", "init_args": {"command": "touch touched"}}]
-    config.write_text(yaml.safe_dump(settings))
+    config.write_text(seal(yaml.safe_dump(settings)))
     assert main(["--out", str(run), "--resume", *QUICK]) == 2
     assert "os.system is part of Python's standard library" in capsys.readouterr().err
     assert not (own_code / "touched").exists()

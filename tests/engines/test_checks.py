@@ -67,7 +67,7 @@ LENGTH = "the length of a render is set by trainer.max_steps alone"
         ({"callbacks": [3]}, "trainer.callbacks must be Callbacks, got int"),
         ({"callbacks": [PeriodicBlur(sigma=100.0)]}, "PeriodicBlur blurs 300 px to each side"),
         ({"callbacks": [ProgressiveUpscale(to=8)]}, "ProgressiveUpscale grows to 8 px, but the pictures start at 20 px"),
-        ({"callbacks": [ModelCheckpoint(dirpath="elsewhere")]}, "give dirpath as a relative path without"),
+        ({"callbacks": [ModelCheckpoint(dirpath="elsewhere")]}, "leave dirpath out"),
         ({"logger": CSVLogger("/tmp/elsewhere")}, "CSVLogger would write to /tmp/elsewhere: what a run writes stays inside"),
         ({"logger": [CSVLogger("logs"), TensorBoardLogger("../logs")]}, "TensorBoardLogger would write to ../logs"),
         ({"logger": TensorBoardLogger("logs", version="a/../../b")}, "give version as a relative path"),

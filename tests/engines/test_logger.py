@@ -80,22 +80,15 @@ def test_loggers_and_profilers_of_users_write_into_the_folder_of_each_job(
 
 
 def test_where_a_user_s_logs_go(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    job = run.job("abc")
-    for folder, there in {
-        "csv": job.path / "csv",
-        tmp_path / "elsewhere": tmp_path / "elsewhere" / "abc",
-        run.path / "logs": job.path / "logs",
-        run.path: job.path,
-    }.items():
-        given = [CSVLogger(folder), TensorBoardLogger(folder, version="x")]
-        csv, board = job_loggers(given, run, job)
-        assert Path(csv.log_dir) == there / "lightning_logs" / "version_0"
-        assert Path(board.log_dir) == there / "lightning_logs" / "x"
-        assert given[0].save_dir == str(folder)
-    (other,) = job_loggers(object(), run, job)
+    job = RunFolder(tmp_path / "run").job("abc")
+    given = [CSVLogger("csv"), TensorBoardLogger("csv", version="x")]
+    csv, board = job_loggers(given, job)
+    assert Path(csv.log_dir) == job.path / "csv" / "lightning_logs" / "version_0"
+    assert Path(board.log_dir) == job.path / "csv" / "lightning_logs" / "x"
+    assert given[0].save_dir == "csv"
+    (other,) = job_loggers(object(), job)
     assert type(other) is object
-    advanced, unknown, named = (job_profiler(p, run, job) for p in ("Advanced", "xla", SimpleProfiler(filename="mine")))
+    advanced, unknown, named = (job_profiler(p, job) for p in ("Advanced", "xla", SimpleProfiler(filename="mine")))
     assert unknown == "xla"
     assert isinstance(advanced, AdvancedProfiler)
     assert (advanced.dirpath, advanced.filename) == (str(job.path), "profile")
