@@ -180,7 +180,7 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     check_categories(setup.network)
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
-    start = None if setup.start is None else check_start(setup.start, len(chosen))
+    start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
     first = None if start is None else start[:1]
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
     details = [objective_settings(target.objective) for target in chosen]

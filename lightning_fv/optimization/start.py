@@ -8,12 +8,13 @@ from lightning_fv.functional import resize_images
 from lightning_fv.parameterizations import Parameterization
 
 
-def check_start(start: Tensor, count: int) -> Tensor:
+def check_start(start: Tensor, count: int, channels: int = 3) -> Tensor:
     """Pictures to start from, one per target.
 
     Args:
         start: (count or 1, C, H, W) or (C, H, W) in [0, 1].
         count: number of targets.
+        channels: C of the network's pictures.
 
     Returns:
         (count, C, H, W), float32, on the CPU.
@@ -24,6 +25,10 @@ def check_start(start: Tensor, count: int) -> Tensor:
     size_of(start)
     pictures = start.detach().cpu()
     pictures = pictures if pictures.ndim == 4 else pictures[None]
+    if pictures.shape[1] != channels:
+        raise UsageError(
+            f"start is a tensor {tuple(start.shape)}; give pictures of {channels} channels, (B, {channels}, H, W)"
+        )
     if len(pictures) not in (1, count):
         raise UsageError(f"start has {len(pictures)} pictures for {count} targets; give one for all, or one for each")
     if not pictures.is_floating_point() or not bool(((pictures >= 0) & (pictures <= 1)).all()):  # also false for NaN

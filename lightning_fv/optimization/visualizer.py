@@ -102,7 +102,7 @@ class FeatureVisualizer(pl.LightningModule):
             network: held outside the module tree: not saved, not trained, not switched between modes.
             targets: one picture each.
             seed: random draws depend on it, the target and the step, and on nothing else.
-            start: (B or 1, 3, H, W) or (3, H, W) in [0, 1], pictures to start from instead of noise, resized to the size at
+            start: (B or 1, C, H, W) or (C, H, W) in [0, 1], pictures to start from instead of noise, resized to the size at
                 the start. A dead unit's picture restarts from noise.
 
         Raises:
@@ -118,7 +118,9 @@ class FeatureVisualizer(pl.LightningModule):
         bound._recipe = self.describe()
         bound._key_transforms(rank=0)
         bound.parameterization.channels = network.channels
-        bound._initialize(bound.start_size, start if start is None else check_start(start, len(bound.targets)))
+        bound._initialize(
+            bound.start_size, start if start is None else check_start(start, len(bound.targets), network.channels)
+        )
         return bound
 
     def _check_bound(self) -> VisionNetwork:

@@ -228,7 +228,7 @@ def test_networks_with_impossible_preprocessing(options: dict[str, Any]) -> None
 def test_an_input_size_that_the_network_cannot_process() -> None:
     small = VisionNetwork(nn.Conv2d(3, 5, 9), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(4, 4), name="large kernels")
     with pytest.raises(
-        NetworkError, match=r"large kernels cannot process pictures of its input size, 4x4 px \(.+--input"
+        NetworkError, match=r"large kernels cannot process a picture of shape \(1, 3, 4, 4\): .+--input"
     ):
         make_plan(Setup(small, FeatureVisualizer(), QUICK), "logits:0", 1)
 

@@ -57,5 +57,5 @@ def test_what_only_render_can_continue(tmp_path: Path) -> None:
     ):
         refuse_only_render(folder)
     folder.config.write_text("- 1")
-    with pytest.raises(RunFolderError, match="damaged"):
+    with pytest.raises(RunFolderError, match="cut or changed"):
         read_config(folder)
