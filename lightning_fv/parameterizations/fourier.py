@@ -40,7 +40,8 @@ class Fourier(Parameterization):
         if not math.isfinite(decay) or not 0 <= sd < math.inf:
             raise UsageError(f"Fourier needs a finite decay and a finite sd of at least 0, got decay={decay}, sd={sd}")
         self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
-        self.register_buffer("_weights", torch.empty(0), persistent=False)  # derived from size and decay
+        # Derived from size and decay. Of one kind whatever the defaults: job ids see it.
+        self.register_buffer("_weights", torch.empty(0, dtype=torch.float32, device="cpu"), persistent=False)
 
     def forward(self) -> Tensor:
         # The FFT does not support bfloat16, and a product after it would be downcast: stay in float32 throughout.

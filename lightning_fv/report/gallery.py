@@ -57,13 +57,10 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
 
 
 def _manifest(folder: Path) -> list[Record]:
-    try:
-        is_folder = folder.is_dir()
-    except OSError as error:  # as of a name that is too long
-        raise RunFolderError(f"{str(folder)[:80]}: {error.strerror}; give the folder of a run") from None
-    if not is_folder:
+    run = RunFolder(folder)  # which refuses impossible names
+    if not folder.is_dir():
         raise RunFolderError(f"{folder}: no such folder; give the folder of a run")
-    records = RunFolder(folder).records()
+    records = run.records()
     changed = [r.image for r in records if r.image is not None and r.digest is not None and not r.is_intact(folder)]
     if changed:
         warn(

@@ -37,7 +37,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_full_in_the_middle_of_a_run(disk: Disk, undisturbed: dict[str, bytes]) -> None:
     """Checkpoints, scalars, pictures in TensorBoard, frames, pictures, manifest and pages: each is told once."""
     folder, seen = disk.path / "run", disk.seen / "run"
-    process = start("--out", str(folder), *GROWING, under=disk.enter)
+    scalars = ["--trainer.log_every_n_steps", "1"]  # more than fit into what is left of the file's last block
+    process = start("--out", str(folder), *GROWING, *scalars, under=disk.enter)
 
     def waiting() -> list[Path]:
         return [job for job in seen.glob("jobs/*") if not (job / "done.jsonl").exists()]

@@ -298,8 +298,8 @@ PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
 def test_an_error_in_a_part_of_the_recipe_leaves_everything_as_before(network: nn.Module, part: str) -> None:
     before = snapshot(network)
     raised = 0
-    for at in (1, 2, 3):
-        with contextlib.suppress(ZeroDivisionError):
+    for at in (1, 3, 5):
+        with contextlib.suppress(ZeroDivisionError, FeatureVisualizationError):  # the latter in checks before step 0
             tiny(network, **PARTS[part](at))
             continue
         raised += 1
@@ -364,7 +364,7 @@ def test_weights_made_in_inference_mode_are_refused_in_one_line() -> None:
     with torch.inference_mode():
         module = TinyNet()
         for _ in range(2):
-            with pytest.raises(NetworkError, match=r"made under torch\.inference_mode, .* outside of it"):
+            with pytest.raises(NetworkError, match="made in inference mode; make the network outside of it"):
                 tiny(module)
 
 

@@ -296,7 +296,7 @@ def test_mistakes(tmp_path: Path) -> None:
         ([tmp_path / "none"], None, RunFolderError, "none: no such folder; give the folder of a run"),
         ([run, tmp_path / "empty"], None, RunFolderError, "empty holds no manifest.jsonl; .* --resume --out .*empty"),
         ([run], tmp_path / "none" / "page.html", RunFolderError, "cannot write .*page.html: No such file"),
-        ([Path("x" * 5000)], None, RunFolderError, "^x{80}: File name too long; give the folder of a run"),
+        ([Path("x" * 5000)], None, RunFolderError, "^the name x{80}... is too long; choose a shorter one"),
         ([run], tmp_path / ("x" * 5000), RunFolderError, "cannot write .*x: File name too long; choose another file"),
         (
             [run],
