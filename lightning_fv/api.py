@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from lightning_fv.engines.config import config_text, read_config
@@ -155,7 +156,7 @@ def render(
     optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
     start: Tensor | None = None,
     visualizer: FeatureVisualizer | None = None,
-    callbacks: Sequence[pl.Callback] = (),
+    callbacks: Sequence[pl.Callback] | pl.Callback = (),
     seed: int = 0,
     batch_size: int | Literal["auto"] = "auto",
     fail_fast: bool = False,
@@ -224,8 +225,13 @@ def render(
     if not isinstance(targets, str) and not callable(targets) and isinstance(targets, Iterable):
         targets = list(targets)
     folder = None if out is None else RunFolder(out)
+    callbacks = [callbacks] if isinstance(callbacks, pl.Callback) else list(callbacks)
+    if folder is None and any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+        raise UsageError("ModelCheckpoint needs a folder to save in; give out=FOLDER, or leave it out")
     if folder is not None and folder.begun():
-        batch_size = _batch_size_of(folder) if batch_size == "auto" else batch_size
+        folder.check_entries()
+        started = read_config(folder)
+        batch_size = started["batch_size"] if batch_size == "auto" else batch_size  # a GPU may have measured it
     elif folder is not None:
         try:
             folder.check_new()
@@ -238,7 +244,7 @@ def render(
         recipe.asked_size = size_of(start)
     options = {
         "max_steps": _whole("steps", steps),
-        "callbacks": list(callbacks),
+        "callbacks": callbacks,
         "accelerator": accelerator,
         "devices": 1,
         "enable_progress_bar": progress,
@@ -286,13 +292,6 @@ def _pictures(plan: Plan, outcome: Outcome) -> Tensor:
 def _read(path: Path, channels: int) -> Tensor | None:
     """A finished picture from its file, (C, H, W); None if it has more channels than a PNG shows."""
     return read_picture(path)[:channels] if channels <= 3 else None
-
-
-def _batch_size_of(folder: RunFolder) -> int | Literal["auto"]:
-    """The batch size of a run that was started, which a GPU may have measured."""
-    folder.check_entries()
-    saved = read_config(folder).get("batch_size")
-    return saved if isinstance(saved, int) else "auto"
 
 
 def _whole(name: str, value: Any) -> Any:

@@ -154,6 +154,8 @@ def test_an_interrupted_run_is_continued_by_the_command_line(
 
 
 def test_options_in_conflict() -> None:
+    with pytest.raises(UsageError, match="ModelCheckpoint needs a folder to save in"):
+        lightning_fv.render("demo", "logits:0", callbacks=ModelCheckpoint())
     with pytest.raises(UsageError, match="not both"):
         lightning_fv.render("demo", "logits:0", visualizer=lightning_fv.FeatureVisualizer(), size=20)
     with pytest.raises(UsageError, match="brings its own"):
