@@ -19,8 +19,6 @@ from torch import Tensor
 from lightning_fv.networks.torch_pickle import PICKLE_LIMIT, Content, Description, StoredTensor
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # of files from before torch 1.6, which are pickles followed by the numbers
-_HARMLESS = {"__builtin__.set", "collections.Counter", "torch.Size", "torch.device"}
-"""Objects in checkpoints of optimizers and callbacks that are no larger than their part of the pickle."""
 
 
 def read_content(file: BufferedReader) -> Content:
@@ -65,18 +63,6 @@ def read_tensors(file: BufferedReader, tensors: Mapping[str, StoredTensor]) -> d
         )
         read[name] = numbers.as_strided(tensor.size, tensor.stride, tensor.offset)
     return read
-
-
-def check_torch_file(file: BufferedReader) -> None:
-    """Check that `torch.load` would take no more memory for a file than it has bytes, and construct no objects but tensors.
-
-    Raises:
-        Exception: of nearly any kind, if it would, or the file is damaged.
-    """
-    content = read_content(file)
-    if others := content.unread - _HARMLESS:
-        raise ValueError(f"it holds more than tensors ({', '.join(sorted(others))[:200]})")
-    _check_sizes(file, content.tensors)
 
 
 def _check_sizes(file: BufferedReader, tensors: Collection[StoredTensor]) -> None:

@@ -80,14 +80,10 @@ class Content:
     Attributes:
         value: the whole, with a `StoredTensor` for each tensor and an `Unread` for each other object.
         storages: by key.
-        tensors: all of them, wherever they are in the whole.
-        unread: names of the other objects.
     """
 
     value: Any = None
     storages: dict[str, Storage] = field(default_factory=dict)
-    tensors: list[StoredTensor] = field(default_factory=list)
-    unread: set[str] = field(default_factory=set)
 
 
 class _Global(str):
@@ -116,11 +112,11 @@ class Description(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
-            return self._unread("module")
+            return Unread("module")
         _, kind, key, _, count, *view = pid
         dtype = _DTYPES.get(kind.rpartition(".")[2]) if isinstance(kind, _Global) else None
         if dtype is None:
-            return self._unread(str(kind))
+            return Unread(str(kind))
         if view not in ([], [None]):
             raise ValueError("it was written by a version of torch before 0.2")
         length = _whole(count) * dtype.itemsize
@@ -144,23 +140,18 @@ class Description(pickle._Unpickler):
             return self._tensor(name, *arguments)
         if name == "torch._tensor._rebuild_from_type_v2" and arguments[1] in _PLAIN_TYPES:
             return self._called(arguments[0], arguments[2])
-        return self._unread(name.replace("torch._utils._rebuild_", ""))
+        return Unread(name.replace("torch._utils._rebuild_", ""))
 
     def _tensor(self, name: str, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Any:
         dtype, metadata = getattr(storage, "dtype", None), rest[2:]
         if name.endswith("_v3"):
             dtype, metadata = getattr(torch, rest[2].removeprefix("torch.")), rest[3:]
         if not isinstance(storage, Storage) or metadata not in ((), (None,), ({},)):  # such as conjugation
-            return self._unread("tensor of another kind")
+            return Unread("tensor of another kind")
         if not isinstance(dtype, torch.dtype) or len(size) != len(stride) or len(size) > 64:
             raise ValueError("a tensor has an impossible shape")
         tensor = StoredTensor(storage, dtype, _whole(offset), tuple(map(_whole, size)), tuple(map(_whole, stride)))
-        self._content.tensors.append(tensor)
         return tensor
-
-    def _unread(self, name: str) -> Unread:
-        self._content.unread.add(name)
-        return Unread(name)
 
     def _reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -168,7 +159,7 @@ class Description(pickle._Unpickler):
 
     def _new(self) -> None:
         self.stack.pop()
-        self.append(self._unread(str(self.stack.pop())))
+        self.append(Unread(str(self.stack.pop())))
 
     def _new_with_names(self) -> None:
         self.stack.pop()
@@ -177,10 +168,10 @@ class Description(pickle._Unpickler):
     def _instance(self) -> None:
         module, name = (self.readline()[:-1].decode() for _ in range(2))
         self.pop_mark()
-        self.append(self._unread(f"{module}.{name}"))
+        self.append(Unread(f"{module}.{name}"))
 
     def _object(self) -> None:
-        self.append(self._unread(str(self.pop_mark()[0])))
+        self.append(Unread(str(self.pop_mark()[0])))
 
     def _state(self) -> None:
         self.stack.pop()

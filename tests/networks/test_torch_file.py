@@ -5,7 +5,6 @@ import io
 import pickle
 import resource
 import struct
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ import torch
 
 from lightning_fv.errors import CheckpointError
 from lightning_fv.networks.load import load_network
-from lightning_fv.networks.torch_file import check_torch_file
 from lightning_fv.networks.torchvision import build_torchvision
 from lightning_fv.networks.weights import load_strictly, read_weights
 from tests.helpers import TinyNet
@@ -177,22 +175,6 @@ def test_a_network_is_not_built_with_more_classes_than_the_file_has_numbers(tmp_
     torch.save(module.state_dict() | {"fc.scale.weight": torch.tensor(1.0)}, tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match=r"1 unexpected \(fc\.scale\.weight\)"):
         load_network(f"checkpoint:{tmp_path / 'net.pth'}", **own)
-
-
-def test_files_that_torch_itself_would_read() -> None:
-    """As checkpoints of a run: everything in them counts, and must be no more than tensors."""
-
-    def check(content: bytes) -> None:
-        with tempfile.TemporaryFile() as file:
-            file.write(content)
-            check_torch_file(file)  # type: ignore[arg-type]
-
-    for old_format in (False, True):
-        check(saved({"state_dict": TinyNet().state_dict(), "size": torch.Size([2]), "steps": {0: {3}}}, old_format))
-        with pytest.raises(ValueError, match="would take"):
-            check(saved({"state_dict": {}, "optimizer": [torch.zeros(1).expand(10**9)]}, old_format))
-        with pytest.raises(ValueError, match=r"holds more than tensors \(.*bytearray\)"):
-            check(saved({"state_dict": {}, "x": Call(bytearray, 9)}, old_format))
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int8, torch.bool])
