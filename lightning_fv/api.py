@@ -295,9 +295,9 @@ def _read(path: Path, channels: int) -> Tensor | None:
 
 
 def _whole(name: str, value: Any) -> Any:
-    """A whole number of any kind as Python's; ``auto`` as it is."""
+    """A whole number of any kind as Python's; a batch size of ``auto`` as it is."""
     try:
-        return value if value == "auto" else operator.index(value)
+        return value if (name, value) == ("batch_size", "auto") else operator.index(value)
     except TypeError:
         raise UsageError(f"{name} is a whole number, not {value!r}") from None
 

@@ -6,7 +6,6 @@ import warnings
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from numbers import Number
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from jsonargparse import Namespace
@@ -24,6 +23,7 @@ from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.objectives import Objective
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
 
 DEFAULT_TARGETS = [
@@ -156,8 +156,8 @@ class FitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Only the recipe: the Trainer is made per job."""
-        for name in ("trainer", "ray"):
-            if not self.config.get(name):
+        for name, one_of_them in (("trainer", "strategy"), ("ray", "address")):
+            if one_of_them not in (self.config.get(name) or {}):  # `trainer: null`, perhaps with options on top
                 raise UsageError(f"{name}: expected settings, got nothing; leave {name} out to keep the defaults")
         try:
             with checked_imports():
@@ -198,10 +198,14 @@ def network_options(config: Any) -> dict[str, Any]:
         raise UsageError("give either --weights or --no_weights")
     categories = config.categories
     if isinstance(categories, str):
-        if not Path(categories).is_file():
-            raise UsageError(f"--categories {categories}: no such file; give a file with one name per line, or a list")
         try:
-            text = Path(categories).read_text(encoding="utf-8")
+            text = read_file(categories).decode()
+        except FileNotFoundError:
+            raise UsageError(
+                f"--categories {categories}: no such file; give a file with one name per line, or a list"
+            ) from None
+        except OSError as error:
+            raise UsageError(f"--categories {categories} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise UsageError(f"--categories {categories} is not UTF-8 text ({error}); save it as UTF-8") from None
         categories = text.removesuffix("\n").split("\n")  # not splitlines, which splits at ten more characters

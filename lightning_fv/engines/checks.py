@@ -25,7 +25,8 @@ from lightning.pytorch.callbacks import (
     Timer,
     WeightAveraging,
 )
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import Profiler
 from torch import nn
 from torch.optim import Optimizer
@@ -78,6 +79,9 @@ _UNUSED_CALLBACKS: dict[type[Callback], str] = {
 """Lightning's callbacks that are refused, with their subclasses, and why."""
 
 
+_LOGGERS = (CSVLogger, TensorBoardLogger)
+
+
 def check_options(setup: "Setup") -> None:
     """Check what needs no target.
 
@@ -99,8 +103,18 @@ def check_options(setup: "Setup") -> None:
     check_trainer(trainer)
     _check_callbacks(setup)
     for part in (*_as_list(options.get("logger")), options.get("profiler")):
+        kind = type(part)
+        if isinstance(part, Logger) and kind.__module__.startswith("lightning.") and kind not in _LOGGERS:
+            names = " and ".join(logger.__name__ for logger in _LOGGERS)
+            raise UsageError(
+                f"{kind.__name__} would write outside of the run folder; of Lightning's loggers, use {names}"
+            )
         if isinstance(part, Logger | Profiler):
             _check_inside(part)
+    if any(isinstance(plugin, CheckpointIO) for plugin in _as_list(options.get("plugins"))):
+        raise UsageError(
+            "trainer.plugins must not hold a CheckpointIO: a run writes its checkpoints atomically by its own"
+        )
     _check_optimizer(setup.visualizer.optimizer)
 
 

@@ -92,7 +92,12 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
         RunFolderError: they cannot be read, or were changed.
     """
     folder.check_settings()
-    settings: dict[str, Any] = yaml.safe_load(read_file(folder.config))
+    try:
+        settings = yaml.safe_load(read_file(folder.config))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):  # written by something else
+        raise RunFolderError(f"{folder.config} does not hold the settings of a run; choose another folder")
     return settings
 
 

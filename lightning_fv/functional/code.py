@@ -24,6 +24,13 @@ def code_digest(value: object) -> str:
     return hashlib.blake2b(repr(_code(value, ())).encode(errors="replace"), digest_size=8).hexdigest()
 
 
+def unnamed_code(kind: type) -> list[str]:
+    """Digests of those of a class and its bases that no module can be imported for: of scripts, notebooks and functions."""
+    return [
+        code_digest(base) for base in kind.__mro__ if base.__module__ == "__main__" or "<locals>" in base.__qualname__
+    ]
+
+
 def hook_digests(module: object) -> list[str]:
     """Digests of the functions that are called before and after a Module's forward; none for other objects."""
     if not isinstance(module, nn.Module):
@@ -41,7 +48,7 @@ def _code(value: object, above: tuple[object, ...]) -> object:
         captured = [_cell(cell, above) for cell in value.__closure__ or ()]
         defaults = [_code(default, above) for default in value.__defaults__ or ()]
         keywords = [(name, _code(default, above)) for name, default in (value.__kwdefaults__ or {}).items()]
-        known = {name: value.__globals__.get(name) for name in value.__code__.co_names}
+        known = {name: value.__globals__.get(name) for name in _names(value.__code__)}
         constants = {name: found for name, found in known.items() if isinstance(found, _PLAIN)}
         return _code(value.__code__, above), captured, defaults, keywords, _code(constants, above)
     if isinstance(value, types.MethodType):
@@ -65,6 +72,12 @@ def _code(value: object, above: tuple[object, ...]) -> object:
     if isinstance(value, dict):
         return sorted(repr((_code(key, above), _code(item, above))) for key, item in value.items())
     return _instance(value)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """What code refers to by name, also in functions inside it."""
+    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _instance(value: object) -> object:

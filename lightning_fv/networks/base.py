@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, NetworkError, warn
 from lightning_fv.functional import MAX_SIDE, resize_images, torch_defaults
-from lightning_fv.functional.code import hook_digests
+from lightning_fv.functional.code import hook_digests, unnamed_code
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.networks.modules import depends_on_its_batch, plain_module
 
@@ -234,6 +234,7 @@ class VisionNetwork:
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
             options = _ADDRESS.sub("", module.extra_repr())
             digest.update(repr((name, kind, options, sorted(plain.items()), hook_digests(module))).encode())
+            digest.update(repr(unnamed_code(type(module))).encode())
         return {
             "mean": list(self.mean),
             "std": list(self.std),

@@ -56,7 +56,8 @@ def read_tensors(file: BufferedReader, tensors: Mapping[str, StoredTensor]) -> d
         storage = tensor.storage
         if id(storage) not in memory:
             memory[id(storage)] = bytearray(storage.length)
-            file.seek(storage.start or 0)
+            assert storage.start is not None
+            file.seek(storage.start)
             file.readinto(memory[id(storage)])
         numbers = torch.frombuffer(
             memory[id(storage)], dtype=tensor.dtype, count=storage.length // tensor.dtype.itemsize

@@ -42,7 +42,7 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a device or pipe may never end
             raise CheckpointError(f"cannot read the weights file {path}: it is not a file; check its path")
-        with open(path, "rb") as file:  # one handle: what was hashed is what is read
+        with open(path, "rb") as file:
             subject = f"{path} ({os.fstat(file.fileno()).st_size} bytes)"
             if sha256 is not None and (mismatch := hash_mismatch(file, sha256)):
                 raise CheckpointError(
@@ -61,8 +61,9 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
                     file, "download it again, or ask its author for a file with only the state_dict's tensors"
                 )
                 raise CheckpointError(f"{subject} cannot be read as weights: {_reason(error)}; {remedy}") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read the weights file {path}: {error.strerror}; check its path") from None
+    except (OSError, ValueError) as error:  # the latter for a null character
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"cannot read the weights file {path}: {reason}; check its path") from None
     return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
 
 

@@ -5,12 +5,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import lightning.pytorch as pl
 from torch import nn
 
 from lightning_fv.objectives.identity import declared_floats
 
-_FRAMEWORK = set(vars(nn.Module())) | set(vars(pl.Callback()))
+_FRAMEWORK = set(vars(nn.Module()))
 """Attributes that every Module has."""
 
 

@@ -78,7 +78,7 @@ def _lock(descriptor: int, wait: bool) -> bool:
 def _deaths(descriptor: int) -> int:
     """How many holders in a row have died with the claim: the last one has left its name."""
     with contextlib.suppress(OSError):
-        if match := re.search(rb"attempt (\d+)", os.pread(descriptor, 1024, 0)):
+        if match := re.search(rb"attempt (\d{1,4})$", os.pread(descriptor, 1024, 0)):  # anything else is damage
             return int(match[1])
     return 0
 

@@ -53,6 +53,8 @@ def plain_entries(folder: Path) -> Iterator[tuple[Path, bool]]:
             found = sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):  # a worker has cleared the checkpoints of a job that it finished
         return
+    except OSError as error:
+        raise RunFolderError(f"{folder} cannot be read: {error.strerror}; change its permissions") from None
     for entry in found:
         path = Path(entry.path)
         if entry.is_symlink():

@@ -195,7 +195,7 @@ class RunFolder:
         Raises:
             RunFolderError: there is such a thing; the message names it.
         """
-        names = {JobFolder(self.jobs).checkpoints.name, JobFolder(self.jobs).frames.name}
+        names = {folder.name for folder in JobFolder(self.jobs).folders}
         check_entries(self.path, {self.images, self.partial, self._state}, self.jobs, names)
 
     def refuse_linked_folders(self, job: JobFolder) -> None:
@@ -204,9 +204,8 @@ class RunFolder:
         Raises:
             RunFolderError: there is one.
         """
-        for folder in (self.images, self.partial, self.jobs, self._state, job.path, job.checkpoints, job.frames):
-            if folder != self.path:  # which may be a link: that is the user's choice
-                refuse_link(folder)
+        for folder in (self.images, self.partial, self.jobs, self._state, job.path, *job.folders):
+            refuse_link(folder)
 
     # -- the queue ---------------------------------------------------------------------------------------------------
 

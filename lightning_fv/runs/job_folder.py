@@ -47,6 +47,11 @@ class JobFolder:
     def frames(self) -> Path:
         return self.path / "frames"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Those that a job makes in its own."""
+        return self.checkpoints, self.user_checkpoints, self.frames
+
     def frame(self, step: int) -> Path:
         """The file of the film's frame after ``step`` optimizer steps."""
         return self.frames / f"{step:08d}.jpg"

@@ -32,7 +32,11 @@ def register(run: Path, file: Path, jobs: Sequence[Job], settings: Mapping[str, 
         if fresh and not file.exists():
             with contextlib.suppress(FileExistsError):
                 write_new_text(file, json.dumps({"format": FORMAT, "jobs": ids, "settings": known}))
-        found = json.loads(read_file(file)) if file.exists() else {}
+        found = json.loads(read_file(file))
+    except FileNotFoundError:
+        raise RunFolderError(
+            f"{run} has lost {file}, so that nothing tells which pictures it holds; choose another folder"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "damaged"
         raise RunFolderError(f"cannot use {run}: {file.name}: {reason}; choose another folder") from None

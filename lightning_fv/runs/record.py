@@ -158,7 +158,7 @@ def _or_none(valid: Callable[[object], bool]) -> Callable[[object], bool]:
 
 
 _VALID: dict[str, Callable[[object], bool]] = {
-    "id": _is_text,
+    "id": lambda value: _is_image(value) and "/" not in str(value),  # file names are made from it
     "target": _is_text,
     "network": _is_text,
     "status": lambda value: isinstance(value, str) and value in get_args(Status),

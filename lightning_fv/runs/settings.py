@@ -45,7 +45,7 @@ from torch.distributions import Distribution
 from torch.optim import SGD, Optimizer
 
 from lightning_fv.errors import UsageError
-from lightning_fv.functional.code import code_digest, hook_digests
+from lightning_fv.functional.code import code_digest, hook_digests, unnamed_code
 from lightning_fv.objectives import Function, Objective
 from lightning_fv.objectives.base import Sum
 from lightning_fv.objectives.identity import Identified
@@ -205,9 +205,8 @@ def plain_value(value: object, where: str) -> Any:
 def _part(part: object, where: str) -> dict[str, Any]:
     kind = type(part)
     name: dict[str, Any] = {"class": qualified_name(kind)}
-    unnamed = [base for base in kind.__mro__ if base.__module__ == "__main__" or "<locals>" in base.__qualname__]
-    if unnamed:
-        name["code"] = [code_digest(base) for base in unnamed]
+    if code := unnamed_code(kind):
+        name["code"] = code
     if _has_settings(part):
         return {**name, **_named(_custom_settings(part) or {}, where)}
     if isinstance(part, torch.jit.ScriptModule):

@@ -47,6 +47,8 @@ def fit(out: Path, *args: str) -> int:
         (["--seed_everything", "5"], "give --seed"),
         (["--model.size", "48.0"], "write 48 for pixels"),
         (["--model.size", "100000000"], "more than 16384 px"),
+        (["--categories", "x" * 5000], "cannot be read: File name too long"),
+        (["--categories", "/dev/zero"], "cannot be read: it is a device"),
     ],
 )
 def test_bad_usage_is_one_line_before_any_work(
@@ -58,6 +60,14 @@ def test_bad_usage_is_one_line_before_any_work(
     assert line.startswith("lightning-fv: error: ")
     assert told in line
     assert not run.exists()
+
+
+@pytest.mark.parametrize("name", ["trainer", "ray"])
+def test_a_null_in_place_of_settings_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    config = tmp_path / "null.yaml"
+    config.write_text(f"{name}: null\n")
+    assert fit(tmp_path / "run", "--config", str(config), "--trainer.max_steps", "1") == 2
+    assert f"error: {name}: expected settings, got nothing" in capsys.readouterr().err
 
 
 def test_targets_as_a_yaml_list_and_jobs_by_batch_size(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
     Timer,
 )
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.profilers import AdvancedProfiler
 from torch import nn
 
@@ -72,6 +73,8 @@ LENGTH = "the length of a render is set by trainer.max_steps alone"
         ({"logger": [CSVLogger("logs"), TensorBoardLogger("../logs")]}, "TensorBoardLogger would write to ../logs"),
         ({"logger": TensorBoardLogger("logs", version="a/../../b")}, "give version as a relative path"),
         ({"logger": TensorBoardLogger("logs", name="~")}, "give name as a relative path"),
+        ({"logger": MLFlowLogger.__new__(MLFlowLogger)}, "MLFlowLogger would write outside of the run folder"),
+        ({"plugins": TorchCheckpointIO()}, "trainer.plugins must not hold a CheckpointIO"),
         ({"profiler": AdvancedProfiler(dirpath="/tmp/elsewhere")}, "AdvancedProfiler would write to /tmp/elsewhere"),
     ],
 )  # fmt: skip

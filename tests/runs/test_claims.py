@@ -95,6 +95,10 @@ def test_holders_that_died_in_a_row_are_counted(tmp_path: Path) -> None:
         assert attempt == 3
     with claim(file) as attempt:
         assert attempt == 1  # the last one let go in order
+    for damaged in ("attempt 99999", "attempt " + "9" * 5000, "attempt 3 of"):
+        file.write_text(damaged)
+        with claim(file) as attempt:
+            assert attempt == 1
 
 
 def test_a_full_disk_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

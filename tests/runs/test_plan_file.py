@@ -22,16 +22,17 @@ def test_another_process_sees_only_the_run_that_it_would_render(run: RunFolder) 
         run.register(other, {"digest": "cd", "recipe": {"size": 1.0}})
 
 
-@pytest.mark.parametrize("content", [None, "[]", json.dumps({"format": FORMAT - 1, "jobs": ""})])
-def test_a_run_of_another_version_is_told_apart_in_one_line(run: RunFolder, content: str | None) -> None:
+@pytest.mark.parametrize("content", ["[]", json.dumps({"format": FORMAT - 1, "jobs": ""})])
+def test_a_run_of_another_version_is_told_apart_in_one_line(run: RunFolder, content: str) -> None:
     run.job(jobs_of()[0]).begin()
     file = run.path / ".run" / "plan.json"
-    file.unlink()
-    if content is not None:
-        file.write_text(content)
+    file.write_text(content)
     with pytest.raises(RunFolderError, match="was started by another version of lightning_fv") as told:
         run.register(jobs_of())
     assert "\n" not in str(told.value)
+    file.unlink()
+    with pytest.raises(RunFolderError, match=r"has lost .*plan\.json"):
+        run.register(jobs_of())
 
 
 def test_a_run_that_was_killed_before_its_first_job_is_taken_up(run: RunFolder) -> None:

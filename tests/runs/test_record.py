@@ -60,7 +60,7 @@ def test_one_line_of_json_per_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_comes_back(tmp_path: Path, name: str) -> None:
-    records = [dataclasses.replace(DONE, target=name, id=name, scores={"rival": name}), DEAD]
+    records = [dataclasses.replace(DONE, target=name, scores={"rival": name}), DEAD]
     write_manifest(tmp_path / "manifest.jsonl", records)
     assert read_manifest(tmp_path / "manifest.jsonl") == records
 
@@ -98,7 +98,7 @@ def changed(**values: object) -> str:
     [
         "17", "[]", '"text"', "null", "{}", LINE[:-1], f"{LINE}{LINE}", "\ufeff" + LINE,
         changed(more=1), LINE.replace('"steps"', '"step"'), changed(status="finished"), changed(status=["done"]),
-        changed(status=None), changed(id=5), changed(target=["logits:1"]), changed(target="\ud800"), changed(network=None),
+        changed(status=None), changed(id=5), changed(id="/etc/passwd"), changed(id="../x"), changed(id=""), changed(target=["logits:1"]), changed(target="\ud800"), changed(network=None),
         changed(score="1"), changed(score=True), changed(score=[1.0]), changed(score=10**400), LINE.replace("12.3", "1e999"),
         LINE.replace("12.345678901234567", "NaN"), LINE.replace("12.345678901234567", "-Infinity"),
         LINE.replace("128", "1" * 5000), LINE.replace("128", "[" * 100_000 + "]" * 100_000),
