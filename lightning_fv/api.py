@@ -101,7 +101,9 @@ class Rendering:
         if isinstance(which, str):
             texts = [target.text for target in self.targets]
             if which not in texts:
-                raise TargetError(f"no picture of {which!r}; there are {', '.join(nearest(which, texts) or texts[:3])}")
+                raise TargetError(
+                    f"no picture of {which!r}; available: {', '.join(nearest(which, texts) or texts[:3])}"
+                )
             which = texts.index(which)
         number = operator.index(which)
         target = self.targets[number]
@@ -198,9 +200,13 @@ def render(
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
         progress: whether to show a progress bar.
 
-    Renders of one process take turns, in whatever threads; one inside another, as in a callback, is fine. torch's modes and
-    defaults (autocast, no_grad, inference mode, default type and device) change nothing, and neither the module nor anything
-    else that belongs to the whole process is changed afterwards, even after an error.
+    Renders of one process run one at a time, whatever thread calls them; to render in parallel, start several
+    processes. A render inside another, as in a callback, works on the same thread only: a callback that starts a thread
+    which renders, and waits for it, would wait for ever.
+
+    torch's modes and defaults (autocast, no_grad, inference mode, default type and device) change nothing, and neither
+    the module nor anything else that belongs to the whole process is changed afterwards, even after an error; but of
+    torch's random generators only the CPU's is restored.
 
     Files that cannot be written are reported in a warning; the pictures are still returned. So are batches that do not fit
     into the device's memory even one picture at a time: their pictures are NaN. If no batch fits, that is an error.
@@ -299,7 +305,7 @@ def _whole(name: str, value: Any) -> Any:
     try:
         return value if (name, value) == ("batch_size", "auto") else operator.index(value)
     except TypeError:
-        raise UsageError(f"{name} is a whole number, not {value!r}") from None
+        raise UsageError(f"{name} must be a whole number, not {value!r}") from None
 
 
 def _as_network(
@@ -309,7 +315,9 @@ def _as_network(
     categories: Sequence[str],
 ) -> VisionNetwork:
     if not isinstance(network, str | VisionNetwork | nn.Module):
-        raise UsageError(f"a network is a name, a VisionNetwork or a Module, not a {type(network).__name__}")
+        raise UsageError(
+            f"a network is a name, a VisionNetwork or a Module, not an object of type {type(network).__name__}"
+        )
     if isinstance(network, nn.Module):
         if mean is None or std is None:
             raise UsageError("a plain Module needs the mean and std of its input, such as mean=(0.485, 0.456, 0.406)")

@@ -130,7 +130,10 @@ def test_an_interrupted_run_is_continued_by_the_same_call(tmp_path: Path, capsys
         assert "\n" not in str(refused.value)
     assert main(["--resume", "--out", str(run)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "(the network TinyNet was not loaded by its name); continue it by render with the same arguments" in line
+    assert (
+        "(the network TinyNet was not loaded by its name); continue it with lightning_fv.render and the same arguments"
+        in line
+    )
 
 
 def test_an_interrupted_run_is_continued_by_the_command_line(
@@ -149,7 +152,7 @@ def test_an_interrupted_run_is_continued_by_the_command_line(
     assert main(["--resume", "--out", str(run)]) == 0
     assert pixels(run) == pixels(tmp_path / "whole")
     (run / "config.yaml").write_text("[")
-    with pytest.raises(RunFolderError, match="cut or changed"):
+    with pytest.raises(RunFolderError, match="truncated or modified"):
         lightning_fv.render("demo", out=run, **{**options, "batch_size": "auto"})
 
 
@@ -199,7 +202,7 @@ def test_objectives_that_read_what_is_not_there(targets: object, told: str) -> N
 
 
 def test_networks_that_cannot_be_looked_at() -> None:
-    with pytest.raises(UsageError, match="not a int"):
+    with pytest.raises(UsageError, match="not an object of type int"):
         lightning_fv.render(3, "logits:0", progress=False)  # type: ignore[arg-type]
     with pytest.raises(NetworkError, match=r"call \.float\(\)"):
         lightning_fv.VisionNetwork(torch.nn.Linear(3, 3).double(), mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -286,7 +289,7 @@ def test_a_rendering_is_a_sequence_of_pictures() -> None:
     some = rendering[1:3]
     assert len(some) == len(some.records) == len(some.images) == 2
     assert some[0].target.text == "logits:1"
-    with pytest.raises(TargetError, match="no picture of 'logits:9'; there are logits:"):
+    with pytest.raises(TargetError, match="no picture of 'logits:9'; available: logits:"):
         rendering["logits:9"]
     with pytest.raises(IndexError):
         rendering[4]

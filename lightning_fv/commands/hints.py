@@ -1,4 +1,4 @@
-"""Mistakes in options, told in one line with the nearest option or class that exists."""
+"""Mistakes in options, reported in one line with the nearest option or class that exists."""
 
 import inspect
 import re
@@ -135,9 +135,9 @@ def _no_class(reason: str, option: str, given: str) -> str | None:
         given = path[1]
     if wrong := re.search(r"[Ii]mport path (?:\S+ )?does not correspond to a subclass of (\w+)", reason):
         known = f"; known are {', '.join(sorted(classes))}" if 0 < len(classes) < 20 else ""
-        return f"{prefix}{_short(given)} is not a {wrong[1]}{known}"
+        return f"{prefix}{_short(given)} is not a subclass of {wrong[1]}{known}"
     if wrong := re.match(r"Not a valid subclass of (\w+)", reason):
-        return f"{prefix}{_short(given)} is not a {wrong[1]}; give class_path and init_args"
+        return f"{prefix}{_short(given)} is not a subclass of {wrong[1]}; give class_path and init_args"
     if module := re.search(r"No module named '([\w.]+)'", reason):
         return f"{prefix}no module {module[1]!r}; check its name, and that it is installed or on PYTHONPATH"
     unknown = re.search(r"Expected a dot import path string: (\S+)", reason)

@@ -8,7 +8,7 @@ machine only: Lightning would also fetch a config from a URL that a value names.
 - Names in Python's standard library are refused before anything is imported.
 - In this package and those that it is built on, only classes of `PARTS` may be named, and this package's own functions that make
   one. So ``torch.optim.SGD`` may, ``torch.load`` may not.
-- Everything else is the user's own code. It may be run, and is told in a line before its module is imported.
+- Everything else is the user's own code. It may be run, and is announced in a line before its module is imported.
 """
 
 import contextlib
@@ -67,7 +67,8 @@ _KNOWN = {
 }
 _STANDARD = {*sys.stdlib_module_names, "test"}
 _MAY = (
-    "options and config files name parts of a run (modules, objectives, optimizers, callbacks, ...) or code of your own"
+    "options and config files may name only components (modules, objectives, optimizers, callbacks, ...) "
+    "or your own code"
 )
 
 _told: set[str] = set()
@@ -130,9 +131,9 @@ def _check_name(name: str) -> None:
     """
     top, *rest = name.split(".")
     if top in _STANDARD:
-        raise _Refused(f"{name} is part of Python's standard library and will not be run; {_MAY}")
+        raise _Refused(f"{name} is refused: it is part of Python's standard library; {_MAY}")
     if any(part.startswith("__") for part in rest):
-        raise _Refused(f"{name} will not be run: it reaches for Python's internals; {_MAY}")
+        raise _Refused(f"{name} is refused: it reaches for Python's internals; {_MAY}")
     if top not in _KNOWN and name not in _told and (place := _place(top)) is not None:
         _told.add(name)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
@@ -161,7 +162,7 @@ def _check_object(name: str, found: object) -> None:
     else:
         home = type(found).__module__.partition(".")[0]
     if named_in in _KNOWN or home in _KNOWN | _STANDARD:
-        raise _Refused(f"{name} will not be run: it is not a part of a run; {_MAY}")
+        raise _Refused(f"{name} is refused: it is not a component of a run; {_MAY}")
     return None
 
 

@@ -47,7 +47,7 @@ the most common options of fit:
   --print_config           all settings as YAML, to edit and pass to --config
 
 exit codes: 0 done, 1 a target is not done or a file not written, 2 bad usage, 130, 143 and 129 stopped by Ctrl-C, SIGTERM
-and SIGHUP (a closed terminal; nohup protects from it)
+and SIGHUP (a closed terminal; nohup prevents this)
 """
 
 

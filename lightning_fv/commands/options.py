@@ -99,7 +99,8 @@ class FitCLI(LightningCLI):
             "--config",
             action="config",
             help=f"a YAML file, or a shipped recipe: {', '.join(recipe_names())}. A line `base: NAME_OR_FILE` in a file puts "
-            "its settings on top of another's. A config file is code: it names classes to run; your own are told before they run.",
+            "its settings on top of another's. A config file is code: it names classes to run; "
+            "your own are announced before they run.",
         )
         return parser
 

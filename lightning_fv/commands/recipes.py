@@ -101,12 +101,12 @@ def _compose(file: Path) -> yaml.Node | None:
     except (ValueError, yaml.YAMLError):
         return None
     if values > VALUES:
-        raise UsageError(f"{file} holds more than {VALUES} values once its aliases (*name) are written out; use fewer")
+        raise UsageError(f"{file} holds more than {VALUES} values once its aliases (*name) are expanded; use fewer")
     return node
 
 
 def _count(file: Path, node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, aliases written out: infinitely many, here just too many, if it is inside itself."""
+    """How many values a node stands for, aliases expanded: infinite, here just too many, if it is inside itself."""
     if id(node) not in known:
         known[id(node)] = VALUES + 1
         if isinstance(node, yaml.ScalarNode):

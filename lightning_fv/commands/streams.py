@@ -33,7 +33,7 @@ class SafeStream:
 
     @property
     def incomplete(self) -> bool:
-        """Whether text is missing that somebody wants: a closed terminal and a reader that has seen enough do not."""
+        """Whether wanted output was lost; a closed terminal or a reader that quit early does not count."""
         return self.error is not None and not self._terminal and self.error.errno != errno.EPIPE
 
     def write(self, text: str) -> int:

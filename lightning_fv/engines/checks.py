@@ -95,7 +95,7 @@ def check_options(setup: "Setup") -> None:
     _check_numbers(setup)
     for name, (harmless, reason) in _UNUSED.items():
         if options.get(name) not in harmless:
-            raise UsageError(f"trainer.{name} is not used: {reason}")
+            raise UsageError(f"trainer.{name} is not supported: {reason}")
     if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
         raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
     strategy_name(options.get("strategy"))
@@ -175,7 +175,7 @@ def _check_callbacks(setup: "Setup") -> None:
             raise UsageError(f"trainer.callbacks must be Callbacks, got {name}")
         for kind, reason in _UNUSED_CALLBACKS.items():
             if isinstance(callback, kind):
-                raise UsageError(f"the callback {name} is not used: {reason}; leave it out")
+                raise UsageError(f"the callback {name} cannot be used: {reason}; leave it out")
         if isinstance(callback, DeviceStatsMonitor) and importlib.util.find_spec("psutil") is None:
             raise UsageError("the callback DeviceStatsMonitor needs psutil; install it: pip install psutil")
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is not None:  # Lightning makes it absolute
@@ -219,7 +219,7 @@ def _check_optimizer(make: Callable[[Iterable[Any]], Optimizer]) -> None:
     except (TypeError, ValueError, RuntimeError) as error:  # what an optimizer raises for its arguments
         raise UsageError(f"model.optimizer: {' '.join(str(error).split())}") from error
     if not isinstance(optimizer, Optimizer):
-        raise UsageError(f"model.optimizer must make an Optimizer, not a {type(optimizer).__name__}")
+        raise UsageError(f"model.optimizer must make an Optimizer, not an object of type {type(optimizer).__name__}")
     name = type(optimizer).__name__
     for group in optimizer.param_groups:
         rate = group.get("lr")

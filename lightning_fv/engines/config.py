@@ -110,6 +110,6 @@ def refuse_only_render(folder: RunFolder) -> None:
     reason = read_config(folder).get(ONLY_RENDER)
     if reason is not None:
         raise RunFolderError(
-            f"{folder} was started by lightning_fv.render with what no command line can name ({reason}); "
-            "continue it by render with the same arguments"
+            f"{folder} was started by lightning_fv.render with something that cannot be named on the command line "
+            f"({reason}); continue it with lightning_fv.render and the same arguments"
         )

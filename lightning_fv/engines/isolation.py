@@ -31,12 +31,14 @@ _ADVICE = (
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Render inside this, from the plan to the last job; the command line and `lightning_fv.render` do.
+    """Wrap a whole render in this, from the plan to the last job, as the command line and `lightning_fv.render` do.
 
-    Renders of one process take turns: they set flags of the network, of torch and of Lightning that belong to the whole
-    process. A render inside a render, as in a callback, is part of its turn. They compute under torch's own defaults
-    (`torch_defaults`). What Lightning's Trainer sets for the process is as before afterwards, even after an error, and so is
-    torch's global generator, from which untrained weights are drawn before the trained ones replace them.
+    Renders of one process run one at a time: they set flags of the network, of torch and of Lightning that belong to
+    the whole process. A render inside a render, as in a callback, is part of its turn, on the same thread only: a
+    callback that starts a thread which renders, and waits for it, would wait for ever. They compute under torch's own
+    defaults (`torch_defaults`). What Lightning's Trainer sets for the process is as before afterwards, even after an
+    error, and so is the CPU's global generator, from which untrained weights are drawn before the trained ones replace
+    them; torch's generators of other devices are not restored.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_TURNS)

@@ -57,7 +57,8 @@ class SharedStrategy(DDPStrategy):
                 listener = socket.create_server((LOOPBACK, port)).detach() if rank == 0 else None
             except OSError as error:
                 raise UsageError(
-                    f"the ranks of ddp cannot meet at port {port} ({os.strerror(error.errno or 0)}); set MASTER_PORT to a free one"
+                    f"the ddp ranks cannot rendezvous on port {port} ({os.strerror(error.errno or 0)}); "
+                    "set MASTER_PORT to a free one"
                 ) from None
             timeout = self._timeout or default_pg_timeout
             with _through_loopback():

@@ -164,7 +164,8 @@ class VisionNetwork:
     def _probe_own_size(self) -> list[LayerInfo]:
         if (name := depends_on_its_batch(self.module)) is not None:
             warn(
-                f"{name} of {self.name} normalises by the pictures of its batch, so they change each other; use a batch size of 1",
+                f"{name} of {self.name} normalises over the batch, so pictures affect each other; "
+                "use a batch size of 1",
             )
         random = torch.get_rng_state()
         try:
@@ -180,8 +181,8 @@ class VisionNetwork:
         if not torch.equal(random, torch.get_rng_state()):
             torch.set_rng_state(random)
             warn(
-                f"{self.name} draws random numbers in its forward, even in evaluation mode: no picture can be made twice; "
-                "look for a dropout that does not ask whether it is training",
+                f"{self.name} draws random numbers in its forward, even in evaluation mode: pictures are not "
+                "reproducible; look for dropout that ignores evaluation mode",
             )
         return layers
 

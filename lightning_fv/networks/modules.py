@@ -14,7 +14,9 @@ def plain_module(module: nn.Module) -> nn.Module:
         NetworkError: it cannot be visualized; says what it is and what to give instead.
     """
     if not isinstance(module, nn.Module):
-        given = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+        given = (
+            f"the class {module.__name__}" if isinstance(module, type) else f"an object of type {type(module).__name__}"
+        )
         raise NetworkError(f"a network is a Module, not {given}; give an instance, such as resnet18()")
     while hasattr(module, "_orig_mod") or isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module._orig_mod if hasattr(module, "_orig_mod") else module.module  # type: ignore[assignment]
@@ -29,7 +31,8 @@ def plain_module(module: nn.Module) -> nn.Module:
             raise NetworkError(f"{kind} contains a frozen TorchScript program; give the Module that it was made from")
         if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:
             raise NetworkError(
-                f"{type(part).__name__} in {kind} is compiled, so that its layers cannot be seen; give the network before that"
+                f"{type(part).__name__} in {kind} is compiled, so that its layers cannot be seen; "
+                "give the uncompiled network"
             )
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
@@ -37,7 +40,7 @@ def plain_module(module: nn.Module) -> nn.Module:
         if tensor.is_meta:
             raise NetworkError(f"{name} of {kind} has no values, it is on the meta device; load its weights first")
         if tensor.is_inference():
-            raise NetworkError(f"{name} of {kind} was made in inference mode; make the network outside of it")
+            raise NetworkError(f"{name} of {kind} was created in inference mode; create the network outside it")
     other = {p.dtype for p in module.parameters() if p.is_floating_point() or p.is_complex()}
     other -= {torch.float32, torch.complex64}
     if other:
@@ -53,7 +56,7 @@ def plain_module(module: nn.Module) -> nn.Module:
 
 
 def depends_on_its_batch(module: nn.Module) -> str | None:
-    """The name of a batch normalisation that has no statistics of its own, so that pictures change each other; None if all do."""
+    """Name of a batch normalisation without statistics, so that pictures affect each other; None if all have them."""
     for name, part in module.named_modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
             return str(name)

@@ -69,7 +69,7 @@ def read_tensors(file: BufferedReader, tensors: Mapping[str, StoredTensor]) -> d
 def _check_sizes(file: BufferedReader, tensors: Collection[StoredTensor]) -> None:
     total, size = sum(tensor.length for tensor in tensors), _size(file)
     if total > max(4 * size, 2**26):  # tensors may share numbers, or repeat them with a stride of 0
-        raise ValueError(f"its tensors would take {total} bytes, far more than it has")
+        raise ValueError(f"its tensors would take {total} bytes, far more than the file holds")
     for tensor in tensors:
         storage = tensor.storage
         last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))

@@ -71,8 +71,8 @@ def refuse_given(parameterization: Parameterization) -> None:
     """
     if parameterization.holds_images:
         raise UsageError(
-            "the parameterization was given pictures, which bind would replace; give them to render or bind as start, "
-            "or to the parameterization of what bind returns"
+            "the parameterization already holds pictures, which bind would replace; pass them as start= to render or "
+            "bind, or call from_image after bind"
         )
 
 

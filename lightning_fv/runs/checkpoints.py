@@ -130,7 +130,7 @@ def latest_checkpoint(folder: Path, before: int | None = None, quiet: bool = Fal
             content = read_file(file)
             end = len(content) - _TRAILER
             if content[max(end, 0) :] != _trailer(memoryview(content)[:end], folder, steps_of(file)):
-                raise ValueError("it is cut or changed, or of another job or step")
+                raise ValueError("it was truncated or modified, or belongs to another job or step")
             torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             return file
         except Exception as error:  # what other versions of torch have saved can raise almost any exception

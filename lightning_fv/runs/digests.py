@@ -1,4 +1,4 @@
-"""Digests by which a file is found to be cut or changed since it was written."""
+"""Digests by which a file is found to be truncated or modified since it was written."""
 
 import functools
 import hashlib

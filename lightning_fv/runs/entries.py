@@ -27,9 +27,9 @@ def check_entries(run: Path, folders: set[Path], jobs: Path, job_folders: set[st
         if path.parent == jobs:
             own |= {path, *(path / name for name in job_folders)}
         if path in own and not is_folder:
-            raise RunFolderError(f"{path} is a file in the place of a folder of the run; remove it")
+            raise RunFolderError(f"{path} is a file where the run needs a folder; remove it")
         if path not in own and is_folder and path.parent in own and path.suffix in _FILE_SUFFIXES:
-            raise RunFolderError(f"{path} is a folder in the place of a file of the run; remove it")
+            raise RunFolderError(f"{path} is a folder where the run needs a file; remove it")
 
 
 def refuse_foreign_entries(folder: Path) -> None:

@@ -116,7 +116,7 @@ class RunFolder:
             str(self.path).encode()
         except UnicodeEncodeError:
             raise RunFolderError(
-                f"--out {self.path} is not UTF-8, as TensorBoard's logs need it; choose another"
+                f"--out {self.path} is not valid UTF-8, which TensorBoard's logs require; choose another name"
             ) from None
         if self.path.is_dir() and not self._is_vacant():
             raise RunFolderError(
@@ -131,7 +131,7 @@ class RunFolder:
         """Check that the run's settings are those that it was started with.
 
         Raises:
-            RunFolderError: they were cut or changed, or cannot be read.
+            RunFolderError: they were truncated or modified, or cannot be read.
         """
         try:
             reason = "" if is_sealed(read_file(self.config)) else "it does not end with the digest of its settings"
@@ -139,7 +139,7 @@ class RunFolder:
             reason = error.strerror or str(error)
         if reason:
             raise RunFolderError(
-                f"{self.config} was cut or changed since the run was started ({reason}); restore it, "
+                f"{self.config} was truncated or modified since the run was started ({reason}); restore it, "
                 "or start a new run with --config COPY_OF_IT --out ANOTHER_FOLDER"
             )
 

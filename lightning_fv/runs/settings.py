@@ -9,7 +9,7 @@ What counts as a setting of a part (transform, parameterization, penalty, callba
 
 Plain values are taken as they are, tensors and arrays by digest, functions and classes by qualified name, and Modules,
 objectives, callbacks, distributions and dataclasses inside a part as parts. Everything else is refused rather than left out:
-a setting missing from the id would let two different pictures pass for one. Code that a module can be imported for is not
+a setting missing from the id would let two different pictures pass for one. Code that can be imported by name is not
 inspected: a function or class that is edited under the same name keeps its settings. That of classes defined in a script, a
 notebook or a function is part of their settings, since their names do not identify them.
 

@@ -119,7 +119,7 @@ def test_resume_of_damaged_settings(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "config.yaml").write_bytes(content)
     assert main(["--out", str(tmp_path), "--resume"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "config.yaml was cut or changed since the run was started (it does not end with" in line
+    assert "config.yaml was truncated or modified since the run was started (it does not end with" in line
 
 
 OWN = """

@@ -120,7 +120,7 @@ BOMB = "".join(
         (b"targets: caf\xe9\n", "own.yaml is not UTF-8 text"),
         (b"targets: " + b"[" * 3000 + b"]" * 3000, "own.yaml is nested too deeply"),
         (b"seed: " + b"9" * 5000, "own.yaml: the number 99999999999999999999... has 5000 characters"),
-        (BOMB.encode(), "own.yaml holds more than 100000 values once its aliases (*name) are written out"),
+        (BOMB.encode(), "own.yaml holds more than 100000 values once its aliases (*name) are expanded"),
         (b"model: &a {size: *a}\n", "own.yaml holds more than 100000 values"),
         (b"trainer: null\n", "trainer: expected settings, got nothing"),
         (b"ray: null\n", "ray: expected settings, got nothing"),

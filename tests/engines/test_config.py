@@ -53,9 +53,10 @@ def test_what_only_render_can_continue(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.create(config_text(Setup(plain, FeatureVisualizer(), OPTIONS), "logits:0", 4))
     with pytest.raises(
-        RunFolderError, match=r"no command line can name \(the network TinyNet .*\); continue it by render"
+        RunFolderError,
+        match=r"named on the command line \(the network TinyNet .*\); continue it with lightning_fv.render",
     ):
         refuse_only_render(folder)
     folder.config.write_text("- 1")
-    with pytest.raises(RunFolderError, match="cut or changed"):
+    with pytest.raises(RunFolderError, match="truncated or modified"):
         read_config(folder)

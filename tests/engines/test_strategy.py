@@ -84,7 +84,7 @@ def test_a_process_group_of_one_machine_listens_on_loopback(monkeypatch: pytest.
         port = free.getsockname()[1]
         taken = made(RankEnvironment(RankInfo(0, 1), port))
         with pytest.raises(
-            UsageError, match=rf"cannot meet at port {port} \(Address already in use\); set MASTER_PORT"
+            UsageError, match=rf"cannot rendezvous on port {port} \(Address already in use\); set MASTER_PORT"
         ):
             taken.setup_distributed()
     before = dict(os.environ)

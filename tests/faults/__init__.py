@@ -13,7 +13,7 @@ run has a quick one of each kind):
 | last checkpoint empty, truncated, corrupted, rewritten by something else, of another job or step | the one before is used, with a line that says so; same bits | test_damaged: the_one_before, something_else_wrote, finds_one; test_checkpoints |
 | all checkpoints of a job damaged | that job is `failed` with a line that names the remedy, the others go on, exit 1 | test_damaged: none_is_left; test_checkpoints |
 | checkpoint of the last step, no picture | none is saved, and an existing one is skipped: the render resumes from the one before | test_damaged: last_step; engines/test_job: lost_a_picture |
-| `config.yaml` cut or changed, by as little as a byte | refused in one line that names the remedy, exit 2; a copy may be edited for `--config` | test_damaged: settings_that_were_cut; runs/test_digests |
+| `config.yaml` truncated or modified, by as little as a byte | refused in one line that names the remedy, exit 2; a copy may be edited for `--config` | test_damaged: settings_that_were_cut; runs/test_digests |
 | a picture of a done job changed or missing; its record changed, or no record at all | one warning, the job is rendered again, same bits | test_damaged: marked_as_done, rendered_again; runs/test_folder, runs/test_record |
 | manifest, sheet, film or gallery changed or missing | written again by `--resume`, with the same bytes | test_damaged: parts_of_a_report |
 | `--resume` without a run | exit 2 | commands/test_options: bad_usage (`--resume`) |
@@ -28,10 +28,10 @@ run has a quick one of each kind):
 | the same while the run goes on | never opened, so nothing hangs; the file counts as damaged, or the run stops in one line | test_foreign: while_it_runs, folder_of_a_job |
 | a folder of the run replaced by a link while the run goes on | the run stops in one line, exit 2, before it writes pictures there or takes another job | test_foreign: link_that_is_put |
 | a damaged manifest, a pipe, a path of 5,000 characters, for `lightning-fv gallery` | one line, exit 2; for pictures that were changed, the page with a warning | report/test_gallery |
-| escape codes and line ends in names, settings, exception messages, manifests | shown as `\\x1b`, never obeyed by a terminal; each message keeps to its lines, in Python as well | test_terminal: names_of_classes, mistakes, table_of_layers, manifests; test_errors; test_architecture: terminal_gets |
+| escape codes and line ends in names, settings, exception messages, manifests | shown as `\\x1b`, never obeyed by a terminal; no message spills onto extra lines, in Python either | test_terminal: names_of_classes, mistakes, table_of_layers, manifests; test_errors; test_architecture: terminal_gets |
 | standard output or error closed, full, or a pipe that nobody reads | renders all the same, no traceback; a full standard output is exit 1 | commands/test_streams; callbacks/test_progress: cannot_be_written; test_environment: all_the_same (slow) |
 | working folder gone; names too long, with a null character, not UTF-8 | one line, exit 2 | test_environment: working_folder, too_long, no_file |
-| no UTF-8 locale, no HOME, no TMPDIR, no stdin, a terminal of 0 or 1 columns, 20 open files, files of limited size | renders all the same, or names what could not be written | commands/test_streams: encoding; test_environment: any_locale, all_the_same, may_not_grow (slow) |
+| no UTF-8 locale, no HOME, no TMPDIR, no stdin, a terminal of 0 or 1 columns, a limit of 20 open files, a file-size limit | renders all the same, or names what could not be written | commands/test_streams: encoding; test_environment: any_locale, all_the_same, may_not_grow (slow) |
 | a network that others share | ranks of ddp that one machine starts, and a Ray started for a run, listen on loopback only | engines/test_strategy: listens_on_loopback; engines/test_ddp: themselves_alone (slow); engines/test_ray_cluster: this_machine (slow) |
 | a config file is code | said in README, SECURITY.md and `--help`; the user's own code is announced before its module is imported | commands/test_imports: own_code_is_told |
 | a config that names `os.system`, `torch.load` and the like, by `--config`, `--resume` or on the command line | refused before it is imported or called, exit 2 | commands/test_imports: standard_library, may_not_be_named, someone_else, wherever (slow) |
@@ -39,10 +39,10 @@ run has a quick one of each kind):
 | a logger, profiler or checkpoint callback that would write outside of the run folder | refused, exit 2 | engines/test_checks: would_not_be_followed |
 | a user's ModelCheckpoint, CSVLogger, profiler | each job has its own files in its own folder; they stay when the job is done, and the run can still be resumed | test_api: continued_by_the_same_call; engines/test_logger: of_users |
 | an option or callback that would end a render early, or needs a network's weights | refused by name before any work, exit 2 | engines/test_checks: would_not_be_followed, every_callback |
-| numbers that are none: NaN, infinite, negative, zero, of thousands of digits | refused with their range, exit 2 | engines/test_checks: numbers_of_a_run, optimizers, parts_of_a_recipe, sizes, impossible_preprocessing |
+| invalid numbers: NaN, infinite, negative, zero, of thousands of digits | refused with their range, exit 2 | engines/test_checks: numbers_of_a_run, optimizers, parts_of_a_recipe, sizes, impossible_preprocessing |
 | more or fewer class names than logits | refused before any work, exit 2 | engines/test_checks: class_names |
 | a misspelt option, class, command or network | one line with what may have been meant, exit 2 | commands/test_hints |
-| targets: empty, huge or foreign digits, control characters, 100,000 of them or as long | one short line with the nearest name, in little time | targets/test_grammar; targets/test_resolve: does_not_exist, many_targets |
+| targets: empty, huge or foreign digits, control characters, 100,000 of them or as long | one short line with the nearest name, quickly | targets/test_grammar; targets/test_resolve: does_not_exist, many_targets |
 | a weights file that declares more than it has: compressed or overlapping zip entries, huge or repeated tensors, storages, headers | sizes are checked before memory is taken, nothing in the file is called, one line, exit 2 | networks/test_torch_file: takes_little_memory, more_classes |
 | sparse, quantized, meta, complex or integer weights, subclasses of tensors | one line that names them; no imaginary part is dropped | networks/test_torch_pickle: other_tensors; networks/test_torch_file: not_real |
 | networks that detach, are constant, lazy, scripted, quantized, meta, made in inference mode, compiled inside, of several or integer outputs | one line before any work | networks/test_modules: refused_in_one_line |
@@ -66,8 +66,8 @@ run has a quick one of each kind):
 | a picture of NaN as a file | refused | test_optimization: not_finite |
 | pictures too small for network, transform or blur | refused before anything runs | test_optimization: too_small |
 | out of memory | the batch passes through the network in halves; an error with the sizes if a single picture is too large | test_objective_gradient, on a network that raises the error; not on a GPU |
-| a transform that works in place or in float64 | right: penalties see the pictures before transforms; other types, and errors of a transform, are one line before step 0 | optimization/test_transform_pipeline: in_place, optimised_through |
-| an objective that raises, says nothing of layers, or has `/` in its name; a visualizer without a network | one line before step 0; none are read; the file stays in images/ | targets/test_resolve: tried_before, without_layers; optimization/test_visualizer: without_network |
+| a transform that works in place or in float64 | works; penalties see the pictures before transforms; other types, and errors of a transform, are one line before step 0 | optimization/test_transform_pipeline: in_place, optimised_through |
+| an objective that raises, declares no layers, or has `/` in its name; a visualizer without a network | one line before step 0; none are read; the file stays in images/ | targets/test_resolve: tried_before, without_layers; optimization/test_visualizer: without_network |
 | two recipes, objectives or networks that render different pictures and look alike | different job ids | runs/test_settings: what_differs, attributes_of_a_class, five_masks; functional/test_code |
 | pictures to start from that are no pictures, too many, or given before `bind` | one line before any work | test_api: pictures_to_start_from; optimization/test_start |
 | `render(out=)` interrupted, or called with other arguments | the same call or `--resume` continues it with the same bits; one line says which argument differs | test_api: continued_by_the_same_call, continued_by_the_command_line; engines/test_config |
@@ -76,7 +76,7 @@ run has a quick one of each kind):
 | an error or KeyboardInterrupt in a callback's hook, the network, a transform, objective, penalty, parameterization, the optimizer | signal handlers, modes, flags, filters, log levels, environment, and the module's tensors, flags and hooks are as before | test_process_state: leaves_everything, while_an_error, command_line |
 | several jobs with a callback that has state | each starts with the callback as given, which keeps the state of the last; one that cannot be copied is refused before the first step | test_process_state: keeps_what_it_recorded, cannot_be_copied; engines/test_ray_task: as_they_were_sent |
 | two hundred renders that fail | memory, threads and open files stay constant | test_process_state: freed, flat (slow) |
-| 2,000 random faults: damaged run folders, options, records, weight files, signals | no traceback, hang or wild use of memory; exit 2 with one line before any work; after exit 0 the bits of an undisturbed run; no finished picture is lost | test_fuzz; `python -m tests.faults.fuzz --seed 0 --count 2000` |
+| 2,000 random faults: damaged run folders, options, records, weight files, signals | no traceback, hang or runaway memory use; exit 2 with one line before any work; after exit 0 the bits of an undisturbed run; no finished picture is lost | test_fuzz; `python -m tests.faults.fuzz --seed 0 --count 2000` |
 | transforms of another size, not a tensor, detached | another size is fine; the others are refused before step 0 | test_optimization: transforms_of_ones_own; test_visualizer |
 | objectives that are not one number per picture, or do not depend on it | refused before step 0 | test_optimization: cannot_be_climbed |
 | an objective that raises | no hook is left behind | test_optimization: no_hook |

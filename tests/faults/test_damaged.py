@@ -300,7 +300,7 @@ def test_settings_that_were_cut_or_changed(
     def refused(args: Sequence[str]) -> None:
         assert main([*args, *QUICK]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"{config} was cut or changed since the run was started" in line
+        assert f"{config} was truncated or modified since the run was started" in line
         assert line.endswith("or start a new run with --config COPY_OF_IT --out ANOTHER_FOLDER")
 
     for content in (cut, whole.replace("max_steps: 20", "max_steps: 21"), whole[:-1], ""):

@@ -364,7 +364,7 @@ def test_weights_made_in_inference_mode_are_refused_in_one_line() -> None:
     with torch.inference_mode():
         module = TinyNet()
         for _ in range(2):
-            with pytest.raises(NetworkError, match="made in inference mode; make the network outside of it"):
+            with pytest.raises(NetworkError, match="created in inference mode; create the network outside it"):
                 tiny(module)
 
 

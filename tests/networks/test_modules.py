@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "frozen": (lambda: nn.Sequential(torch.jit.freeze(torch.jit.script(TinyNet().eval()))), "frozen TorchScript"),
     "quantized": (quantized, "as in a quantized network"),
     "meta": (partly_meta, "conv2.weight of TinyNet has no values"),
-    "made in inference mode": (made_in_inference_mode, "was made in inference mode; make the network outside of it"),
+    "made in inference mode": (made_in_inference_mode, "was created in inference mode; create the network outside it"),
     "half": (lambda: TinyNet().half(), "parameters are torch.float16; call .float()"),
     "double": (lambda: TinyNet().double(), "parameters are torch.float64; call .float()"),
     "compiled in place": (compiled_in_place, "TinyNet in TinyNet is compiled"),
@@ -155,7 +155,8 @@ def test_refused_in_one_line_before_any_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [TinyNet, None, "resnet18", {"conv1.weight": torch.zeros(1)}])
 def test_what_is_no_module(wrong: Any) -> None:
     with pytest.raises(
-        FeatureVisualizationError, match=r"a network is a Module, not (a|the class) \w+; give an instance"
+        FeatureVisualizationError,
+        match=r"a network is a Module, not (an object of type|the class) \w+; give an instance",
     ):
         VisionNetwork(wrong, mean=(0.5,) * 3, std=(0.2,) * 3)
 
@@ -232,6 +233,6 @@ def test_what_cannot_be_repeated_is_said_in_one_line() -> None:
     with pytest.warns(UserWarning, match="Around draws random numbers in its forward") as told:
         scores(noisy, "net.conv1:0")
     mixing = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.AdaptiveAvgPool2d(1))
-    with pytest.warns(UserWarning, match=r"1 of Sequential normalises by the pictures of its batch.*size of 1") as told:
+    with pytest.warns(UserWarning, match=r"1 of Sequential normalises over the batch.*size of 1") as told:
         scores(mixing, "0:0")
     assert all("\n" not in str(warning.message) for warning in told)

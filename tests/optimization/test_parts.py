@@ -23,7 +23,10 @@ from tests.helpers import TinyNet
         ({"transforms": 3}, "transforms holds an object of type int"),
         ({"penalties": [L1]}, "penalties holds the class L1; give a list of instances of Objective"),
         ({"optimizer": 3}, "optimizer is an object of type int"),
-        ({"optimizer": lambda parameters: None}, "model.optimizer must make an Optimizer, not a NoneType"),
+        (
+            {"optimizer": lambda parameters: None},
+            "model.optimizer must make an Optimizer, not an object of type NoneType",
+        ),
         ({"callbacks": [3]}, "trainer.callbacks must be Callbacks, got int"),
         ({"visualizer": TinyNet()}, "visualizer is an object of type TinyNet"),
     ],

@@ -29,7 +29,7 @@ def test_they_are_resized() -> None:
     assert pixel.holds_images
     with pytest.raises(UsageError, match="2 pictures for 3 targets"):
         check_count(pixel, 3)
-    with pytest.raises(UsageError, match="give them to render or bind as start"):
+    with pytest.raises(UsageError, match="pass them as start= to render or bind"):
         refuse_given(pixel)
     pixel.initialize((3, 4), generators([0]))
     refuse_given(pixel)

@@ -88,7 +88,9 @@ def test_one_of_another_step_or_job_is_found(tmp_path: Path) -> None:
     places = [folder / "step=8.ckpt", folder / "step=1000000000.ckpt", folder / "step=9.ckpt"]
     for place, source in zip(places, [good, good, save(other, 9)], strict=True):
         place.write_bytes(source.read_bytes())
-        with pytest.warns(UserWarning, match=f"{place.name} cannot be read .it is cut or changed, or of another job"):
+        with pytest.warns(
+            UserWarning, match=f"{place.name} cannot be read .it was truncated or modified, or belongs to another job"
+        ):
             assert latest_checkpoint(folder) == good
         place.unlink()
     (tmp_path / "a").rename(tmp_path / "c")  # a job is known by the name of its folder

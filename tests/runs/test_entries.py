@@ -54,7 +54,7 @@ def test_each_name_stands_for_a_file_or_a_folder(tmp_path: Path) -> None:
     for folder in [*folders, job.path]:
         folder.rename(tmp_path / "away")
         folder.touch()
-        with pytest.raises(RunFolderError, match=f"{folder} is a file in the place of a folder of the run; remove it"):
+        with pytest.raises(RunFolderError, match=f"{folder} is a file where the run needs a folder; remove it"):
             run.check_entries()
         folder.unlink()
         (tmp_path / "away").rename(folder)
@@ -65,7 +65,7 @@ def test_each_name_stands_for_a_file_or_a_folder(tmp_path: Path) -> None:
     ]  # fmt: skip
     for file in files:
         file.mkdir()
-        with pytest.raises(RunFolderError, match=f"{file} is a folder in the place of a file of the run; remove it"):
+        with pytest.raises(RunFolderError, match=f"{file} is a folder where the run needs a file; remove it"):
             run.check_entries()
         file.rmdir()
     run.check_entries()
