@@ -67,12 +67,20 @@ def explain(message: str, options: Collection[str], inner: bool = False) -> str:
     key = re.search(r'Parser key "([\w.]+)"', message)
     option = key[1] if key else ""
     line = (
-        _unknown_option(message, options, inner)
+        _not_plain(message)
+        or _unknown_option(message, options, inner)
         or _not_a_list(message, option)
         or _no_class(_reasons(message)[0], option, _given(message))
         or _other_value(message, option)
     )
     return line or _condense(message, option, inner)
+
+
+def _not_plain(message: str) -> str | None:
+    found = re.search(r"Unable to serialize instance (\S+)", message)
+    if found is None:
+        return None
+    return f"a class named in the options has the setting {found[1]}, which config.yaml cannot hold; give it as text, or leave the class out"
 
 
 def meant(name: str, options: Collection[str]) -> str | None:

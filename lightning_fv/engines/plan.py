@@ -176,8 +176,8 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     check_options(setup)
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
-    chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
     check_categories(setup.network)
+    chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)

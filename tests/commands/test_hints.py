@@ -47,6 +47,7 @@ MISTAKES: list[tuple[list[str] | str, str]] = [
     (["--model.optimizer", "Adamm"], "model.optimizer: no class 'Adamm'; did you mean Adam (torch.optim.Adam)?"),
     (["--model.optimizer", "torch.optim.Adamm"], "no class 'torch.optim.Adamm'; did you mean Adam (torch.optim.Adam)?"),
     (["--model.parameterization.decai", "1"], "'decai' is not accepted; did you mean decay?"),
+    (["--trainer.callbacks", "StochasticWeightAveraging", "--trainer.callbacks.swa_lrs", "0.1"], "has the setting cpu, which config.yaml cannot hold"),
     (["--model.parameterization", "torch.nn.Linear"], "torch.nn.Linear is not a subclass of Parameterization; known are "),
     (["--model.size", "64x64"], "model.size: 64x64 is not a size; give pixels (64), a fraction (0.5) or [height, width]"),
     ("model: {transforms: {class_path: RandomNoise}}", "takes a list, also of one: [{'class_path': 'RandomNoise'}]"),
