@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lightning_fv.errors import RunFolderError
+from lightning_fv.errors import RunFolderError, warn
 from lightning_fv.report.pictures import read_picture, save_atomic
 from lightning_fv.runs.record import Record
 
@@ -59,18 +59,15 @@ def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) 
 
     Args:
         frames: for each job, its frames in order; jobs are stacked vertically, and one with fewer frames holds its last.
+            A damaged frame is left out, with a warning: frames are not rendered again.
         path: the file to write.
         milliseconds: how long a frame is shown.
     """
-    jobs = [job for job in frames if job]
+    jobs = [pictures for job in frames if (pictures := _readable(job))]
     if not jobs:
         return
-    composed = []
-    for number in range(max(len(job) for job in jobs)):
-        parts = []
-        for job in jobs:
-            parts.append(read_picture(job[min(number, len(job) - 1)]))
-        composed.append(_stack(parts))
+    stages = range(max(len(job) for job in jobs))
+    composed = [_stack([job[min(number, len(job) - 1)] for job in jobs]) for number in stages]
     enlarge = max(1, 512 // max(composed[-1].size))  # frames of small pictures would be tiny
     composed = [f.resize((f.width * enlarge, f.height * enlarge), Image.Resampling.BICUBIC) for f in composed]
     size = max(f.width for f in composed), max(f.height for f in composed)
@@ -78,6 +75,16 @@ def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) 
     durations = [milliseconds] * (len(composed) - 1) + [8 * milliseconds]
     options = {"save_all": True, "append_images": composed[1:], "duration": durations, "loop": 0, "quality": 85}
     save_atomic(path, composed[0], "WEBP", **options)
+
+
+def _readable(files: Sequence[Path]) -> list[Image.Image]:
+    pictures = []
+    for file in files:
+        try:
+            pictures.append(read_picture(file))
+        except RunFolderError as error:
+            warn(f"{error}; the film is made without it")
+    return pictures
 
 
 def _stack(parts: Sequence[Image.Image]) -> Image.Image:

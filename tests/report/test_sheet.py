@@ -141,6 +141,16 @@ def test_film_has_a_frame_per_stage(tmp_path: Path) -> None:
         np.testing.assert_allclose(frame.mean((0, 1)), colour, atol=12)
 
 
+def test_a_damaged_frame_is_left_out_of_the_film(tmp_path: Path) -> None:
+    frames = [save(tmp_path, f"{number}.png", colour) for number, colour in enumerate(COLOURS)]
+    frames[1].write_bytes(frames[1].read_bytes()[:40])
+    with pytest.warns(UserWarning, match=r"1\.png.*; the film is made without it"):
+        film([frames, [frames[1]]], tmp_path / "film.webp")
+    shown, _ = played(tmp_path / "film.webp")
+    assert len(shown) == 3
+    np.testing.assert_allclose(shown[1].mean((0, 1)), COLOURS[2], atol=12)
+
+
 def test_film_of_a_growing_picture_has_one_size(tmp_path: Path) -> None:
     frames = [save(tmp_path, f"{n}.png", COLOURS[n], (20 + 10 * n, 30 + 10 * n)) for n in range(3)]
     film([frames], tmp_path / "film.webp")
