@@ -124,9 +124,9 @@ def test_a_shared_render_stops_and_goes_on(tmp_path: Path, capsys: pytest.Captur
 def test_a_shared_render_without_room_for_pictures_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     """The first rank writes, and meets the disk, alone: nothing there may wait for the others."""
     whole, run = tmp_path / "whole", tmp_path / "run"
-    words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "30", "--checkpoint_seconds", "0.1"]
+    words = [*SHARED, "--trainer.devices", "2", "--trainer.max_steps", "60", "--checkpoint_seconds", "0.1"]
     process = start("--out", str(run), *words)
-    wait_for((run / "jobs").is_dir, process)
+    wait_for(lambda: checkpoints(run), process)
     (run / "images").touch()
     code, output = finish(process)
     assert code == 1, output
