@@ -166,8 +166,6 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     with ignored_warnings(".*args parameter is intended to run from within Python.*"):
         cli = _parse(args, resumed)
     config = cli.config_init
-    if config.seed_everything not in (False, None):
-        raise UsageError("--seed_everything is not used: pictures do not depend on the global generators; give --seed")
     folder = RunFolder(config.out) if config.out is not None else None
     agreed = folder is not None and folder.begun()
     if folder is not None and agreed:

@@ -17,6 +17,7 @@ import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
 from lightning_fv.commands.hints import explain
 from lightning_fv.commands.imports import checked_imports
+from lightning_fv.commands.nulls import refuse_nulls
 from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.engines.config import refuse_only_render
 from lightning_fv.engines.ray_cluster import RayOptions
@@ -155,11 +156,14 @@ class FitCLI(LightningCLI):
         )
         parser.add_class_arguments(RayOptions, "ray")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        if self.config.seed_everything is not False:  # before Lightning follows it
+            raise UsageError("--seed_everything is not supported: no picture depends on global generators; give --seed")
+
     def instantiate_classes(self) -> None:
         """Only the recipe: the Trainer is made per job."""
-        for name, one_of_them in (("trainer", "strategy"), ("ray", "address")):
-            if one_of_them not in (self.config.get(name) or {}):  # `trainer: null`, perhaps with options on top
-                raise UsageError(f"{name}: expected settings, got nothing; leave {name} out to keep the defaults")
+        refuse_nulls(self.parser, self.config)
         try:
             with checked_imports():
                 self.config_init = self.parser.instantiate_classes(self.config)
@@ -202,9 +206,7 @@ def network_options(config: Any) -> dict[str, Any]:
         try:
             text = read_file(categories).decode()
         except FileNotFoundError:
-            raise UsageError(
-                f"--categories {categories}: no such file; give a file with one name per line, or a list"
-            ) from None
+            raise UsageError(f"--categories {categories}: no such file; give a file of names, or a list") from None
         except OSError as error:
             raise UsageError(f"--categories {categories} cannot be read: {error.strerror}") from None
         except ValueError as error:

@@ -97,8 +97,9 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
     before = {name: value.detach().clone() for name, value in own.items()}
     try:
         for name, value in own.items():  # torch would drop imaginary parts, and take quantized numbers for weights
-            if value.is_floating_point() and name in wanted and not wanted[name].is_floating_point():
-                raise ValueError(f"{name} is {wanted[name].dtype} instead of {value.dtype}")
+            given = wanted.get(name, value)
+            if (value.is_floating_point() and not given.is_floating_point()) or given.is_complex() > value.is_complex():
+                raise ValueError(f"{name} is {given.dtype} instead of {value.dtype}")
         # Not refused by comparing names first: some modules, such as torchvision's ViT, convert older names themselves.
         module.load_state_dict(wanted, strict=True)
     except Exception as error:  # whatever it is, the tensors before the one that failed are already overwritten

@@ -45,6 +45,8 @@ def fit(out: Path, *args: str) -> int:
         (["--trainer.default_root_dir", "x"], "given by --out"),
         (["--checkpoint-seconds", "-1"], "above 0 s"),
         (["--seed_everything", "5"], "give --seed"),
+        (["--seed_everything", "0"], "give --seed"),
+        (["--seed_everything", "true"], "give --seed"),
         (["--model.size", "48.0"], "write 48 for pixels"),
         (["--model.size", "100000000"], "more than 16384 px"),
         (["--categories", "x" * 5000], "cannot be read: File name too long"),
@@ -67,7 +69,9 @@ def test_a_null_in_place_of_settings_is_refused(tmp_path: Path, capsys: pytest.C
     config = tmp_path / "null.yaml"
     config.write_text(f"{name}: null\n")
     assert fit(tmp_path / "run", "--config", str(config), "--trainer.max_steps", "1") == 2
-    assert f"error: {name}: expected settings, got nothing" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lightning-fv: error: {name}.")
+    assert "null is no value for it" in line
 
 
 def test_targets_as_a_yaml_list_and_jobs_by_batch_size(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ OWN = {"architecture": "torchvision/shufflenet_v2_x0_5", "mean": (0.5, 0.4, 0.3)
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)  # with other weights the unit that is rendered below may be dead
     module = build_torchvision("shufflenet_v2_x0_5", num_classes=7)
     path = tmp_path_factory.mktemp("own") / "mine.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}, "epoch": 3}, path)

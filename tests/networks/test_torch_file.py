@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from lightning_fv.errors import CheckpointError
 from lightning_fv.networks.load import load_network
@@ -184,6 +185,11 @@ def test_numbers_that_are_not_real_are_no_weights(tmp_path: Path, dtype: torch.d
     network = TinyNet(seed=1)
     with pytest.raises(CheckpointError, match=f"conv1.weight is {dtype} instead of torch.float32"):
         load_strictly(network, read_weights(tmp_path / "net.pth"), "net.pth")
+    if dtype.is_complex:  # for whole numbers too
+        norm = nn.BatchNorm2d(3)
+        counted = {**norm.state_dict(), "num_batches_tracked": torch.tensor(1j)}
+        with pytest.raises(CheckpointError, match=r"num_batches_tracked is torch\.complex64 instead of torch\.int64"):
+            load_strictly(norm, counted, "net.pth")
     torch.testing.assert_close(network.state_dict(), TinyNet(seed=1).state_dict(), rtol=0, atol=0)
 
 
