@@ -16,7 +16,7 @@ from lightning_fv.functional import (
 )
 from lightning_fv.parameterizations.base import Parameterization
 
-# With amplitudes in cycles per picture this is Lucid's scale (lucid/optvis/param/spatial.py divides by 4 likewise).
+# At decay 1 and for square pictures this is Lucid's scale (lucid/optvis/param/spatial.py divides by 4 likewise).
 GAIN = 0.25
 
 
