@@ -7,6 +7,7 @@ from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_
 from lightning_fv.functional.spectrum import (
     blur_transfer,
     frequencies,
+    keep_in_place,
     resize_spectrum,
     spectrum_to_image,
     spectrum_weights,
@@ -21,6 +22,7 @@ __all__ = [
     "decorrelate",
     "frequencies",
     "gaussian_blur",
+    "keep_in_place",
     "keyed_generator",
     "resize_images",
     "resize_spectrum",

@@ -79,6 +79,30 @@ def resize_spectrum(coefficients: Tensor, width: int, size: tuple[int, int], fil
     return resized
 
 
+def keep_in_place(coefficients: Tensor, width: int, old: tuple[int, int]) -> Tensor:
+    """Turn the phases of a resized spectrum so that the picture stays where it was.
+
+    Pixel n of N lies at (n + 1/2) / N of the side, and a wave's phase counts from pixel 0, which moves when N changes: without
+    exp(i pi k (1 / N_new - 1 / N_old)) along each axis, a picture that grows by s moves by (s - 1) / 2 px to the top left.
+
+    Args:
+        coefficients: (..., H, width // 2 + 1, 2), from `resize_spectrum`.
+        width: the new width in pixels.
+        old: (height, width) before.
+
+    Returns:
+        (..., H, width // 2 + 1, 2).
+    """
+    height = coefficients.shape[-3]
+    ky = torch.fft.fftfreq(height, 1 / height, dtype=torch.float64)[:, None] * (1 / height - 1 / old[0])
+    kx = torch.fft.rfftfreq(width, 1 / width, dtype=torch.float64)[None] * (1 / width - 1 / old[1])
+    phase = torch.polar(torch.ones_like(ky + kx), math.pi * (ky + kx)).to(coefficients.device)
+    turned = torch.view_as_complex(coefficients.contiguous()) * phase.to(
+        torch.complex64 if coefficients.dtype == torch.float32 else torch.complex128
+    )
+    return torch.view_as_real(turned)
+
+
 def blur_transfer(height: int, width: int, sigma: float, dtype: torch.dtype = torch.float32) -> Tensor:
     """Transfer function of a Gaussian blur, exp(-2 (pi sigma f)^2) with f in cycles per pixel.
 

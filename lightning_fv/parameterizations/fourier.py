@@ -10,6 +10,7 @@ from lightning_fv.functional import (
     blur_transfer,
     correlate,
     decorrelate,
+    keep_in_place,
     resize_spectrum,
     spectrum_to_image,
     spectrum_weights,
@@ -61,6 +62,7 @@ class Fourier(Parameterization):
     def resize(self, size: tuple[int, int]) -> None:
         # The scale is isotropic in pixels, so it changes when growth changes the aspect ratio, even by rounding.
         spectrum = resize_spectrum(self.values.detach() * self._weights, self.size[1], size)
+        spectrum = keep_in_place(spectrum, size[1], self.size)
         weights = self._weights_for(size, self.values.device)
         self._take(torch.where(weights > 0, spectrum / weights, 0.0), size)
 

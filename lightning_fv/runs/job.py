@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # reading a run needs no torch
 
     from lightning_fv.targets import Target
 
-FORMAT = 3
+FORMAT = 4
 """Incremented when a release renders other pictures from the same settings, or describes settings differently, so that old
 results are not mistaken for new ones."""
 
