@@ -12,7 +12,6 @@ from torch import Tensor
 from lightning_fv.callbacks.image_logger import image_event
 from lightning_fv.errors import printable
 from lightning_fv.functional import resize_images
-from lightning_fv.metrics import natural_high_frequency
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.report import read_picture, side_by_side
 from lightning_fv.runs.comparison_folder import ComparisonFolder
@@ -21,6 +20,7 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record
 
 RATIO = "high_frequency_ratio"
+OWN_SIZE = ", own size)"
 
 
 def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], folder: Path) -> dict[str, list[Record]]:
@@ -30,13 +30,15 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
 
     Args:
         columns: run folders inside ``folder``, by the names to show.
-        judges: a picture of a class gets the probability ``p(NAME)`` of that class under each network NAME that knows the
-            class and did not make the picture, shown at that network's own size: how far the picture transfers.
+        judges: a picture of a class gets the probability of that class under each network NAME that knows the class and did
+            not make the picture: how far the picture transfers. ``p(NAME)`` is that of the picture resized to the network's
+            size, ``p(NAME, own size)`` that of the picture as it is: objects of a picture that grew may be too small for
+            the network once it is resized.
         folder: where to write.
 
     Returns:
         The runs' records by column, images relative to ``folder``. Added to the scores of the manifest are those of the
-        judges and ``high_frequency_ratio``, the high frequencies relative to those of photos of that size.
+        judges.
 
     Raises:
         RunFolderError: a picture cannot be read.
@@ -61,7 +63,10 @@ def compare_runs(columns: Mapping[str, Path], judges: Sequence[VisionNetwork], f
 
 
 def summaries(columns: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, float]]:
-    """Means over a column's pictures of each score that is a number; ``transfer`` is that over all judges."""
+    """Means over a column's pictures of each score that is a number.
+
+    ``transfer`` is the mean over all judges at their size, ``transfer, own size`` that at the pictures' size.
+    """
     means: dict[str, dict[str, float]] = {}
     for name, records in columns.items():
         values: dict[str, list[float]] = {"score": [record.score for record in records if record.score is not None]}
@@ -70,7 +75,8 @@ def summaries(columns: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, fl
                 if isinstance(value, float):
                     values.setdefault(key, []).append(value)
                     if key.startswith("p("):
-                        values.setdefault("transfer", []).append(value)
+                        kind = "transfer, own size" if key.endswith(OWN_SIZE) else "transfer"
+                        values.setdefault(kind, []).append(value)
         means[name] = {key: sum(found) / len(found) for key, found in values.items() if found}
     return means
 
@@ -99,15 +105,13 @@ def markdown(columns: Mapping[str, Sequence[Record]]) -> str:
 
 @torch.no_grad()
 def _rate(record: Record, picture: Tensor, judges: Sequence[VisionNetwork]) -> None:
-    share = record.scores.get("high_frequency")
-    if isinstance(share, float):
-        record.scores[RATIO] = round(share / natural_high_frequency(max(record.size)), 3)
     kind, _, category = record.target.partition(":")
     for judge in judges:
         if kind in ("logits", "probability") and judge.name != record.network and category in judge.categories:
-            logits = judge(resize_images(picture, judge.input_size).to(judge.device))
-            probability = float(logits.softmax(1)[0, judge.categories.index(category)])
-            record.scores[f"p({judge.name})"] = round(probability, 4)
+            unit = judge.categories.index(category)
+            for shown, end in ((resize_images(picture, judge.input_size), ")"), (picture, OWN_SIZE)):
+                probability = float(judge(shown.to(judge.device)).softmax(1)[0, unit])
+                record.scores[f"p({judge.name}{end}"] = round(probability, 4)
 
 
 def _read(path: Path) -> Tensor:

@@ -1,26 +1,30 @@
 """Measure the colour and spectrum statistics of natural photos that the package uses as constants.
 
-    python scripts/build_spectrum.py --data PHOTOS
+    python scripts/build_spectrum.py --data PHOTOS --tiny TINY_IMAGENET
 
-PHOTOS is a folder of photos or a tar file of them. Prints the colour decorrelation matrix of
-``lightning_fv.functional.color``, the slope of the magnitude spectrum that ``Fourier``'s decay follows, and the power law
-of ``lightning_fv.metrics.natural_high_frequency``.
+PHOTOS is a folder of ImageNet photos or a tar file of them, their shorter side 256 px; TINY_IMAGENET is the folder of
+``train_demo.py``. Prints the colour decorrelation matrix of ``lightning_fv.functional.color`` and the slope of the
+magnitude spectrum that ``Fourier``'s decay follows, and writes the spectra of ``lightning_fv.functional.photo_spectrum``: of
+the centre of 224 px that ImageNet networks see, and of the training photos of the demo networks at their 64 px.
 """
 
 import argparse
 import io
+import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from train_demo import read_photos
 
-from lightning_fv.metrics import HighFrequencyEnergy
-
-SIDES = (64, 96, 114, 128, 224)
+from lightning_fv.functional import frequencies
+from lightning_fv.functional.photos import SPECTRA
+from lightning_fv.metrics import windowed_power
 
 
 def photos(data: Path) -> Iterator[Tensor]:
@@ -37,21 +41,37 @@ def photos(data: Path) -> Iterator[Tensor]:
             yield torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1).double() / 255
 
 
+def spectrum_of(photos: Iterable[Tensor]) -> dict[str, Any]:
+    """Mean share of energy in rings one cycle per side wide; each photo (3, side, side) counts equally."""
+    total, count, side = torch.zeros(0), 0, 0
+    for photo in photos:
+        side = photo.shape[-1]
+        power = windowed_power(photo.float()[None]).sum((0, 1)).flatten()
+        ring = (frequencies(side, side).flatten().ceil().long() - 1).clamp_min(0)
+        shares = torch.zeros(int(ring.max()) + 1).index_add_(0, ring, power / power.sum().clamp_min(1e-9))
+        total = shares if count == 0 else total + shares
+        count += 1
+    return {"side": side, "photos": count, "rings": [round(float(share), 7) for share in total / count]}
+
+
+def centre(photos: Iterable[Tensor], side: int = 224) -> Iterator[Tensor]:
+    for photo in photos:
+        top, left = (photo.shape[-2] - side) // 2, (photo.shape[-1] - side) // 2
+        yield photo[:, top : top + side, left : left + side]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    data = parser.parse_args().data
+    parser.add_argument("--tiny", type=Path, help="without it, the spectra are not written")
+    args = parser.parse_args()
+    data = args.data
 
     count, total, outer = 0, torch.zeros(3).double(), torch.zeros(3, 3).double()
     slopes = []
-    shares = {side: HighFrequencyEnergy() for side in SIDES}
     for photo in photos(data):
         pixels = photo.flatten(1)
         count, total, outer = count + pixels.shape[1], total + pixels.sum(1), outer + pixels @ pixels.T
-        for side, share in shares.items():
-            image = Image.fromarray((photo * 255).round().byte().permute(1, 2, 0).numpy())
-            scaled = np.array(image.resize((side, side), Image.Resampling.BICUBIC))
-            share.update(torch.from_numpy(scaled).permute(2, 0, 1)[None].float() / 255)
         grey = photo.mean(0)
         window = torch.outer(torch.hann_window(grey.shape[0]), torch.hann_window(grey.shape[1])).double()
         magnitude = torch.fft.rfft2((grey - grey.mean()) * window).abs()
@@ -74,10 +94,13 @@ def main() -> None:
     print(
         f"spectrum: magnitude ~ 1 / f^{-np.mean(slopes):.2f} (standard deviation {np.std(slopes):.2f} over {len(slopes)} photos)"
     )
-    energies = [float(share.compute()) for share in shares.values()]
-    slope, offset = np.polyfit(np.log(np.array(SIDES) / 64), np.log(energies), 1)
-    measured = ", ".join(f"{energy:.4f} at {side} px" for side, energy in zip(SIDES, energies, strict=True))
-    print(f"high-frequency energy: {measured}; fitted {np.exp(offset):.4f} * (side / 64) ** {slope:.3f}")
+    if args.tiny is not None:
+        tiny = read_photos(args.tiny, "train")[0].float() / 255
+        spectra = {"imagenet": spectrum_of(centre(photos(data))), "tiny_imagenet": spectrum_of(tiny)}
+        for name, spectrum in spectra.items():
+            share = sum(spectrum["rings"][spectrum["side"] // 4 :])
+            print(f"{name}: {share:.4f} of the energy above half the Nyquist frequency, {spectrum['photos']} photos")
+        SPECTRA.write_text(json.dumps(spectra) + "\n")
 
 
 if __name__ == "__main__":

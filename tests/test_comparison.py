@@ -12,8 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_fv import load_network, render
 from lightning_fv.comparison import compare_runs, markdown, summaries
-from lightning_fv.functional import resize_images
-from lightning_fv.metrics import natural_high_frequency
+from lightning_fv.functional import photo_high_frequency, resize_images
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.record import Record
 
@@ -28,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     networks = {name: load_network(name) for name in TWINS}
     runs = {name: ComparisonFolder(folder).column(name).path for name in TWINS}
     for name, network in networks.items():
-        render(network, TARGETS, steps=2, out=runs[name], progress=False)
+        render(network, TARGETS, steps=2, size=80, out=runs[name], progress=False)
     rated = compare_runs(runs, list(networks.values()), folder)
     assert [json.loads(record.to_json()) for record in rated["demo"]] == [
         {key: value for key, value in line.items() if key != "column"} for line in lines(folder)[:3]
@@ -42,7 +41,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def test_pictures_are_rated_by_the_other_networks(folder: Path) -> None:
     for line in lines(folder):
-        others = {f"p({name})" for name in TWINS if name != line["column"]}
+        others = {f"p({name}{end}" for name in TWINS if name != line["column"] for end in (")", ", own size)")}
         assert {key for key in line["scores"] if key.startswith("p(")} == (
             others if "logits" in line["target"] else set()
         )
@@ -50,9 +49,11 @@ def test_pictures_are_rated_by_the_other_networks(folder: Path) -> None:
     judge = load_network("demo/stylized")
     with Image.open(folder / line["image"]) as file:
         picture = torch.from_numpy(np.array(file)).permute(2, 0, 1)[None] / 255
-    expected = judge(resize_images(picture, (64, 64))).softmax(1)[0, judge.categories.index("lion")]
-    assert line["scores"]["p(demo/stylized)"] == pytest.approx(float(expected), abs=1e-4)
-    ratio = line["scores"]["high_frequency"] / natural_high_frequency(64)
+    for shown, key in ((resize_images(picture, (64, 64)), "p(demo/stylized)"), (picture, "p(demo/stylized, own size)")):
+        expected = judge(shown).softmax(1)[0, judge.categories.index("lion")]
+        assert line["scores"][key] == pytest.approx(float(expected), abs=1e-4)
+    assert line["scores"]["p(demo/stylized)"] != line["scores"]["p(demo/stylized, own size)"]
+    ratio = line["scores"]["high_frequency"] / photo_high_frequency("tiny_imagenet")
     assert line["scores"]["high_frequency_ratio"] == pytest.approx(ratio, abs=1e-3)
 
 
@@ -87,11 +88,15 @@ def record(target: str, **scores: float) -> Record:
 
 def test_means_and_table() -> None:
     columns = {
-        "one": [record("x", probability=0.5, **{"p(b)": 0.2, "p(c)": 0.4}), record("y", probability=1.0)],
+        "one": [
+            record("x", probability=0.5, **{"p(b)": 0.2, "p(c)": 0.4, "p(b, own size)": 0.7}),
+            record("y", probability=1.0),
+        ],
         "two": [record("x")],
     }
     means = summaries(columns)
     assert means["one"]["probability"] == pytest.approx(0.75)
     assert means["one"]["transfer"] == pytest.approx(0.3)
+    assert means["one"]["transfer, own size"] == pytest.approx(0.7)
     assert means["two"] == {"score": 2.0}
-    assert "| one | 2 of 2 | 2 | 0.75 | 0.20 | 0.40 |" in markdown(columns)
+    assert "| one | 2 of 2 | 2 | 0.75 | 0.20 | 0.70 | 0.40 |" in markdown(columns)

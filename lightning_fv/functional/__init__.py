@@ -3,6 +3,7 @@
 from lightning_fv.functional.color import correlate, decorrelate
 from lightning_fv.functional.image import MAX_SIDE, blur_reach, gaussian_blur, resize_images, to_uint8
 from lightning_fv.functional.modes import torch_defaults
+from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
 from lightning_fv.functional.spectrum import (
     blur_transfer,
@@ -16,6 +17,7 @@ from lightning_fv.functional.spectrum import (
 __all__ = [
     "MAX_SIDE",
     "KeyedUniforms",
+    "PhotoSet",
     "blur_reach",
     "blur_transfer",
     "correlate",
@@ -24,6 +26,8 @@ __all__ = [
     "gaussian_blur",
     "keep_in_place",
     "keyed_generator",
+    "photo_high_frequency",
+    "photo_spectrum",
     "resize_images",
     "resize_spectrum",
     "seed_of",

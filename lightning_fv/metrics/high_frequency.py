@@ -1,7 +1,5 @@
 """How much of a picture is noise."""
 
-import math
-
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -12,8 +10,11 @@ from lightning_fv.functional import frequencies
 class HighFrequencyEnergy(Metric):
     """Share of a picture's energy (without its mean) above a frequency, averaged over all pictures seen, in [0, 1].
 
-    Above half the Nyquist frequency, photos have the share given by `natural_high_frequency` and white noise has
-    1 - pi / 16 = 0.80; a picture of a single colour counts as 0.
+    The picture is weighted by a Hann window first: a spectrum is that of the picture repeated without end, and the step from
+    one border to the opposite one has high frequencies that the picture does not have.
+
+    Above half the Nyquist frequency, photos have the share given by `photo_high_frequency`, white noise has
+    1 - pi / 16 = 0.80, and a ramp has none; a picture of a single colour counts as 0.
 
     Args:
         cutoff: in units of the Nyquist frequency of the longer side.
@@ -34,12 +35,7 @@ class HighFrequencyEnergy(Metric):
 
     def update(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
-        images = images.float()
-        power = torch.fft.rfft2(images - images.mean((2, 3), keepdim=True)).abs().square()
-        if width > 1:  # in a half spectrum each inner column stands for two
-            last = -1 if width % 2 == 0 else None
-            power[..., 1:last] *= 2
-        power[..., 0, 0] = 0
+        power = windowed_power(images)
         high = frequencies(height, width).to(images.device) > self.cutoff * max(height, width) / 2
         share = (power * high).sum((1, 2, 3)) / power.sum((1, 2, 3)).clamp_min(1e-10 * (height * width) ** 2)
         self.energy += share.sum()
@@ -49,13 +45,28 @@ class HighFrequencyEnergy(Metric):
         return self.energy / self.total
 
 
-def natural_high_frequency(side: int) -> float:
-    """The `HighFrequencyEnergy` of natural photos above half the Nyquist frequency.
-
-    0.07 at 64 px, 0.0375 at 224: a power law fitted to the means over 1000 ImageNet photos downscaled to that
-    side with a bicubic filter (scripts/build_spectrum.py). Tiny ImageNet, downscaled less carefully, has 0.15 at 64.
+def windowed_power(images: Tensor) -> Tensor:
+    """Power spectrum of pictures weighted by a Hann window, each coefficient as often as in a full spectrum.
 
     Args:
-        side: longer side of the picture in pixels.
+        images: (B, C, H, W).
+
+    Returns:
+        (B, C, H, W // 2 + 1), 0 at frequency [0, 0]; the window's own energy is 1 per pixel on average.
     """
-    return 0.0685 * math.pow(side / 64, -0.496)
+    height, width = images.shape[-2:]
+    rows, columns = (_window(side).to(images.device) for side in (height, width))
+    window = rows[:, None] * columns
+    images = images.float()
+    centred = images - (images * window).sum((2, 3), keepdim=True) / window.sum()
+    power = torch.fft.rfft2(centred * (window / window.square().mean().sqrt())).abs().square()
+    if width > 1:  # in a half spectrum each inner column stands for two
+        last = -1 if width % 2 == 0 else None
+        power[..., 1:last] *= 2
+    power[..., 0, 0] = 0
+    return power
+
+
+def _window(side: int) -> Tensor:
+    window: Tensor = torch.hann_window(side + 2, periodic=False)[1:-1]  # without the zeros at its ends
+    return window

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_fv.errors import CaptureError, NetworkError, warn
-from lightning_fv.functional import MAX_SIDE, resize_images, torch_defaults
+from lightning_fv.functional import MAX_SIDE, PhotoSet, photo_spectrum, resize_images, torch_defaults
 from lightning_fv.functional.code import hook_digests, unnamed_code
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.networks.modules import depends_on_its_batch, plain_module
@@ -35,10 +35,11 @@ class VisionNetwork:
         name: what to call it in logs and results.
         fixed_size: whether it accepts only ``input_size`` (most ViTs); other pictures are resized first.
             Detected by `layers` if False.
+        photos: what it was trained on: which photos' high frequencies those of its pictures are compared with.
         channel_axes: channel axis by layer name, where `lightning_fv.networks.capture.channel_axis` cannot infer it.
 
     Raises:
-        NetworkError: mean and std are not as many finite numbers, a std is not positive, the input size is not two sides of
+        NetworkError: no such photos, mean and std are not as many finite numbers, a std is not positive, the input size is not two sides of
             at least one pixel, a class name is not text, or the module cannot be visualized; see `lightning_fv.networks.modules.plain_module`.
     """
 
@@ -53,6 +54,7 @@ class VisionNetwork:
         categories: Sequence[str] = (),
         name: str = "",
         fixed_size: bool = False,
+        photos: PhotoSet = "imagenet",
         channel_axes: Mapping[str, int] | None = None,
     ) -> None:
         mean, std = _numbers(mean), _numbers(std)
@@ -65,12 +67,17 @@ class VisionNetwork:
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
                 raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")
+        try:
+            photo_spectrum(photos)
+        except ValueError as error:
+            raise NetworkError(str(error)) from None
         self.module = plain_module(module)
         self.mean, self.std = mean, std
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.categories = tuple(categories)
         self.name = name or type(self.module).__name__
         self.fixed_size = fixed_size
+        self.photos = photos
         self.channel_axes = dict(channel_axes or {})
         self.source: dict[str, Any] | None = None
         """The arguments with which `lightning_fv.load_network` loads it again; None if it did not come from there."""

@@ -120,6 +120,7 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
             input_size=tuple(json.loads(metadata["input_size"])),
             categories=categories,
             name=f"demo/{variant}" if variant else "demo",
+            photos="tiny_imagenet",
         )
     except (
         KeyError,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import warn
+from lightning_fv.functional import PhotoSet, photo_high_frequency
 from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
 from lightning_fv.objectives import LOGITS
 from lightning_fv.optimization.visualizer import FeatureVisualizer
@@ -28,8 +29,9 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
 
     Returns:
         A record per target, without an image path yet. Class targets have their ``probability`` and the most probable
-        class (``top1``); all have the share of ``saturated`` values and of ``high_frequency`` energy. Pictures that were
-        restarted because of a dead unit have the number of ``restarts``.
+        class (``top1``); all have the share of ``saturated`` values, that of ``high_frequency`` energy, and the latter over
+        that of the network's photos (``high_frequency_ratio``). Pictures that were restarted because of a dead unit have the
+        number of ``restarts``.
     """
     assert visualizer.network is not None
     pictures, values, dead, logits = _evaluate(visualizer)
@@ -61,7 +63,7 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
             seconds=round(seconds / len(visualizer.targets), 3),
         )
         if bool(finite[row]):
-            record.scores = _picture_scores(pictures[row : row + 1])
+            record.scores = _picture_scores(pictures[row : row + 1], visualizer.network.photos)
             if target.class_index is not None and logits is not None and status != "diverged":
                 record.scores |= _class_scores(logits[row], target.class_index, visualizer.network.categories)
         if restarts[row]:
@@ -94,9 +96,11 @@ def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Te
     return pictures, gradient.objectives, ~gradient.active, logits
 
 
-def _picture_scores(picture: Tensor) -> dict[str, float | str]:
+def _picture_scores(picture: Tensor, photos: PhotoSet) -> dict[str, float | str]:
     metrics = {"saturated": SaturatedPixels(), "high_frequency": HighFrequencyEnergy()}
-    return {name: round(float(metric.to(picture.device)(picture)), 4) for name, metric in metrics.items()}
+    values = {name: float(metric.to(picture.device)(picture)) for name, metric in metrics.items()}
+    values["high_frequency_ratio"] = values["high_frequency"] / photo_high_frequency(photos)
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def _class_scores(logits: Tensor, unit: int, categories: tuple[str, ...]) -> dict[str, float | str]:

@@ -51,7 +51,14 @@ def lines(record: Record) -> list[str]:
         return [record.status]
     scores = record.scores
     own = f"{record.score:.4g}" + (f"  p {scores['probability']:.2f}" if "probability" in scores else "")
-    others = [f"{key} {value:.2f}" for key, value in scores.items() if key.startswith("p(")]
+    others = []
+    for key, value in scores.items():
+        if key.startswith("p("):
+            judge, _, own_size = key.partition(", own size")
+            if not own_size:
+                others.append(f"{key} {value:.2f}")
+            elif value != scores.get(f"{judge})"):
+                others.append(f"     at its own size {value:.2f}")
     looks = f"high freq. {scores['high_frequency_ratio']:.2f}x" if "high_frequency_ratio" in scores else ""
     saturated = f"  saturated {scores['saturated']:.1%}" if "saturated" in scores else ""
     return [own, *others, (looks + saturated).strip()]

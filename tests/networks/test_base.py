@@ -186,3 +186,8 @@ def test_frozen_gives_back_the_same_tensors() -> None:
     assert held.is_contiguous()
     assert module.training
     assert module.conv.weight.requires_grad
+
+
+def test_unknown_photos_are_refused() -> None:
+    with pytest.raises(NetworkError, match="'places'; those known are imagenet and tiny_imagenet"):
+        VisionNetwork(nn.Conv2d(3, 1, 1), mean=(0,) * 3, std=(1,) * 3, photos="places")  # type: ignore[arg-type]

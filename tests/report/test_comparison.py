@@ -75,6 +75,8 @@ def test_each_target_has_a_row_and_each_run_a_column(tmp_path: Path) -> None:
 def test_what_stands_under_a_picture() -> None:
     full = record("x", probability=0.5, high_frequency_ratio=1.5, saturated=0.25, **{"p(b)": 0.125})
     assert lines(full) == ["2  p 0.50", "p(b) 0.12", "high freq. 1.50x  saturated 25.0%"]
+    grown = record("x", **{"p(b)": 0.125, "p(b, own size)": 0.875, "p(c)": 0.5, "p(c, own size)": 0.5})
+    assert lines(grown)[1:4] == ["p(b) 0.12", "     at its own size 0.88", "p(c) 0.50"]
     assert lines(record("x", status="dead")) == ["dead"]
 
 
