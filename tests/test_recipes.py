@@ -90,11 +90,11 @@ def test_recipes_of_the_study_have_its_numbers(capsys: pytest.CaptureFixture[str
     elif name == "study_penalty":
         (penalty,) = model["penalties"]
         assert penalty == {"class_path": "lightning_fv.objectives.L1", "init_args": {"weight": 0.5, "center": 0.5}}
-        assert callbacks == {"PeriodicBlur": {"every": 300, "sigma": 0.5}}
+        assert callbacks == {"PeriodicBlur": {"every": 300, "sigma": 1 / 128}}
         assert model["size"] is None
     else:
         assert round(model["size"] * 224, 1) == 64
         assert model["penalties"] is None
         assert list(callbacks) == ["ProgressiveUpscale"]
         grow = callbacks["ProgressiveUpscale"]
-        assert (round(grow["to"] * 224), grow["factor"], grow["every"], grow["blur"]) == (400, 1.1, 50, 0.5)
+        assert (round(grow["to"] * 224), grow["factor"], grow["every"], grow["blur"]) == (400, 1.1, 50, 1 / 128)

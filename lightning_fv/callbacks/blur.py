@@ -15,10 +15,11 @@ class PeriodicBlur(pl.Callback):
 
     Args:
         every: steps between blurs (300 in the study).
-        sigma: standard deviation of the Gaussian, in pixels. The study does not give one.
+        sigma: standard deviation of the Gaussian, a fraction of the longer side that the network was trained at. The study
+            does not give one.
     """
 
-    def __init__(self, every: int = 300, sigma: float = 1.0) -> None:
+    def __init__(self, every: int = 300, sigma: float = 1 / 64) -> None:
         if every < 1 or not 0 < sigma < math.inf:
             raise UsageError(f"PeriodicBlur needs every >= 1 and a finite sigma > 0, got every={every}, sigma={sigma}")
         self.every, self.sigma = every, sigma
@@ -34,11 +35,12 @@ class PeriodicBlur(pl.Callback):
         Raises:
             UsageError: the blur spans the whole picture.
         """
-        check_blur(type(self).__name__, self.sigma, start)
+        check_blur(type(self).__name__, self.sigma * max(reference), start)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
-        self.check(pl_module.start_size, pl_module.start_size)
+        assert pl_module.network is not None
+        self.check(pl_module.start_size, pl_module.network.input_size)
         self._acted = -1  # a render before this one may have ended with a blur
 
     def on_train_batch_start(
@@ -49,4 +51,5 @@ class PeriodicBlur(pl.Callback):
         # A step can have several batches (accumulate_grad_batches): act on its first.
         if step > 0 and step % self.every == 0 and step != self._acted:
             self._acted = step
-            pl_module.parameterization.blur(self.sigma)
+            assert pl_module.network is not None
+            pl_module.parameterization.blur(self.sigma * max(pl_module.network.input_size))

@@ -20,10 +20,13 @@ class ProgressiveUpscale(pl.Callback):
             ends at 400 px for a network trained at 224 px.
         factor: growth factor each time.
         every: steps between growths.
-        blur: standard deviation in pixels of the Gaussian blur at each growth; 0 for none.
+        blur: standard deviation of the Gaussian blur at each growth, a fraction of the longer side that the network was
+            trained at; 0 for none.
     """
 
-    def __init__(self, to: int | float = 400 / 224, factor: float = 1.1, every: int = 50, blur: float = 0.5) -> None:
+    def __init__(
+        self, to: int | float = 400 / 224, factor: float = 1.1, every: int = 50, blur: float = 1 / 128
+    ) -> None:
         if not 1 < factor < math.inf or every < 1 or not 0 <= blur < math.inf or not 0 < to < math.inf:
             raise UsageError(
                 "ProgressiveUpscale needs finite numbers: to > 0, factor > 1, every >= 1, blur >= 0; "
@@ -66,7 +69,7 @@ class ProgressiveUpscale(pl.Callback):
             UsageError: they are larger than ``to`` at the start, ``to`` is too large, or the blur spans the whole picture.
         """
         top = max(in_pixels(self.to, reference))
-        check_blur(type(self).__name__, self.blur, start)
+        check_blur(type(self).__name__, self.blur * max(reference), start)
         if top < max(start):
             raise UsageError(
                 f"ProgressiveUpscale grows to {top} px, but the pictures start at {max(start)} px; "
@@ -93,7 +96,8 @@ class ProgressiveUpscale(pl.Callback):
         if size != pl_module.size:
             pl_module.resize(size)
             if self.blur:
-                pl_module.parameterization.blur(self.blur)
+                assert pl_module.network is not None
+                pl_module.parameterization.blur(self.blur * max(pl_module.network.input_size))
 
     def _top(self, visualizer: FeatureVisualizer) -> int:
         assert visualizer.network is not None

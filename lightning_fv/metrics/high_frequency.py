@@ -59,7 +59,7 @@ def windowed_power(images: Tensor) -> Tensor:
     window = rows[:, None] * columns
     images = images.float()
     centred = images - (images * window).sum((2, 3), keepdim=True) / window.sum()
-    power = torch.fft.rfft2(centred * (window / window.square().mean().sqrt())).abs().square()
+    power: Tensor = torch.fft.rfft2(centred * (window / window.square().mean().sqrt())).abs().square()
     if width > 1:  # in a half spectrum each inner column stands for two
         last = -1 if width % 2 == 0 else None
         power[..., 1:last] *= 2

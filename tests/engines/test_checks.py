@@ -66,7 +66,7 @@ LENGTH = "the length of a render is set by trainer.max_steps alone"
         ({"callbacks": [Timer("00:00:00:01")]}, f"the callback Timer cannot be used: {LENGTH}"),
         ({"callbacks": EarlyStopping("objective")}, f"the callback EarlyStopping cannot be used: {LENGTH}"),
         ({"callbacks": [3]}, "trainer.callbacks must be Callbacks, got int"),
-        ({"callbacks": [PeriodicBlur(sigma=100.0)]}, "PeriodicBlur blurs 300 px to each side"),
+        ({"callbacks": [PeriodicBlur(sigma=5.0)]}, "PeriodicBlur blurs 300 px to each side"),
         ({"callbacks": [ProgressiveUpscale(to=8)]}, "ProgressiveUpscale grows to 8 px, but the pictures start at 20 px"),
         ({"callbacks": [ModelCheckpoint(dirpath="elsewhere")]}, "leave dirpath out"),
         ({"logger": CSVLogger("/tmp/elsewhere")}, "CSVLogger would write to /tmp/elsewhere: what a run writes stays inside"),

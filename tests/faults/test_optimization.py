@@ -114,10 +114,10 @@ def test_too_small_is_said_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"alexnet cannot process pictures of 25x25 px .* transforms that crop less"):
         render(alexnet, "logits:0", size=70, transforms=crop, steps=1, out=out, progress=False)
     assert not out.exists()
-    with pytest.raises(UsageError, match=r"PeriodicBlur blurs 30 px to each side .* 24x20 px; set a smaller sigma"):
-        render(tiny(), "logits:0", steps=1, callbacks=[PeriodicBlur(sigma=10.0)], progress=False)
+    with pytest.raises(UsageError, match=r"PeriodicBlur blurs 72 px to each side .* 24x20 px; set a smaller sigma"):
+        render(tiny(), "logits:0", steps=1, callbacks=[PeriodicBlur(sigma=1.0)], progress=False)
     with pytest.raises(UsageError, match="ProgressiveUpscale blurs"):
-        render(tiny(), "logits:0", steps=1, callbacks=[ProgressiveUpscale(to=60, blur=10.0)], progress=False)
+        render(tiny(), "logits:0", steps=1, callbacks=[ProgressiveUpscale(to=60, blur=1.0)], progress=False)
 
 
 class Keyed(KeyedTransform):

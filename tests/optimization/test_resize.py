@@ -21,7 +21,7 @@ def network() -> VisionNetwork:
 @pytest.mark.parametrize("parameterization", [Fourier(), Pixel()])
 def test_growing_keeps_going(network: VisionNetwork, moments: str, parameterization: Parameterization) -> None:
     visualizer = FeatureVisualizer(parameterization, size=16, moments=moments)  # type: ignore[arg-type]
-    grow = ProgressiveUpscale(to=41, factor=1.3, every=5, blur=0.3)
+    grow = ProgressiveUpscale(to=41, factor=1.3, every=5, blur=0.02)
     rendering = render(network, "logits:0-1", visualizer=visualizer, callbacks=[grow], steps=40, progress=False)
     assert rendering.images.shape == (2, 3, 41, 41)
     begin = render(network, "logits:0-1", visualizer=visualizer, steps=1, progress=False)
