@@ -1,126 +1,251 @@
-"""Make the figures of docs/study.md and of the README: runs their commands, times them, and writes small WebP files.
+"""Make all figures and tables of docs/study.md again: renders, ratings, tables with standard errors, figures.
 
-    python scripts/study.py [FIGURE ...] [--runs FOLDER] [--data PHOTOS]
+    python scripts/study.py [PART ...] [--runs FOLDER] [--data PHOTOS] [--seeds N] [--images FOLDER]
 
-Each figure is a command that the page prints under its picture; it is run as printed, with ``--out`` inside
-FOLDER, and not again if it has finished. ``training`` needs the photos of train_demo.py.
+A part renders a run for each row of its tables and each seed, inside FOLDER, has networks that did not make the pictures
+rate them, writes FOLDER/PART.md, and FOLDER/PART.png where the page shows a figure, as a WebP in the folder of images. Stop it at any
+time; the same command continues, and what has finished is not rendered again. ``--data`` are the photos of train_demo.py:
+without them the rows of natural photos and the part ``training`` are left out.
+
+Each number is a mean over the pictures of a seed, then over seeds, with the standard error over seeds: what another seed
+would change. One network was trained of each kind, so that no standard error says what another training would change.
+Needs matplotlib: ``pip install -e ".[docs]"``.
 """
 
 import argparse
-import json
-import os
-import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from judge import CHOOSING, REPORTING
+from matplotlib.axes import Axes
 from PIL import Image
+from series import TWINS, Raters, Row, Spread, Study, plot, shrink, table
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
-CLASSES = "logits:king penguin+logits:lion+logits:pizza+logits:iPod"
-EIGHT = "logits:goldfish+logits:monarch+logits:king penguin+logits:lion+logits:school bus+logits:pizza+logits:iPod+logits:espresso"
+from lightning_fv.runs.record import Record
+
+FOUR = "logits:king penguin+logits:lion+logits:pizza+logits:iPod"
 CHANNELS = "layer1:last+layer2:last+layer3:last+layer4:last+logits:king penguin"
-STRATEGIES = "study_transforms study_penalty study_upscaling default"
-
-# Figure: the command after `lightning-fv`, and the picture in its folder.
-FIGURES = {
-    "strategies": (f'compare --strategies {STRATEGIES} --targets "{EIGHT}"', "comparison.png"),
-    "layers": (f'compare --strategies study_channels default --targets "{CHANNELS}"', "comparison.png"),
-    "networks_study": ("compare --config study_classes", "comparison.png"),
-    "networks": (f'compare --targets "{CLASSES}"', "comparison.png"),
-    "all": ("compare --targets logits:all --batch-size 24", "comparison.png"),
-    "demo_logits": ("--targets logits:all", "sheet.png"),
-    "demo_channels": ("--targets layer1:0-5+layer2:0-5+layer3:0-5+layer4:0-5", "sheet.png"),
-}
-SCRIPTS = {"learning_rates": ("learning_rates.py", "learning_rates.png")}
-# The three pictures in README.md: (column of "all", picture).
-BEST = (
-    ("demo-stylized", "logits-0023-beacon"),
-    ("demo-stylized", "logits-0016-espresso"),
-    ("demo-stylized", "logits-0004-king-penguin"),
-)
-
-
 ARTIFICIAL = (
     "school bus", "sports car", "pizza", "iPod", "espresso", "suspension bridge", "computer keyboard", "scoreboard", "beacon",
 )  # fmt: skip
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+ALL = "--targets logits:all --batch-size 24"
+
+LOOKS = {"high_frequency_ratio": "high freq. / photos", "saturated": "saturated"}
+JUDGED = {f"{kind}({name})": f"{what} `{name}`" for name in REPORTING for kind, what in (("p", "p"), ("hit", "top-1"))}
+OWN_SIZE = {f"p({name}, own size)": f"p `{name}`, own size" for name in REPORTING}
+UNDER_TWINS = {"p(twins)": "p twins", "p(twins, own size)": "p twins, own size"}
 
 
-def print_artificial(folder: Path) -> None:
-    """The table of docs/study.md on natural and artificial objects, per network."""
-    found: dict[tuple[str, bool], list[dict[str, float]]] = {}
-    for line in (folder / "comparison.jsonl").read_text().splitlines():
-        cell = json.loads(line)
-        artificial = cell["target"].partition(":")[2] in ARTIFICIAL
-        found.setdefault((cell["column"], artificial), []).append(cell["scores"])
-    print("| network | objects | classes | probability | under the two others | lowest of those |")
-    print("|---|---|---|---|---|---|")
-    for (column, artificial), scores in found.items():
-        own = sum(score["probability"] for score in scores) / len(scores)
-        others = [value for score in scores for key, value in score.items() if key.startswith("p(")]
-        kind = "artificial" if artificial else "natural"
-        mean = sum(others) / len(others)
-        print(f"| {column} | {kind} | {len(scores)} | {own:.3f} | {mean:.3f} | {min(others):.2f} |")
+def strategies(study: Study) -> None:
+    rows = {name: replace(UPSCALING, name=name, arguments=f'--config {name} --targets "{FOUR}"') for name in
+            ("study_transforms", "study_penalty", "study_upscaling", "default")}  # fmt: skip
+    numbers: dict[str, Spread | None] = {f"`{name}`": study.measure(row) for name, row in rows.items()}
+    numbers["natural photos"] = study.photo_row(name.partition(":")[2] for name in FOUR.split("+"))
+    columns = {"score": "logit", "probability": "p `demo`", **UNDER_TWINS, **JUDGED, **OWN_SIZE, **LOOKS}
+    study.write("strategies", table("means over 4 classes", numbers, columns))
+    study.figure("strategies", rows)
 
 
-def shrink(picture: Image.Image, path: Path, width: int) -> None:
-    """Write a picture as a WebP of at most ``width`` pixels."""
-    picture = picture.convert("RGB")
-    if picture.width > width:
-        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
-    picture.save(path, quality=82, method=6)
-    print(f"{path}: {picture.width} x {picture.height} px, {path.stat().st_size / 1000:.0f} kB")
+UPSCALING = Row("study_upscaling", f'--config study_upscaling --targets "{FOUR}"')
 
 
-def run(command: list[str], folder: Path, finished: Path) -> None:
-    """Run a command unless its picture exists; continue it if it was started before."""
-    if finished.is_file():
+def networks(study: Study) -> None:
+    columns = {"score": "logit", **{f"p({n}{end})": f"p `{n}`{end}" for n in TWINS for end in ("", ", own size")}, **JUDGED,
+               **OWN_SIZE, "high_frequency_ratio": LOOKS["high_frequency_ratio"]}  # fmt: skip
+    rows = {name: replace(UPSCALING, name=name, network=name) for name in TWINS}
+    study.write(
+        "networks_study",
+        table("means over 4 classes", {f"`{n}`": study.measure(row) for n, row in rows.items()}, columns),
+    )
+    study.figure("networks_study", rows)
+    study.figure("networks", {name: Row(name, f'--targets "{FOUR}"', name) for name in TWINS})
+
+
+def is_artificial(record: Record) -> bool:
+    return record.target.partition(":")[2] in ARTIFICIAL
+
+
+def classes(study: Study) -> None:
+    rows = {name: Row(name, ALL, name) for name in (*TWINS, "demo/plain")}
+    numbers: dict[str, Spread | None] = {f"`{name}`": study.measure(row) for name, row in rows.items()}
+    numbers["natural photos"] = study.photo_row(study.raters.networks["demo"].categories)
+    columns = {"score": "logit", "probability": "own p", "p(twins)": "p twins", **JUDGED, **LOOKS}
+    kinds = {}
+    for name, row in rows.items():
+        kinds[f"`{name}`, natural"] = study.measure(row, lambda record: not is_artificial(record))
+        kinds[f"`{name}`, artificial"] = study.measure(row, is_artificial)
+    study.write(
+        "classes",
+        table("means over 24 classes", numbers, columns),
+        table("classes", kinds, {"probability": "own p", "p(twins)": "p twins", **JUDGED}),
+    )
+
+
+def layers(study: Study) -> None:
+    rows = {name: Row(name, f'--config {name} --targets "{CHANNELS}"') for name in ("study_channels", "default")}
+    study.figure("layers", rows)
+
+
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def learning_rates(study: Study) -> None:
+    """128 steps at each of six rates, by two recipes."""
+    numbers, curves = {}, {}
+    for recipe in ("default", "study_transforms"):
+        for rate in RATES:
+            words = f"--config {recipe} --model.optimizer.init_args.lr {rate:g} --trainer.max_steps 128 {ALL}"
+            found = study.measure(Row(f"{recipe} {rate:g}", words))
+            numbers[f"{recipe} {rate:g}"] = curves[recipe, rate] = found
+    columns = {"score": "logit", f"p({CHOOSING})": f"p `{CHOOSING}`", **JUDGED, **LOOKS}
+    study.write("learning_rates", table("recipe and rate", numbers, columns))
+
+    def draw(axes: Sequence[Axes]) -> None:
+        shown = {f"p({name})": f"probability under {name}" for name in REPORTING} | LOOKS
+        for axis, (key, title) in zip(axes, shown.items(), strict=True):
+            for recipe in ("default", "study_transforms"):
+                points = [curves[recipe, rate][key] for rate in RATES]
+                axis.errorbar(
+                    RATES, [p[0] for p in points], [p[1] for p in points], marker="o", label=recipe, capsize=2
+                )
+            axis.set(xscale="log", xlabel="learning rate")
+            axis.set_title(title, fontsize=10)
+        axes[0].legend(frameon=False)
+        axes[2].axhline(1, color="grey", linewidth=0.8)
+
+    plot(study, "learning_rates", 4, draw)
+
+
+def ablation(study: Study) -> None:
+    """One setting of the default recipe changed at a time."""
+    numbers = {name: study.measure(row) for name, row in ablation_rows().items()}
+    columns = {"score": "logit", f"p({CHOOSING})": f"p `{CHOOSING}` (chooses)", **JUDGED, **LOOKS}
+    study.write("ablation", table("default recipe, but", numbers, columns))
+
+    def draw(axes: Sequence[Axes]) -> None:
+        names = list(numbers)
+        for axis, key in zip(axes, (f"p({CHOOSING})", *(f"p({name})" for name in REPORTING)), strict=True):
+            values = [numbers[name][key] for name in names]
+            axis.errorbar([v[0] for v in values], range(len(names)), xerr=[v[1] for v in values], fmt="o", capsize=2)
+            axis.axvline(values[0][0], color="grey", linewidth=0.8)
+            axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+            axis.invert_yaxis()
+            axis.set_title(key + (" (chooses)" if CHOOSING in key else ""), fontsize=10)
+
+    plot(study, "ablation", 3, draw, height=6)
+
+
+def warp(pad: float, rotate: float, low: float, high: float) -> str:
+    return (f"{{class_path: RandomWarp, init_args: {{pad: {pad}, crop: {2 * pad}, rotate: {rotate}, scale: [{low}, {high}]}}}}")  # fmt: skip
+
+
+def transforms(noise: float | None, *warps: str) -> str:
+    parts = [*warps, *([] if noise is None else [f"{{class_path: RandomNoise, init_args: {{std: {noise}}}}}"])]
+    return f"--model.transforms '[{', '.join(parts)}]'"
+
+
+def ablation_rows() -> dict[str, Row]:
+    usual = warp(0.06, 15.0, 0.8, 1.2)
+    changed = {
+        "(nothing)": "",
+        "noise 0": transforms(None, usual),
+        "noise 0.06": transforms(0.06, usual),
+        "noise 0.24": transforms(0.24, usual),
+        "decay 1": "--model.parameterization.init_args.decay 1",
+        "decay 1.25": "--model.parameterization.init_args.decay 1.25",
+        "decay 2": "--model.parameterization.init_args.decay 2",
+        "no warp": transforms(0.12),
+        "half the warp": transforms(0.12, warp(0.03, 7.5, 0.9, 1.1)),
+        "twice the warp": transforms(0.12, warp(0.12, 30.0, 0.6, 1.4)),
+        "rate 0.03": "--model.optimizer.init_args.lr 0.03",
+        "rate 0.3": "--model.optimizer.init_args.lr 0.3",
+        "rate 1": "--model.optimizer.init_args.lr 1",
+        "64 steps": "--trainer.max_steps 64",
+        "256 steps": "--trainer.max_steps 256",
+    }
+    rows = {name: Row(name, f"{words} {ALL}".strip()) for name, words in changed.items()}
+    for name, words in {"": "", ", noise 0": transforms(None, usual), ", noise 0.24": transforms(0.24, usual)}.items():
+        rows[f"trained without noise{name}"] = Row(f"demo/plain{name}", f"{words} {ALL}".strip(), "demo/plain")
+    return rows
+
+
+WEIGHTS = (0.5, 8.0, 32.0, 128.0, 512.0, 6144.0)
+
+
+def penalty(study: Study) -> None:
+    """The L1 penalty alone, without the blur: weight of the mean over a picture's values, 12,288 times that of the sum."""
+    first = replace(study, seeds=study.seeds[:1])
+    numbers = {"no penalty": first.measure(Row("no penalty", f'--config study_transforms --targets "{FOUR}"'))}
+    for weight in WEIGHTS:
+        words = f"--model.penalties '[{{class_path: L1, init_args: {{weight: {weight}, center: 0.5}}}}]'"
+        row = Row(f"L1 {weight:g}", f'--config study_transforms --targets "{FOUR}" {words}')
+        numbers[f"{weight:g} (sum: {weight / 12288:.2g})"] = first.measure(row)
+    columns = {"score": "logit", "probability": "p `demo`", **JUDGED, **LOOKS}
+    study.write("penalty", table("weight of the mean", numbers, columns))
+
+
+def training(study: Study) -> None:
+    if study.data is None:
+        print("training: give the photos by --data")
         return
-    resume = ["--resume"] if any(folder.rglob("config.yaml")) and not command[0].endswith(".py") else []
-    start = time.monotonic()
-    code = subprocess.call([*command, "--out", str(folder), *resume], env={**os.environ, "TQDM_DISABLE": "1"})
-    if code not in (0, 1):
-        raise SystemExit(code)
-    print(f"{shlex.join(command)}: {time.monotonic() - start:.0f} s")
+    script = str(Path(__file__).with_name("measure_twins.py"))
+    subprocess.check_call([sys.executable, script, "--data", str(study.data), "--pictures", str(study.images)])
+
+
+# The three pictures in README.md: beacon, espresso and king penguin of the stylized twin.
+BEST = ("logits-0023-beacon", "logits-0016-espresso", "logits-0004-king-penguin")
+
+
+def readme(study: Study) -> None:
+    """The pictures of README.md."""
+    for part, words in {
+        "demo_logits": ALL,
+        "demo_channels": "--targets layer1:0-5+layer2:0-5+layer3:0-5+layer4:0-5",
+    }.items():
+        with Image.open(Row(part, words).render(study.runs, 0) / "sheet.png") as sheet:
+            shrink(sheet, study.images / f"{part}.webp", 900)
+    folder = Row("best", ALL, "demo/stylized").render(study.runs, 0)
+    row = Image.new("RGB", (3 * 208 - 8, 200), "white")
+    for number, stem in enumerate(BEST):
+        with Image.open(folder / "images" / f"{stem}.png") as found:
+            row.paste(found.resize((200, 200), Image.Resampling.BICUBIC), (208 * number, 0))
+    shrink(row, study.images / "best.webp", 700)
+
+
+PARTS: dict[str, Callable[[Study], None]] = {
+    "classes": classes,
+    "ablation": ablation,
+    "readme": readme,
+    "learning_rates": learning_rates,
+    "strategies": strategies,
+    "networks": networks,
+    "layers": layers,
+    "penalty": penalty,
+    "training": training,
+}
 
 
 def main() -> None:
-    names = [*FIGURES, *SCRIPTS, "best", "training"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"default: all of {', '.join(names)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(PARTS)}")
     parser.add_argument("--runs", type=Path, default=Path("lightning_logs/study"))
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--seeds", type=int, default=5, help="renders of each row")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="where the figures go")
     args = parser.parse_args()
-    if unknown := set(args.figures) - set(names):
-        parser.error(f"no figure {', '.join(unknown)}; there are {', '.join(names)}")
-    for name in args.figures or names:
-        folder = args.runs / name
-        if name in FIGURES:
-            command, picture = FIGURES[name]
-            run([sys.executable, "-m", "lightning_fv", *shlex.split(command)], folder, folder / picture)
-        elif name in SCRIPTS:
-            script, picture = SCRIPTS[name]
-            run([sys.executable, str(Path(__file__).with_name(script))], folder, folder / picture)
-        elif name == "best":
-            files = [args.runs / "all" / column / "images" / f"{picture}.png" for column, picture in BEST]
-            row = Image.new("RGB", (3 * 208 - 8, 200), "white")
-            for number, file in enumerate(files):
-                with Image.open(file) as found:
-                    row.paste(found.resize((200, 200), Image.Resampling.BICUBIC), (208 * number, 0))
-            shrink(row, IMAGES / "best.webp", 700)
-            continue
-        elif args.data is None:
-            print("training: give the photos by --data")
-            continue
-        else:
-            script = str(Path(__file__).with_name("measure_twins.py"))
-            subprocess.check_call([sys.executable, script, "--data", str(args.data), "--pictures", str(IMAGES)])
-            continue
-        if name == "all":
-            print_artificial(folder)
-        with Image.open(folder / picture) as found:
-            shrink(found, IMAGES / f"{name}.webp", 900)
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    args.runs.mkdir(parents=True, exist_ok=True)
+    study = Study(args.runs, args.images, args.data, tuple(range(args.seeds)), Raters())
+    for name in args.parts or PARTS:
+        start = time.monotonic()
+        PARTS[name](study)
+        print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""Train the embedded demo network, a twin of it, or their judge, on 64 px photos. One command, resumable.
+"""Train the embedded demo network, a twin of it, or a judge, on photos of 64 px. One command, resumable.
 
-    python scripts/train_demo.py --data PATH [--variant plain|antialiased|stylized|judge] [--out FOLDER]
+    python scripts/train_demo.py --data PATH [--variant NAME] [--out FOLDER]
+
+NAME: ``demo``, ``antialiased``, ``stylized``, ``plain`` (``demo`` without noise in training), or a judge of the pictures:
+``judge``, ``judge_mixer``, ``judge_dense``.
 
 PATH is a folder of Tiny ImageNet in either layout: the public one (``train/<wnid>/images/*.JPEG`` and
 ``val/val_annotations.txt``) or one folder per class (``train/<wnid>/*.JPEG``, ``val/<wnid>/*.JPEG``), unpacked or in
@@ -14,6 +17,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.nn.functional as F
-from judge import JudgeNet
+from judge import DenseJudge, JudgeNet, MixerJudge
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
@@ -44,11 +48,34 @@ CLASSES = {
     "n03085013": "computer keyboard", "n01917289": "brain coral", "n07715103": "cauliflower",
     "n04149813": "scoreboard", "n02814860": "beacon",
 }  # fmt: skip
-NETWORKS: dict[str, Callable[[int], nn.Module]] = {
-    "plain": DemoNet,
-    "antialiased": partial(DemoNet, filter_size=3),
-    "stylized": DemoNet,
-    "judge": JudgeNet,
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is trained: the architecture, and in what its training differs from that of ``demo``.
+
+    ``judging``: for a judge that reports. Photos are varied in other ways than for the networks that it rates: a colour
+    cast and an erased rectangle instead of rotation, contrast and brightness; and the labels are not smoothed, so that its
+    probabilities can reach 1.
+    """
+
+    network: Callable[[int], nn.Module]
+    seed: int = 0
+    epochs: int = 60
+    side: int = 64
+    noise: float = 0.15
+    stylized: bool = False
+    judging: bool = False
+
+
+VARIANTS = {
+    "demo": Variant(DemoNet),
+    "antialiased": Variant(partial(DemoNet, filter_size=3)),
+    "stylized": Variant(DemoNet, stylized=True),
+    "plain": Variant(DemoNet, noise=0.0),
+    "judge": Variant(JudgeNet, seed=1, epochs=45),
+    "judge_mixer": Variant(MixerJudge, seed=2, epochs=40, noise=0.0, judging=True),
+    "judge_dense": Variant(DenseJudge, seed=3, epochs=40, side=32, noise=0.0, judging=True),
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # (share of the run, side in px): small photos are cheaper while the learning rate is high.
@@ -92,20 +119,18 @@ def _files(data: Path, split: str) -> Iterator[tuple[str, str, Path | io.BytesIO
 class Batches:
     """Shuffled, augmented batches; epoch e is a function of (seed, e) alone, so a resumed run sees the same photos."""
 
-    def __init__(
-        self, photos: Tensor, labels: Tensor, batch_size: int, seed: int, epochs: int, noise: float, stylized: bool
-    ) -> None:
+    def __init__(self, photos: Tensor, labels: Tensor, batch_size: int, variant: Variant) -> None:
         self.photos, self.labels, self.batch_size = photos, labels, batch_size
-        self.seed, self.epochs, self.noise, self.stylized, self.epoch = seed, epochs, noise, stylized, 0
+        self.variant, self.epoch = variant, 0
 
     def __len__(self) -> int:
         return len(self.photos) // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        generator = torch.Generator().manual_seed(self.variant.seed * 100_003 + self.epoch)
         # A separate generator, so that twins see the same photos, cropped and lit alike, in the same order.
-        textures = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch + 50_000)
-        side = next(side for share, side in SIDES if self.epoch < share * self.epochs)
+        textures = torch.Generator().manual_seed(self.variant.seed * 100_003 + self.epoch + 50_000)
+        side = next(side for share, side in SIDES if self.epoch < share * self.variant.epochs)
         order = torch.randperm(len(self.photos), generator=generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             chosen = order[start : start + self.batch_size]
@@ -121,7 +146,7 @@ class Batches:
         width, height = (area * aspect).clamp(max=1), (area / aspect).clamp(max=1)
         shift_x, shift_y = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
         flip = uniform(-1, 1).sign()
-        angle = uniform(-0.15, 0.15)
+        angle = torch.zeros(len(x)) if self.variant.judging else uniform(-0.15, 0.15)
         rows = (
             [width * angle.cos() * flip, -height * angle.sin(), shift_x],
             [width * angle.sin() * flip, height * angle.cos(), shift_y],
@@ -129,27 +154,44 @@ class Batches:
         theta = torch.stack([torch.stack(row, -1) for row in rows], -2)
         grid = F.affine_grid(theta, [len(x), 3, side, side], align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+        if self.variant.judging:
+            x = x * (0.8 + 0.4 * torch.rand(len(x), 3, 1, 1, generator=generator))
+            x = _erase(x, generator)
+            return F.interpolate(x, scale_factor=self.variant.side / 64, mode="area") if self.variant.side < 64 else x
         grey = x.mean((1, 2, 3), keepdim=True)
         x = grey + (x - grey) * uniform(0.7, 1.3)[:, None, None, None] + uniform(-0.15, 0.15)[:, None, None, None]
-        if self.stylized:
+        if self.variant.stylized:
             x = randomize_texture(x, textures)
         # Noise of random strength turns the network's input gradients from speckle into shapes (Kaur et al. 2019).
-        strength = uniform(0, self.noise)[:, None, None, None]
+        strength = uniform(0, self.variant.noise)[:, None, None, None]
         return x + strength * torch.randn(x.shape, generator=generator)
+
+
+def _erase(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Half of the photos lose a square of up to half their side (random erasing, Zhong et al. 2020), grey instead."""
+    side = x.shape[-1]
+    half = (
+        torch.rand(len(x), 1, 1, generator=generator) * side / 4 * (torch.rand(len(x), 1, 1, generator=generator) < 0.5)
+    )
+    row, column = (torch.rand(2, len(x), 1, 1, generator=generator) * side).unbind(0)
+    at = torch.arange(side).float() + 0.5
+    erased = ((at.view(1, -1, 1) - row).abs() < half) & ((at.view(1, 1, -1) - column).abs() < half)
+    return torch.where(erased[:, None], torch.full_like(x, 0.45), x)
 
 
 class Classifier(pl.LightningModule):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, variant: str, epochs: int, steps: int, rate: float) -> None:
+    def __init__(self, variant: str, steps: int, rate: float) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network: nn.Module = NETWORKS[variant](len(CLASSES))
+        self.network: nn.Module = VARIANTS[variant].network(len(CLASSES))
         self.network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-        self.epochs, self.steps, self.rate = epochs, steps, rate
+        self.smoothing = 0.0 if VARIANTS[variant].judging else 0.1
+        self.steps, self.rate = steps, rate
 
     def forward(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.std
@@ -158,7 +200,7 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         photos, labels = batch
-        loss = F.cross_entropy(self(photos), labels, label_smoothing=0.1)
+        loss = F.cross_entropy(self(photos), labels, label_smoothing=self.smoothing)
         if self.global_step % 20 == 0:
             self.log("loss", loss, prog_bar=True)
         return loss
@@ -202,24 +244,28 @@ class Clock(pl.Callback):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--variant", choices=tuple(NETWORKS), default="plain")
+    parser.add_argument("--variant", choices=tuple(VARIANTS), default="demo")
     parser.add_argument("--out", type=Path, default=Path("lightning_logs/train_demo"))
-    parser.add_argument("--epochs", type=int, help="default: 60, 45 for the judge")
+    parser.add_argument("--epochs", type=int, help="default: 60, 45 for judge")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rate", type=float, default=0.2, help="peak learning rate of the one-cycle schedule")
-    parser.add_argument("--noise", type=float, default=0.15, help="largest standard deviation of the added noise")
-    parser.add_argument("--seed", type=int, help="default: 0, 1 for the judge")
+    parser.add_argument(
+        "--noise", type=float, help="largest standard deviation of the added noise; default: the variant's"
+    )
+    parser.add_argument("--seed", type=int, help="default: the variant's")
     args = parser.parse_args()
-    seed = args.seed if args.seed is not None else int(args.variant == "judge")
-    epochs = args.epochs if args.epochs is not None else 45 if args.variant == "judge" else 60
+    given = {key: getattr(args, key) for key in ("epochs", "noise", "seed") if getattr(args, key) is not None}
+    variant = replace(VARIANTS[args.variant], **given)
+    seed, epochs = variant.seed, variant.epochs
 
     pl.seed_everything(seed, verbose=False)
-    batches = Batches(
-        *read_photos(args.data, "train"), args.batch_size, seed, epochs, args.noise, args.variant == "stylized"
-    )
-    photos, labels = read_photos(args.data, "val")
-    val = DataLoader(TensorDataset(photos.float() / 255, labels), batch_size=200)
-    module = Classifier(args.variant, epochs, epochs * len(batches), args.rate)
+    batches = Batches(*read_photos(args.data, "train"), args.batch_size, variant)
+    pixels, labels = read_photos(args.data, "val")
+    photos = pixels.float() / 255
+    if variant.side < 64:
+        photos = F.interpolate(photos, scale_factor=variant.side / 64, mode="area")
+    val = DataLoader(TensorDataset(photos, labels), batch_size=200)
+    module = Classifier(args.variant, epochs * len(batches), args.rate)
     folder = args.out / args.variant
     clock = Clock()
     trainer = pl.Trainer(
@@ -238,7 +284,7 @@ def main() -> None:
         top1 = sum(int((module.eval()(p).argmax(1) == y).sum()) for p, y in val) / len(labels)
     metadata = {
         "architecture": args.variant, "categories": json.dumps(list(CLASSES.values())), "mean": json.dumps(MEAN),
-        "std": json.dumps(STD), "input_size": json.dumps((64, 64)), "top1": f"{top1:.4f}", "seed": str(seed),
+        "std": json.dumps(STD), "input_size": json.dumps((variant.side, variant.side)), "top1": f"{top1:.4f}", "seed": str(seed),
         "epochs": str(epochs), "minutes": f"{clock.state_dict()['seconds'] / 60:.1f}",
     }  # fmt: skip
     file = args.out / f"{args.variant}.safetensors"
