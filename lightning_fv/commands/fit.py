@@ -274,7 +274,7 @@ def exit_code(records: Sequence[Record], runs: Sequence[Run], folder: Path) -> i
 
 
 def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) -> None:
-    """Print how many targets are done, and where the pictures are."""
+    """Print how many targets are done, and where the pictures are, finished and unfinished, of which there may be none."""
     lost = [record.status == "done" and record.image is None for record in records]
     counts = Counter("not written" if is_lost else record.status for record, is_lost in zip(records, lost, strict=True))
     others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
@@ -282,7 +282,10 @@ def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) 
     for status in ("dead", "diverged", "failed"):
         if names := [record.target for record in records if record.status == status]:
             say(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
-    say(f"pictures       {folder.images}")
+    shown = {(folder.path / record.image).parent for record in records if record.image is not None}
+    for label, place in (("pictures", folder.images), ("unfinished", folder.partial)):
+        if place in shown:
+            say(f"{label:15}{place}")
     say(f"contact sheet  {folder.sheet}")
     say(f"gallery        {folder.gallery}")
     if any(record.status in ("partial", "pending", "failed") for record in records):

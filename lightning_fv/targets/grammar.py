@@ -20,7 +20,7 @@ class Spec:
         text: the whole text.
         layer: the part before the colon.
         units: the part after the colon, without the position; None for a whole layer.
-        position: (row, column), for neurons.
+        position: (row, column) in the map at the network's training size, for neurons.
     """
 
     text: str
@@ -44,7 +44,8 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
     Args:
         targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
             ``layer4:0-511``, ``layer4:3,5``, ``logits:pizza,lion,0-2``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the
-            neuron at row 3, column 4); several joined by ``+`` or in a list. Objectives are passed through, Targets as their objectives.
+            neuron at row 3, column 4 of the map at the network's training size, and at the same relative place of other maps);
+            several joined by ``+`` or in a list. Objectives are passed through, Targets as their objectives.
             For targets that suit many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class
             that exists.
 

@@ -32,13 +32,15 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
     Args:
         targets: see `parse_targets`.
         network: checked with one probe forward.
-        size: (height, width) of the pictures to render; determines the size of a layer's map.
+        size: (height, width) of the pictures to render, at which objectives are tried. A neuron's position as text refers
+            to the map at the network's training size, whatever this is.
 
     Raises:
         LayerNotFoundError, TargetError, CaptureError: naming the nearest layers or classes, or the valid range.
     """
     size = size or network.input_size
     shape_of = functools.cache(functools.partial(_check_layer, network=network, size=size))  # one forward per layer
+    trained = functools.cache(functools.partial(_check_layer, network=network, size=network.input_size))
     chosen: dict[str, Objective] = {}
     samples: dict[str, Objective] = {}
     seen: set[Spec] = set()
@@ -47,7 +49,7 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
             if item in seen:
                 continue
             seen.add(item)
-        objectives = [item] if isinstance(item, Objective) else _resolve(item, shape_of, network.categories)
+        objectives = [item] if isinstance(item, Objective) else _resolve(item, shape_of, trained, network)
         for objective in objectives:
             known = chosen.setdefault(objective.key, objective)
             if known is not objective and not known.same_as(objective):
@@ -134,7 +136,13 @@ def _check_value(objective: Objective, activations: Activations, images: torch.T
     return value
 
 
-def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories: Sequence[str]) -> Sequence[Objective]:
+def _resolve(
+    spec: Spec,
+    shape_of: Callable[[str], tuple[int, ...]],
+    trained: Callable[[str], tuple[int, ...]],
+    network: VisionNetwork,
+) -> Sequence[Objective]:
+    categories = network.categories
     layer = LOGITS if spec.layer == PROBABILITY else spec.layer
     try:
         shape = shape_of(layer)
@@ -152,12 +160,14 @@ def _resolve(spec: Spec, shape_of: Callable[[str], tuple[int, ...]], categories:
     if spec.position is not None:
         if len(shape) != 4:
             raise TargetError(f"{spec}: layer {layer!r} outputs {shape}, without rows and columns; leave out @Y,X")
-        y, x = spec.position
-        if y >= shape[2] or x >= shape[3]:
+        (y, x), (height, width) = spec.position, trained(layer)[2:]
+        if y >= height or x >= width:
+            side = network.input_size
             raise TargetError(
-                f"{spec}: the map of {layer} has rows 0 to {shape[2] - 1} and columns 0 to {shape[3] - 1}"
+                f"{spec}: the map of {layer} has rows 0 to {height - 1} and columns 0 to {width - 1} "
+                f"at the network's training size of {side[0]}x{side[1]} px"
             )
-        return [Neuron(layer, unit, y, x) for unit in units]
+        return [Neuron(layer, unit, y, x, of=(height, width)) for unit in units]
     if spec.layer == PROBABILITY:
         return [Probability(unit) for unit in units]
     return [Logit(unit) if layer == LOGITS else Channel(layer, unit) for unit in units]

@@ -12,14 +12,23 @@ from lightning_fv.transforms.keyed import KeyedTransform
 
 
 class RandomWarp(KeyedTransform):
-    """Pad, crop, rotate and scale as one differentiable warp (Kornia), drawn independently for every picture.
+    """Rotate, scale and shift as one differentiable warp (Kornia), drawn independently for every picture.
 
-    The picture is padded on every side; a window smaller by ``crop`` is cut out at a random position, rotated by a random
-    angle and scaled by a random factor about its centre. Four random draws, one interpolation. The output's sides are
-    H + 2 pad - crop and W + 2 pad - crop, so ``pad = crop / 2`` keeps the size.
+    The picture is rotated by a random angle and scaled by a random factor about its centre, then shifted at random. Returned is
+    a window of H + 2 pad - crop by W + 2 pad - crop pixels around where the centre was before the shift. Without rotation and
+    scale that is the customary padding and random crop, and ``pad = crop / 2`` keeps the size. Four random draws, one
+    interpolation.
 
     Lengths are fractions of the network's training size (0.125 is 28 px for a network trained at 224), so that a recipe
     means the same for every network.
+
+    The interpolation is bilinear without a low-pass filter, so a scale below 1 aliases: at 2/3, a wave of 0.45 cycles a pixel
+    becomes one of 0.325 with 0.44 of its amplitude. Rendered pictures hardly have such waves: of the energy in the window,
+    0.03 % is aliased with the default recipe, and 0.08 % with the study's (0.7 % at 50 times its learning rate), where white
+    noise has 5 and 7 %. A Gaussian filter for the drawn scale in front of the warp changed pictures of demo's 24 classes
+    with two seeds by 0.04 +- 0.09 in the mean logit (of 19.9) and by -0.0002 +- 0.0008 in the mean share of high
+    frequencies (of 0.035), while one picture's logit differs by 0.8 from seed to seed; with the study's recipe, eight
+    classes and one seed, by -0.4 +- 0.3 (of 18.2) and -0.003 +- 0.003 (of 0.17). The warp took six times as long.
 
     Args:
         pad: added on every side.

@@ -134,6 +134,19 @@ def test_a_signal_leaves_partial_pictures_and_a_checkpoint(tmp_path: Path, numbe
     assert {Path(str(record.image)).parent.name for record in records} == {"partial"}
     assert records[0].steps in [int(f.stem[5:]) for f in run.glob("jobs/*/checkpoints/step=*.ckpt")]
     assert not list(run.glob("**/*.partial"))
+    assert f"unfinished     {run / 'partial'}\n" in process.output
+    assert "pictures  " not in process.output  # no images/ was made
+
+
+def test_finished_and_unfinished_pictures_are_each_said_where_they_are(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["--targets", "logits:0-2", "--batch-size", "1", "--model.size", "24", "--model.stage_steps", "10"]
+    process = start("--out", str(run), *QUICK, *words, "--trainer.max_steps", "400")
+    wait_for(lambda: len(list(run.glob("jobs/*/frames/00000010.jpg"))) == 2, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert [record.status for record in read_manifest(run / "manifest.jsonl")] == ["done", "partial", "pending"]
+    assert f"\npictures       {run / 'images'}\nunfinished     {run / 'partial'}\n" in process.output
 
 
 def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:

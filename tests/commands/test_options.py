@@ -152,6 +152,8 @@ targets:
   init_args: {unit: 11, other: 12}
 - class_path: Function
   init_args: {fn: own_objectives.brightness, layers: []}
+- class_path: Neuron
+  init_args: {layer: layer1, unit: 3, y: 10, x: 20, of: [32, 32]}  # of the 8x8 that there are at 16 px
 batch_size: 3
 """
 
@@ -165,10 +167,11 @@ def test_objectives_by_class_path_and_resume(tmp_path: Path, monkeypatch: pytest
     assert fit(run, *args) == 0
     records = read_manifest(run / "manifest.jsonl")
     assert [record.target for record in records] == [
-        "layer3:5", "logits:pizza", "logits:iPod", "Margin(11, other=12)", "Function(name='brightness', layers=())"
+        "layer3:5", "logits:pizza", "logits:iPod", "Margin(11, other=12)", "Function(name='brightness', layers=())",
+        "layer1:3@10,20",
     ]  # fmt: skip
     assert [record.id for record in records[:3]] == ["layer3-0005", "logits-0011-pizza", "logits-0012-iPod"]
-    assert ["top1" in record.scores for record in records] == [False, True, True, False, False]
+    assert ["top1" in record.scores for record in records] == [False, True, True, False, False, False]
     before = pictures(run)
     for picture in (run / "images").glob("objective-*.png"):
         picture.unlink()

@@ -98,7 +98,7 @@ def test_rises_when_its_gradient_is_followed(objective: Objective, tiny_network:
 
 IDENTITIES = [
     (Channel("layer4", 12), "channel:layer4:12:None", "layer4:12", "layer4-0012", None),
-    (Neuron("layer4", 3, 1, 2), "neuron:layer4:3:(1, 2)", "layer4:3@1,2", "layer4-0003-y1-x2", None),
+    (Neuron("layer4", 3, 1, 2, of=(4, 4)), "neuron:layer4:3:(1, 2)", "layer4:3@1,2", "layer4-0003-y1-x2", None),
     (Layer("layer3"), "layer:layer3:None:None", "layer3", "layer3-all", None),
     (Logit(1), "logit:logits:1:None", "logits:pizza", "logits-0001", 1),
     (Probability(0), "probability:logits:0:None", "probability:lion", "probability-0000", 0),
@@ -122,7 +122,7 @@ def test_a_class_without_a_name_is_written_by_its_index() -> None:
 
 @pytest.mark.parametrize("layer", ["a+b", "a:1", " a", "probability"])
 def test_a_layer_that_the_grammar_cannot_read_is_written_as_an_expression(layer: str) -> None:
-    for objective in (Channel(layer, 3), Layer(layer), Neuron(layer, 3, 0, 0)):
+    for objective in (Channel(layer, 3), Layer(layer), Neuron(layer, 3, 0, 0, of=(4, 4))):
         assert objective.text() == repr(objective)
         assert objective.file_stem is None
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_fv import FeatureVisualizer, VisionNetwork, render, resolve_targets
-from lightning_fv.callbacks import PeriodicBlur
+from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, render, resolve_targets
+from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.objectives import L1, L2, Channel, Layer, Logit, Neuron, Objective, Probability, TotalVariation
 from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
-from lightning_fv.transforms import RandomNoise
-from tests.helpers import TinyNet
+from lightning_fv.transforms import RandomNoise, study_warp
+from tests.helpers import TinyNet, noise
 
 
 @pytest.fixture
@@ -52,6 +52,60 @@ def test_penalties_pull_the_picture(network: VisionNetwork) -> None:
     rough = render(network, "logits:0", steps=40, progress=False).images
     smooth = render(network, "logits:0", steps=40, penalties=[TotalVariation(200.0)], progress=False).images
     assert float(TotalVariation().measure(smooth)) < 0.7 * float(TotalVariation().measure(rough))
+
+
+def where(targets: str | list[Neuron], transforms: list[nn.Module], size: int) -> Tensor:
+    """Centre of each target's gradient, (B, 2): y and x in heights and widths of the picture; the mean of many draws."""
+    network = load_network("demo")
+    visualizer = FeatureVisualizer(transforms=transforms, size=size)
+    bound = visualizer.bind(network, resolve_targets(targets, network, (size, size)))  # type: ignore[arg-type]
+    total = torch.zeros(len(bound.targets), size, size)
+    with network.frozen():
+        for draw in range(24):
+            images = (0.5 + 0.1 * noise(len(total), 3, size, size, seed=draw)).requires_grad_()
+            values = bound.objectives(bound.transform(images, draw), images, 0)
+            total += torch.autograd.grad(values.sum(), images)[0].abs().sum(1)
+    places = (torch.arange(size) + 0.5) / size
+    weight = total.sum((1, 2))
+    return torch.stack([total.sum(2) @ places / weight, total.sum(1) @ places / weight], 1)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "size"), [([study_warp()], 64), ([], 112), ([study_warp()], 112)], ids=["warped", "grown", "both"]
+)
+def test_a_neuron_stays_at_its_place_where_the_map_is_larger(transforms: list[nn.Module], size: int) -> None:
+    positions = [(0, 0), (0, 15), (4, 8), (14, 4), (15, 15)]  # of 16x16 at the training size
+    text = "+".join(f"layer2:12@{y},{x}" for y, x in positions)
+    absolute = [Neuron("layer2", 12, y, x) for y, x in positions]
+    plain = where(text, [], 64)
+    assert torch.equal(plain, where(absolute, [], 64))
+    assert (where(text, transforms, size) - plain).abs().max() < 1 / 16
+    assert (where(absolute, transforms, size) - plain).abs().max() > 1 / 16
+
+
+@pytest.mark.parametrize(("size", "side", "rows"), [(64, 5, [0, 1, 3, 4]), (112, 8, [1, 3, 5, 7])])
+def test_the_neuron_that_is_read_in_the_studys_window(size: int, side: int, rows: list[int]) -> None:
+    network = load_network("demo")
+    targets = resolve_targets("+".join(f"layer4:12@{y},{3 - y}" for y in range(4)), network)
+    bound = FeatureVisualizer(transforms=[study_warp()], size=size).bind(network, targets)
+    seen = bound.transform(bound.pictures(), 0)
+    with network.frozen():
+        maps = network.activations(seen, ["layer4"])["layer4"].detach().requires_grad_()
+    assert maps.shape == (4, 256, side, side)
+    for number, target in enumerate(targets):
+        (gradient,) = torch.autograd.grad(target.objective({"layer4": maps}, seen)[number], maps)
+        assert gradient.nonzero().tolist() == [[number, 12, rows[number], rows[3 - number]]]
+
+
+def test_a_grown_picture_is_scored_at_the_neurons_place() -> None:
+    network = load_network("demo")
+    grow = ProgressiveUpscale(to=112, factor=1.75, every=4)
+    rendering = render(network, "layer4:12@1,3", steps=8, callbacks=[grow], progress=False)
+    with network.frozen(), torch.no_grad():
+        maps = network.activations(rendering.images, ["layer4"])["layer4"]
+    assert maps.shape == (1, 256, 7, 7)
+    assert float(rendering.scores[0]) == pytest.approx(float(maps[0, 12, 2, 6]), rel=1e-4)
+    assert float(maps[0, 12, 2, 6]) != pytest.approx(float(maps[0, 12, 1, 3]), rel=1e-2)
 
 
 class Tilt(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from lightning_fv.objectives import L1, Function, Logit
+from lightning_fv.objectives import L1, Function, Logit, Neuron
 from lightning_fv.parameterizations import Fourier
 from lightning_fv.runs.init_args import NotInConfigError, import_path, init_args, optimizer_init_args
 from lightning_fv.transforms import RandomWarp
@@ -59,6 +59,9 @@ def test_arguments_construct_an_equal_part() -> None:
         "layers": ["a", "b"],
         "name": "mean",
     }
+    assert init_args(Neuron("layer4", 12, 1, 2, of=(4, 4)))["init_args"] == {
+        "layer": "layer4", "unit": 12, "y": 1, "x": 2, "of": [4, 4],
+    }  # fmt: skip
     terms = init_args(Logit(1) - 0.5 * L1())["init_args"]["terms"]
     assert [term["init_args"]["weight"] for term in terms] == [1.0, -0.5]
     assert init_args(ModelCheckpoint(filename="x", every_n_train_steps=3))["init_args"]["every_n_train_steps"] == 3

@@ -57,7 +57,7 @@ def network() -> VisionNetwork:
         ("probability:6", [Probability(6)]),
         ("body:1,4", [Channel("body", 1), Channel("body", 4)]),
         ("body", [Layer("body")]),
-        ("body:2@9,15", [Neuron("body", 2, 9, 15)]),
+        ("body:2@9,15", [Neuron("body", 2, 9, 15, of=(10, 16))]),
         ("head:2", [Channel("head", 2)]),
         (["logits:2", "body:0-5"], [Logit(2), *(Channel("body", i) for i in range(6))]),
         ("body:last", [Channel("body", 5)]),
@@ -148,8 +148,24 @@ def test_name_and_index_and_objective_are_one_target(network: VisionNetwork) -> 
     (one,) = resolve_targets(["logits:7+logits:7 up", Logit(7), resolve_targets("logits:7", network)[0]], network)
     assert (one.text, one.id, one.tag, one.class_index) == ("logits:7 up", "logits-0007-7-up", "logits/7 up", 7)
     texts = ["probability:6", "body:3", "body", "body:3@1,2"]
-    same = [Probability(6), Channel("body", 3), Layer("body"), Neuron("body", 3, 1, 2)]
+    same = [Probability(6), Channel("body", 3), Layer("body"), Neuron("body", 3, 1, 2, of=(10, 16))]
     assert resolve_targets(texts, network) == resolve_targets(same, network) == resolve_targets(same + texts, network)
+
+
+@pytest.mark.parametrize("size", [(21, 33), (12, 12), (60, 60)])
+def test_a_neuron_is_named_by_its_place_at_the_training_size(network: VisionNetwork, size: tuple[int, int]) -> None:
+    (target,) = resolve_targets("body:2@9,15", network, size)
+    assert target.objective == Neuron("body", 2, 9, 15, of=(10, 16))
+    assert target.text == "body:2@9,15"
+    with pytest.raises(TargetError, match="rows 0 to 9 and columns 0 to 15 at the network's training size of 21x33 px"):
+        resolve_targets("body:2@10,0", network, size)
+
+
+def test_a_fixed_and_a_relative_position_are_not_one_target(network: VisionNetwork) -> None:
+    with pytest.raises(TargetError, match=r"different objectives have the same key neuron:body:3:\(1, 2\)"):
+        resolve_targets(["body:3@1,2", Neuron("body", 3, 1, 2)], network)
+    named = Function(Neuron("body", 3, 1, 2), name="fixed")
+    assert len(resolve_targets(["body:3@1,2", named], network)) == 2
 
 
 def test_ids_are_unique_and_safe_for_every_file_system(network: VisionNetwork) -> None:

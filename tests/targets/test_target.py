@@ -18,7 +18,7 @@ CRANES = ("crane", "pizza", "crane", "", "7 up!")
         (Logit(3), "logits:3", "logits-0003", "logits/3"),
         (Probability(4), "probability:7 up!", "probability-0004-7-up", "probability/7 up!"),
         (Channel("layer1.0", 12), "layer1.0:12", "layer1.0-0012", "layer1.0/12"),
-        (Neuron("body", 3, 1, 2), "body:3@1,2", "body-0003-y1-x2", "body/3@1,2"),
+        (Neuron("body", 3, 1, 2, of=(4, 4)), "body:3@1,2", "body-0003-y1-x2", "body/3@1,2"),
         (Layer("body"), "body", "body-all", "body/all"),
         (Channel("Body", 1), "Body:1", "Body-0001-df568439", "Body/1"),
         (Channel("aux.0", 1), "aux.0:1", "aux-0-0001-78102205", "aux.0/1"),

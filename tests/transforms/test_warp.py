@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_fv import render
 from lightning_fv.errors import UsageError
-from lightning_fv.transforms import KeyedTransform, RandomWarp
+from lightning_fv.transforms import KeyedTransform, RandomWarp, study_warp
 from tests.helpers import noise
 
 MIDDLE = 0.5
@@ -98,6 +99,48 @@ def test_half_as_large_shows_grey_around(images: Tensor) -> None:
     outside = torch.ones(37, 29, dtype=torch.bool)
     outside[8:29, 6:23] = False
     assert torch.equal(reduced.cpu()[..., outside], torch.full((2, 3, int(outside.sum())), 0.5))
+
+
+def test_a_reduced_picture_is_not_low_passed() -> None:
+    """A wave of 0.45 cycles a pixel would have 0.675 at a scale of 2/3: what the pixels show of it has 1 - 0.675."""
+    waves = 0.5 + 0.5 * torch.cos(2 * math.pi * 0.45 * torch.arange(600.0)).expand(1, 1, 600, 600)
+    reduced = warp(scale=(2 / 3, 2 / 3))(waves, uniforms(waves))[0, 0, 300, 200:400]
+    amplitudes = torch.fft.rfft(reduced).abs() / 100  # of 200 pixels: 0.005 cycles a pixel from one to the next
+    strongest = int(amplitudes[1:].argmax()) + 1
+    assert strongest == 65  # 0.325 cycles a pixel
+    assert 0.4 < float(amplitudes[strongest]) / 0.5 < 0.5
+
+
+def aliased(made: RandomWarp, pictures: Tensor) -> float:
+    """Share of the energy of warped pictures, without their mean, that is aliased: waves too short for the window's pixels."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = pictures.shape[-2:]
+    pictures = pictures - pictures.mean((2, 3), keepdim=True)
+    mirrored = torch.cat([pictures, pictures.flip(-1)], -1)  # so that the periodic picture has no edges
+    spectrum = torch.fft.fft2(torch.cat([mirrored, mirrored.flip(-2)], -2))
+    waves = torch.stack(torch.meshgrid(*map(torch.fft.fftfreq, (2 * width, 2 * height)), indexing="xy"))
+    shares = []
+    for _ in range(16):
+        draws = torch.rand(len(pictures), 4, generator=generator)
+        turned = made.matrices(draws, (height, width))[:, :, :2]
+        # p -> M p takes the wave k to the wave M^-T k; M is a rotation times a factor.
+        seen = torch.einsum("bij,jhw->bihw", turned / torch.linalg.det(turned)[:, None, None], waves)
+        short = (seen.abs() > 0.5).any(1)
+        lost = torch.fft.ifft2(spectrum * short[:, None]).real[..., :height, :width]
+        whole = made(pictures + 0.5, draws)
+        energy = (whole - whole.mean((2, 3), keepdim=True)).square().sum((1, 2, 3))
+        shares.append((made(lost + 0.5, draws) - 0.5).square().sum((1, 2, 3)) / energy)
+    return float(torch.stack(shares).mean())
+
+
+def test_hardly_anything_in_a_rendered_picture_is_aliased() -> None:
+    """Why the warp needs no low-pass filter. White noise shows that aliasing would be found."""
+    rendered = render("demo", "logits:pizza+logits:lion", progress=False).images
+    white = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for made in (RandomWarp(), study_warp()):
+        made.unit = 64
+        assert aliased(made, rendered) < 0.001
+        assert 0.03 < aliased(made, white) < 0.1
 
 
 def test_what_lies_outside_far_away(images: Tensor) -> None:
