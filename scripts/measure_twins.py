@@ -3,7 +3,8 @@
     python scripts/measure_twins.py --data PATH [--pictures FOLDER] [--networks NAME ...]
 
 PATH is the folder of photos of train_demo.py; only photos not trained on are used. Prints the table of
-``lightning_fv/assets/SOURCES.md``:
+``lightning_fv/assets/SOURCES.md``, with standard errors over photos or pictures (one network was trained of each kind,
+so that they do not say what another training would change):
 
 - top-1: accuracy on photos at 64 px;
 - shift consistency: how often two random crops of a photo, 56 px of its 64, get the same class (Zhang 2019, section 4.1);
@@ -41,11 +42,11 @@ def named(network: VisionNetwork, photos: Tensor) -> Tensor:
     return torch.cat([network(batch).argmax(1) for batch in torch.split(photos, 100)])
 
 
-def shift_consistency(network: VisionNetwork, photos: Tensor, side: int = 56, pairs: int = 5) -> float:
-    """How often two random crops of a photo get the same class."""
+def shift_consistency(network: VisionNetwork, photos: Tensor, side: int = 56, pairs: int = 5) -> Tensor:
+    """How often two random crops of each photo get the same class, (N,)."""
     generator = torch.Generator().manual_seed(0)
     span = photos.shape[-1] - side + 1
-    agreed = 0.0
+    agreed = torch.zeros(len(photos))
     for _ in range(pairs):
         first, second = (
             named(
@@ -61,7 +62,7 @@ def shift_consistency(network: VisionNetwork, photos: Tensor, side: int = 56, pa
             )
             for _ in range(2)
         )
-        agreed += float((first == second).float().mean()) / pairs
+        agreed += (first == second).float() / pairs
     return agreed
 
 
@@ -112,6 +113,12 @@ def cue_conflicts(judge: VisionNetwork, photos: Tensor, labels: Tensor) -> tuple
     return draws, labels[draws], torch.cat(made)
 
 
+def percent(values: Tensor) -> str:
+    """Mean and standard error over photos or pictures."""
+    values = 100 * values.float()
+    return f"{float(values.mean()):.1f} ± {float(values.std()) / len(values) ** 0.5:.1f} %"
+
+
 def save(path: Path, rows: Sequence[Tensor], columns: int = 12) -> None:
     """Write rows of pictures (N, 3, H, W) below each other, the first ``columns`` of each."""
     cells = torch.cat([row[:columns] for row in rows]).clamp(0, 1)
@@ -123,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pictures", type=Path)
-    parser.add_argument("--networks", nargs="+", default=["demo", "demo/antialiased", "demo/stylized"])
+    parser.add_argument("--networks", nargs="+", default=["demo", "demo/antialiased", "demo/stylized", "demo/plain"])
     args = parser.parse_args()
     judge, plain = load_judge(), load_network("demo")
     networks = [load_network(name) for name in args.networks]
@@ -134,13 +141,12 @@ def main() -> None:
     print(f"| network | top-1, {len(photos)} photos | shift consistency | shape bias | by shape | by texture |")
     print("|---|---|---|---|---|---|")
     for network in networks:
-        top1 = float((named(network, photos) == labels).float().mean())
+        top1 = named(network, photos) == labels
         found = named(network, conflicts)
-        shape, texture = (float((found == cues[:, cue]).float().mean()) for cue in (0, 1))
+        shape, texture = (found == cues[:, cue] for cue in (0, 1))
         consistency = shift_consistency(network, photos)
-        print(
-            f"| {network.name} | {top1:.1%} | {consistency:.1%} | {shape / (shape + texture):.1%} | {shape:.1%} | {texture:.1%} |"
-        )
+        values = (top1, consistency, shape[shape | texture], shape, texture)
+        print(f"| {network.name} | {' | '.join(map(percent, values))} |")
     if args.pictures is not None:
         args.pictures.mkdir(parents=True, exist_ok=True)
         shapes, textures = photos[known][draws[:, 0]], photos[known][draws[:, 1]]

@@ -1,5 +1,6 @@
 """What scripts/study.py is made of: runs over seeds, ratings by networks that did not make the pictures, tables, figures."""
 
+import hashlib
 import math
 import shlex
 import statistics
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from lightning_fv.commands.main import main as lightning_fv
 from lightning_fv.comparison import compare_runs
-from lightning_fv.functional import photo_high_frequency
+from lightning_fv.functional import photo_high_frequency, resize_images
 from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.runs.folder import RunFolder
@@ -50,7 +51,8 @@ class Row:
     def folder(self, runs: Path, seed: int) -> Path:
         words = [part.strip("-").replace("/", "-") for part in f"{self.network} {self.arguments}".split()]
         stem = "".join(c if c.isalnum() or c in ".-_" else "_" for c in " ".join(words))
-        return runs / stem[:150] / f"seed_{seed}"
+        digest = hashlib.sha256(f"{self.network} {self.arguments}".encode()).hexdigest()[:8]
+        return runs / f"{stem[:60]}_{digest}" / f"seed_{seed}"
 
     def render(self, runs: Path, seed: int) -> Path:
         """Render unless it is finished; continue if it was begun."""
@@ -71,14 +73,16 @@ class Raters:
     """The networks that rate pictures: the twins, the judge that chooses, and those that report."""
 
     def __init__(self) -> None:
-        self.networks: dict[str, VisionNetwork] = {name: load_network(name) for name in (*TWINS, "demo/plain")}
+        self.networks: dict[str, VisionNetwork] = {name: load_network(name) for name in TWINS}
         self.networks |= {name: load_judge(name) for name in (CHOOSING, *REPORTING)}
 
     @torch.no_grad()
     def rate(self, pictures: Tensor, units: Sequence[int], made_by: str) -> list[Numbers]:
         """Probability ``p(NAME)`` and top-1 ``hit(NAME)`` of classes under each network that did not make the pictures.
 
-        Of pictures larger than 64 px also ``p(NAME, own size)``: as they are, not resized to the network's size.
+        Of pictures larger than 64 px also ``p(NAME, own size)``: as they are, not resized to the network's size. The judge that
+        chooses is also shown the pictures with no more detail than at 32 px, ``p(judge, 32 px)``: at 64 px it is sure of nearly all
+        pictures, and hardly tells recipes apart.
         """
         rated: list[Numbers] = [{} for _ in units]
         sizes = (False, True) if max(pictures.shape[-2:]) != 64 else (False,)
@@ -91,6 +95,10 @@ class Raters:
                 for row, unit in enumerate(units):
                     rated[row][f"p({name}{suffix})"] = float(probabilities[row, unit])
                     rated[row][f"hit({name}{suffix})"] = float(probabilities[row].argmax() == unit)
+        coarse = resize_images(resize_images(pictures, (32, 32)), (64, 64))
+        probabilities = judge(self.networks[CHOOSING], coarse)
+        for row, unit in enumerate(units):
+            rated[row][f"p({CHOOSING}, 32 px)"] = float(probabilities[row, unit])
         for numbers in rated:
             for kind in ("p", "hit"):
                 twins = [numbers[f"{kind}({name})"] for name in TWINS if name != made_by]

@@ -37,6 +37,7 @@ ALL = "--targets logits:all --batch-size 24"
 
 LOOKS = {"high_frequency_ratio": "high freq. / photos", "saturated": "saturated"}
 JUDGED = {f"{kind}({name})": f"{what} `{name}`" for name in REPORTING for kind, what in (("p", "p"), ("hit", "top-1"))}
+CHOOSES = {f"p({CHOOSING}{end})": f"p `{CHOOSING}`{end}" for end in ("", ", 32 px")}
 OWN_SIZE = {f"p({name}, own size)": f"p `{name}`, own size" for name in REPORTING}
 UNDER_TWINS = {"p(twins)": "p twins", "p(twins, own size)": "p twins, own size"}
 
@@ -55,14 +56,8 @@ UPSCALING = Row("study_upscaling", f'--config study_upscaling --targets "{FOUR}"
 
 
 def networks(study: Study) -> None:
-    columns = {"score": "logit", **{f"p({n}{end})": f"p `{n}`{end}" for n in TWINS for end in ("", ", own size")}, **JUDGED,
-               **OWN_SIZE, "high_frequency_ratio": LOOKS["high_frequency_ratio"]}  # fmt: skip
-    rows = {name: replace(UPSCALING, name=name, network=name) for name in TWINS}
-    study.write(
-        "networks_study",
-        table("means over 4 classes", {f"`{n}`": study.measure(row) for n, row in rows.items()}, columns),
-    )
-    study.figure("networks_study", rows)
+    """Figures of one seed; what is measured over seeds is in ``classes`` and, for pictures that grow, in ``strategies``."""
+    study.figure("networks_study", {name: replace(UPSCALING, name=name, network=name) for name in TWINS})
     study.figure("networks", {name: Row(name, f'--targets "{FOUR}"', name) for name in TWINS})
 
 
@@ -102,7 +97,7 @@ def learning_rates(study: Study) -> None:
             words = f"--config {recipe} --model.optimizer.init_args.lr {rate:g} --trainer.max_steps 128 {ALL}"
             found = study.measure(Row(f"{recipe} {rate:g}", words))
             numbers[f"{recipe} {rate:g}"] = curves[recipe, rate] = found
-    columns = {"score": "logit", f"p({CHOOSING})": f"p `{CHOOSING}`", **JUDGED, **LOOKS}
+    columns = {"score": "logit", **CHOOSES, **JUDGED, **LOOKS}
     study.write("learning_rates", table("recipe and rate", numbers, columns))
 
     def draw(axes: Sequence[Axes]) -> None:
@@ -124,12 +119,14 @@ def learning_rates(study: Study) -> None:
 def ablation(study: Study) -> None:
     """One setting of the default recipe changed at a time."""
     numbers = {name: study.measure(row) for name, row in ablation_rows().items()}
-    columns = {"score": "logit", f"p({CHOOSING})": f"p `{CHOOSING}` (chooses)", **JUDGED, **LOOKS}
+    columns = {"score": "logit", **CHOOSES, **JUDGED, **LOOKS}
     study.write("ablation", table("default recipe, but", numbers, columns))
 
     def draw(axes: Sequence[Axes]) -> None:
         names = list(numbers)
-        for axis, key in zip(axes, (f"p({CHOOSING})", *(f"p({name})" for name in REPORTING)), strict=True):
+        for axis, key in zip(
+            axes, (f"p({CHOOSING})", f"p({CHOOSING}, 32 px)", *(f"p({name})" for name in REPORTING)), strict=True
+        ):
             values = [numbers[name][key] for name in names]
             axis.errorbar([v[0] for v in values], range(len(names)), xerr=[v[1] for v in values], fmt="o", capsize=2)
             axis.axvline(values[0][0], color="grey", linewidth=0.8)
@@ -137,7 +134,7 @@ def ablation(study: Study) -> None:
             axis.invert_yaxis()
             axis.set_title(key + (" (chooses)" if CHOOSING in key else ""), fontsize=10)
 
-    plot(study, "ablation", 3, draw, height=6)
+    plot(study, "ablation", 4, draw, height=6)
 
 
 def warp(pad: float, rotate: float, low: float, high: float) -> str:
@@ -174,7 +171,7 @@ def ablation_rows() -> dict[str, Row]:
     return rows
 
 
-WEIGHTS = (0.5, 8.0, 32.0, 128.0, 512.0, 6144.0)
+WEIGHTS = (0.5, 8.0, 32.0, 128.0, 512.0)
 
 
 def penalty(study: Study) -> None:
