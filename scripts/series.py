@@ -203,8 +203,10 @@ def table(first: str, rows: Mapping[str, Spread | None], columns: Mapping[str, s
 
 
 def text(value: float, error: float) -> str:
-    """With as many digits as the standard error leaves, three at most."""
-    digits = 3 if not error or math.isnan(error) else min(3, max(1, 1 - math.floor(math.log10(error))))
+    """With as many digits as the standard error leaves, one to three."""
+    if math.isnan(error):
+        return f"{value:.3f}"
+    digits = 3 if not error else min(3, max(1, 1 - math.floor(math.log10(error))))
     return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from lightning_fv import load_network
+from lightning_fv.networks.demo import DemoNet
+from lightning_fv.networks.weights import read_metadata
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from judge import main
+from judge import ASSETS, CHOOSING, REPORTING, load_judge, main
 
 
 @pytest.mark.parametrize("folder", [None, "nowhere", "empty"])
@@ -20,3 +24,18 @@ def test_a_folder_without_a_run_is_told_in_one_line(
     assert exit_.value.code == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert "required: run" in line if folder is None else "holds no manifest.jsonl; give the folder of a run" in line
+
+
+def test_the_judges_are_other_networks_than_those_that_they_rate() -> None:
+    judges = [load_judge(name) for name in (CHOOSING, *REPORTING)]
+    assert len({type(judge.module) for judge in judges}) == 3
+    assert load_judge("dense").input_size == (32, 32)
+    for network in judges:
+        assert network.categories == load_network("demo").categories
+        assert not isinstance(network.module, DemoNet)
+
+
+@pytest.mark.parametrize("name", REPORTING)
+def test_reporting_judges_know_photos(name: str) -> None:
+    """Top-1 of the stored weights over 1200 photos, by scripts/train_demo.py."""
+    assert float(read_metadata(ASSETS / f"judge_{name}.safetensors")["top1"]) > 0.75
