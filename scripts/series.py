@@ -117,7 +117,8 @@ class Raters:
         found = []
         for record, ratings in zip(records, self.rate(pictures, units, made_by), strict=True):
             own = {key: value for key, value in record.scores.items() if isinstance(value, float)}
-            found.append((record, {"score": float(record.score or 0.0), **own, **ratings}))
+            grey = float((pictures[len(found)] - 0.5).abs().mean())
+            found.append((record, {"score": float(record.score or 0.0), "grey": grey, **own, **ratings}))
         return found
 
     @torch.no_grad()
@@ -139,6 +140,7 @@ class Raters:
                 "probability": float(logits[row].softmax(0)[unit]),
                 "high_frequency_ratio": float(HighFrequencyEnergy()(picture)) / photo_high_frequency("tiny_imagenet"),
                 "saturated": float(SaturatedPixels()(picture)),
+                "grey": float((picture - 0.5).abs().mean()),
             }
         return rated
 

@@ -89,7 +89,7 @@ def test_recipes_of_the_study_have_its_numbers(capsys: pytest.CaptureFixture[str
         assert (callbacks, model["penalties"], model["size"]) == ({}, None, None)
     elif name == "study_penalty":
         (penalty,) = model["penalties"]
-        assert penalty == {"class_path": "lightning_fv.objectives.L1", "init_args": {"weight": 0.5, "center": 0.5}}
+        assert penalty == {"class_path": "lightning_fv.objectives.L1", "init_args": {"weight": 64.0, "center": 0.5}}
         assert callbacks == {"PeriodicBlur": {"every": 300, "sigma": 1 / 128}}
         assert model["size"] is None
     else:
