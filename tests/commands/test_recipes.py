@@ -71,7 +71,7 @@ def test_lists_are_replaced_and_several_files_may_have_a_base(
     assert found["model"]["transforms"] == []
     (callback,) = found["trainer"]["callbacks"]
     assert callback["class_path"].endswith("PeriodicBlur")
-    assert found["model"]["penalties"][0]["init_args"]["weight"] == 0.5
+    assert found["model"]["penalties"][0]["init_args"]["weight"] == 64.0
 
 
 def test_a_file_may_hold_its_base_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def test_names_of_classes_folders_and_settings(tmp_path: Path, told: Callable[[]
     assert main([*words, json.dumps(classes), failing]) == 1
     lines = told()
     assert f"failed         logits:{SHOWN}" in lines
-    assert f"pictures       {tmp_path / SHOWN / 'images'}" in lines
+    assert f"contact sheet  {tmp_path / SHOWN / 'sheet.png'}" in lines
     (warning,) = [line for line in lines if line.startswith("lightning-fv: warning: job ")]
     assert f"(logits:{SHOWN}) failed: ValueError: {SHOWN[:16]}; traceback: " in warning
     assert main([*words, json.dumps(["\n  seed: 1", *classes[1:]]), failing]) == 2
