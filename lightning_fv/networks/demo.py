@@ -1,4 +1,4 @@
-"""The embedded demo networks: a small ResNet for 64 px photos, and its two twins."""
+"""The embedded demo networks: a small ResNet for 64 px photos, and its three twins."""
 
 import json
 from dataclasses import dataclass
@@ -26,13 +26,14 @@ class Twin:
     filter_size: int | None = None
 
 
-# Identical but for one thing: blurred strides, or texture randomized in training.
+# Identical but for one thing: blurred strides, texture randomized in training, or no noise added in training.
 TWINS = {
     "": Twin("demo.safetensors", "4f699fa766a4dd689b31f102037637c487ea872c5fe2b1576df70283e3b8aa94"),
     "antialiased": Twin(
         "demo_antialiased.safetensors", "592375c90b3d5c2aad3a194d7670b263f88530788a2a30f4df5f077c8eb898fa", 3
     ),
     "stylized": Twin("demo_stylized.safetensors", "3224964074248b45f45105283c78cb548d79ab700ba7413f7189abe83e3fc21e"),
+    "plain": Twin("demo_plain.safetensors", "7129a98d25f08ce63c4f7cfc82aa07c19ac48aaf1ef44340337e4cbb06de6817"),
 }
 
 
@@ -90,7 +91,7 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
     """An embedded demo network; see `lightning_fv.networks.load.load_network` and ``assets/SOURCES.md``.
 
     Args:
-        variant: what follows ``demo/``: ``antialiased``, ``stylized``, or nothing.
+        variant: what follows ``demo/``: ``antialiased``, ``stylized``, ``plain``, or nothing.
         weights: ``"default"`` for the embedded ones, None for untrained, or a path to a file written by
             scripts/train_demo.py.
         offline: as for other networks; makes no difference, since nothing is downloaded.
@@ -101,7 +102,7 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
     """
     if variant not in TWINS:
         near = nearest(variant, [name for name in TWINS if name])
-        hint = f"did you mean demo/{near[0]}?" if near else "known: demo, demo/antialiased, demo/stylized"
+        hint = f"did you mean demo/{near[0]}?" if near else "known: demo, demo/antialiased, demo/stylized, demo/plain"
         raise NetworkError(f"no network 'demo/{variant}'; {hint}")
     twin = TWINS[variant]
     embedded = weights is None or weights == "default"

@@ -14,7 +14,7 @@ from lightning_fv.networks import load_network
 from lightning_fv.networks.antialiased import BlurPool
 from lightning_fv.networks.demo import ASSETS, TWINS, DemoNet
 
-NAMES = ("demo", "demo/antialiased", "demo/stylized")
+NAMES = ("demo", "demo/antialiased", "demo/stylized", "demo/plain")
 
 
 def strides(network: nn.Module) -> dict[str, int]:
@@ -66,7 +66,7 @@ def test_the_antialiased_twin_blurs_in_place_of_every_stride() -> None:
 def test_twins_of_other_makes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="did you mean demo/stylized"):
         load_network("demo/stylised")
-    with pytest.raises(NetworkError, match="known: demo, demo/antialiased, demo/stylized"):
+    with pytest.raises(NetworkError, match="known: demo, demo/antialiased, demo/stylized, demo/plain"):
         load_network("demo/xyz")
     with pytest.raises(CheckpointError, match="does not fit DemoNet: 22 missing"):
         load_network("demo/antialiased", ASSETS / TWINS[""].file)
