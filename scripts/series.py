@@ -114,7 +114,7 @@ class Raters:
         categories = self.networks["demo"].categories
         units = [categories.index(record.target.partition(":")[2]) for record in records]
         pictures = torch.cat([read_image(folder / str(record.image)) for record in records])
-        found = []
+        found: list[tuple[Record, Numbers]] = []
         for record, ratings in zip(records, self.rate(pictures, units, made_by), strict=True):
             own = {key: value for key, value in record.scores.items() if isinstance(value, float)}
             grey = float((pictures[len(found)] - 0.5).abs().mean())
@@ -155,20 +155,27 @@ class Study:
     seeds: tuple[int, ...]
     raters: Raters
 
-    def measure(self, row: Row, only: Callable[[Record], bool] = lambda record: True) -> Spread:
-        """Render a row's runs; each number's mean over seeds, and the standard error of that mean."""
-        seeds: list[Numbers] = []
-        for seed in self.seeds:
-            folder = row.render(self.runs, seed)
-            seeds.append(mean([n for record, n in self.raters.run(folder, row.network) if only(record)]))
-        return {key: spread([numbers[key] for numbers in seeds]) for key in seeds[0]}
+    def rated(self, row: Row) -> list[list[tuple[Record, Numbers]]]:
+        """The rated pictures of a row's runs, by seed; what is not there yet is rendered."""
+        return [self.raters.run(row.render(self.runs, seed), row.network) for seed in self.seeds]
+
+    def measure(self, row: Row) -> Spread:
+        """Each number's mean over seeds, and the standard error of that mean."""
+        return spreads([mean([numbers for _, numbers in rated]) for rated in self.rated(row)])
+
+    def by_target(self, row: Row) -> dict[str, Numbers]:
+        """Each target's numbers, means over seeds."""
+        targets: dict[str, list[Numbers]] = {}
+        for rated in self.rated(row):
+            for record, numbers in rated:
+                targets.setdefault(record.target, []).append(numbers)
+        return {target: mean(numbers) for target, numbers in targets.items()}
 
     def photo_row(self, classes: Iterable[str]) -> Spread | None:
         """Natural photos as a row; the standard error is over photos."""
         if self.data is None:
             return None
-        numbers = self.raters.photos(self.data, classes)
-        return {key: spread([n[key] for n in numbers]) for key in numbers[0]}
+        return spreads(self.raters.photos(self.data, classes))
 
     def figure(self, part: str, columns: Mapping[str, Row]) -> None:
         """The pictures of the first seed side by side."""
@@ -186,6 +193,10 @@ class Study:
 def mean(numbers: Sequence[Numbers]) -> Numbers:
     keys = set(numbers[0]).intersection(*numbers)
     return {key: statistics.fmean(n[key] for n in numbers) for key in keys}
+
+
+def spreads(numbers: Sequence[Numbers]) -> Spread:
+    return {key: spread([n[key] for n in numbers]) for key in numbers[0]}
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ Needs matplotlib: ``pip install -e ".[docs]"``.
 """
 
 import argparse
+import math
 import subprocess
 import sys
 import time
@@ -23,9 +24,7 @@ from pathlib import Path
 from judge import CHOOSING, REPORTING
 from matplotlib.axes import Axes
 from PIL import Image
-from series import TWINS, Raters, Row, Spread, Study, plot, shrink, table
-
-from lightning_fv.runs.record import Record
+from series import TWINS, Raters, Row, Spread, Study, plot, shrink, spreads, table
 
 FOUR = "logits:king penguin+logits:lion+logits:pizza+logits:iPod"
 CHANNELS = "layer1:last+layer2:last+layer3:last+layer4:last+logits:king penguin"
@@ -61,23 +60,29 @@ def networks(study: Study) -> None:
     study.figure("networks", {name: Row(name, f'--targets "{FOUR}"', name) for name in TWINS})
 
 
-def is_artificial(record: Record) -> bool:
-    return record.target.partition(":")[2] in ARTIFICIAL
-
-
 def classes(study: Study) -> None:
     rows = {name: Row(name, ALL, name) for name in (*TWINS, "demo/plain")}
     numbers: dict[str, Spread | None] = {f"`{name}`": study.measure(row) for name, row in rows.items()}
     numbers["natural photos"] = study.photo_row(study.raters.networks["demo"].categories)
     columns = {"score": "logit", "probability": "own p", "p(twins)": "p twins", **JUDGED, **LOOKS}
-    kinds = {}
+    kinds: dict[str, Spread | None] = {}
     for name, row in rows.items():
-        kinds[f"`{name}`, natural"] = study.measure(row, lambda record: not is_artificial(record))
-        kinds[f"`{name}`, artificial"] = study.measure(row, is_artificial)
+        targets = study.by_target(row)
+        artificial = spreads([targets[f"logits:{name}"] for name in ARTIFICIAL])
+        natural = spreads(
+            [numbers for target, numbers in targets.items() if target[len("logits:") :] not in ARTIFICIAL]
+        )
+        kinds |= {f"`{name}`, natural": natural, f"`{name}`, artificial": artificial}
+        kinds[f"`{name}`, difference"] = {
+            key: (natural[key][0] - artificial[key][0], math.hypot(natural[key][1], artificial[key][1]))
+            for key in natural
+        }
     study.write(
         "classes",
         table("means over 24 classes", numbers, columns),
-        table("classes", kinds, {"probability": "own p", "p(twins)": "p twins", **JUDGED}),
+        table(
+            "classes (standard errors over classes)", kinds, {"probability": "own p", "p(twins)": "p twins", **JUDGED}
+        ),
     )
 
 

@@ -77,6 +77,7 @@ def test_a_row_is_rendered_once_and_measured_over_seeds(tmp_path: Path, raters: 
     assert numbers["score"][1] == pytest.approx(abs(scores[0] - scores[1]) / 2)
     written = (row.folder(tmp_path, 0) / "manifest.jsonl").stat().st_mtime_ns
     assert study.measure(row) == numbers
+    assert study.by_target(row)["logits:lion"]["score"] == pytest.approx(sum(n[0][1]["score"] for n in records) / 2)
     assert (row.folder(tmp_path, 0) / "manifest.jsonl").stat().st_mtime_ns == written
 
 
