@@ -2,8 +2,9 @@
 
     python scripts/train_demo.py --data PATH [--variant NAME] [--out FOLDER]
 
-NAME: ``demo``, ``antialiased``, ``stylized``, ``plain`` (``demo`` without noise in training), or a judge of the pictures:
-``judge``, ``judge_mixer``, ``judge_dense``.
+NAME: ``demo``, ``antialiased``, ``stylized``, ``plain`` (``demo`` without noise in training), ``robust`` (``demo``, trained on
+against adversarial perturbations), ``vit`` (a vision transformer that also learns from the outputs of ``demo``), or a judge of the
+pictures: ``judge``, ``judge_mixer``, ``judge_dense``.
 
 PATH is a folder of Tiny ImageNet in either layout: the public one (``train/<wnid>/images/*.JPEG`` and
 ``val/val_annotations.txt``) or one folder per class (``train/<wnid>/*.JPEG``, ``val/<wnid>/*.JPEG``), unpacked or in
@@ -35,7 +36,9 @@ from textures import randomize_texture
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_fv.networks import load_network
 from lightning_fv.networks.demo import DemoNet
+from lightning_fv.networks.vit import DemoViT
 from lightning_fv.runs.checkpoints import AtomicCheckpointIO
 
 # Chosen for looking different at 64 px: 24 of the 200 classes of Tiny ImageNet.
@@ -66,6 +69,12 @@ class Variant:
     noise: float = 0.15
     stylized: bool = False
     judging: bool = False
+    radius: float = 0.0
+    """Of adversarial perturbations, the L2 norm of the photo's change, its values in [0, 1] (Madry et al. 2018); training goes on from ``demo``."""
+    rate: float = 0.2
+    transformer: bool = False
+    """Trained by AdamW, half by the labels and half by the outputs of ``demo`` for the same pictures (Beyer et al. 2022, "Knowledge
+    distillation: A good teacher is patient and consistent"), at 64 px from the start, on half of the patches but for the last epochs."""
 
 
 VARIANTS = {
@@ -73,6 +82,8 @@ VARIANTS = {
     "antialiased": Variant(partial(DemoNet, filter_size=3)),
     "stylized": Variant(DemoNet, stylized=True),
     "plain": Variant(DemoNet, noise=0.0),
+    "robust": Variant(DemoNet, epochs=20, radius=1.0, rate=0.02),
+    "vit": Variant(DemoViT, epochs=50, transformer=True, rate=1e-3),
     "judge": Variant(JudgeNet, seed=1, epochs=45),
     "judge_mixer": Variant(MixerJudge, seed=2, epochs=40, noise=0.0, judging=True),
     "judge_dense": Variant(DenseJudge, seed=3, epochs=40, side=32, noise=0.0, judging=True),
@@ -131,6 +142,7 @@ class Batches:
         # A separate generator, so that twins see the same photos, cropped and lit alike, in the same order.
         textures = torch.Generator().manual_seed(self.variant.seed * 100_003 + self.epoch + 50_000)
         side = next(side for share, side in SIDES if self.epoch < share * self.variant.epochs)
+        side = 64 if self.variant.transformer else side
         order = torch.randperm(len(self.photos), generator=generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             chosen = order[start : start + self.batch_size]
@@ -179,19 +191,30 @@ def _erase(x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(erased[:, None], torch.full_like(x, 0.45), x)
 
 
+def _ball(change: Tensor, radius: float) -> Tensor:
+    """The nearest change of at most that L2 norm."""
+    norms = change.flatten(1).norm(dim=1).clamp(min=radius).view(-1, 1, 1, 1)
+    return change * (radius / norms)
+
+
 class Classifier(pl.LightningModule):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, variant: str, steps: int, rate: float) -> None:
+    def __init__(self, variant: str, steps: int) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.network: nn.Module = VARIANTS[variant].network(len(CLASSES))
+        self.variant = VARIANTS[variant]
+        self.network: nn.Module = self.variant.network(len(CLASSES))
         self.network.to(memory_format=torch.channels_last)
+        # In a list, so that it is no part of this module.
+        self.demo = [load_network("demo")] if self.variant.transformer or self.variant.radius else []
+        if self.variant.radius:
+            self.network.load_state_dict(self.demo[0].module.state_dict())
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-        self.smoothing = 0.0 if VARIANTS[variant].judging else 0.1
-        self.steps, self.rate = steps, rate
+        self.smoothing = 0.0 if self.variant.judging else 0.1
+        self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.std
@@ -200,10 +223,32 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         photos, labels = batch
-        loss = F.cross_entropy(self(photos), labels, label_smoothing=self.smoothing)
+        if self.variant.radius:
+            photos = self._perturbed(photos, labels)
+        if isinstance(self.network, DemoViT):
+            self.network.keep = 0.5 if self.global_step < 0.7 * self.steps else 1.0
+        logits = self(photos)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        if self.variant.transformer:
+            with torch.no_grad():
+                taught = self.demo[0](photos).softmax(1)
+            loss = 0.5 * loss + 0.5 * F.kl_div(logits.log_softmax(1), taught, reduction="batchmean")
         if self.global_step % 20 == 0:
             self.log("loss", loss, prog_bar=True)
         return loss
+
+    def _perturbed(self, photos: Tensor, labels: Tensor, steps: int = 2) -> Tensor:
+        """Photos changed by projected gradient ascent on the loss, within a ball of the variant's radius (Madry et al. 2018)."""
+        radius = self.variant.radius
+        self.network.eval()
+        change = _ball(torch.randn_like(photos), radius)
+        for _ in range(steps):
+            change.requires_grad_()
+            (gradient,) = torch.autograd.grad(F.cross_entropy(self(photos + change), labels), change)
+            norms = gradient.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+            change = _ball((change + 1.5 * radius / steps * gradient / norms).detach(), radius)
+        self.network.train()
+        return photos + change
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         photos, labels = batch
@@ -213,8 +258,15 @@ class Classifier(pl.LightningModule):
         decayed = [p for p in self.parameters() if p.ndim > 1]
         rest = [p for p in self.parameters() if p.ndim == 1]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
-        optimizer = torch.optim.SGD(groups, lr=self.rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=self.steps, pct_start=0.2)
+        rate = self.variant.rate
+        optimizer: torch.optim.Optimizer
+        if self.variant.transformer:
+            optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=0.05)
+        else:
+            optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=self.steps, pct_start=0.2, cycle_momentum=not self.variant.transformer
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -248,7 +300,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("lightning_logs/train_demo"))
     parser.add_argument("--epochs", type=int, help="default: 60, 45 for judge")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=0.2, help="peak learning rate of the one-cycle schedule")
     parser.add_argument(
         "--noise", type=float, help="largest standard deviation of the added noise; default: the variant's"
     )
@@ -265,7 +316,7 @@ def main() -> None:
     if variant.side < 64:
         photos = F.interpolate(photos, scale_factor=variant.side / 64, mode="area")
     val = DataLoader(TensorDataset(photos, labels), batch_size=200)
-    module = Classifier(args.variant, epochs * len(batches), args.rate)
+    module = Classifier(args.variant, epochs * len(batches))
     folder = args.out / args.variant
     clock = Clock()
     trainer = pl.Trainer(
