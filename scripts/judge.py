@@ -7,7 +7,7 @@ probability and rank of the class under each judge. The judges are kept with the
 
 ``judge`` is the one that choices are made by: it was trained with noise, as the visualized networks were, and it helped to choose
 the default recipe. ``mixer`` and ``dense`` report: nothing was ever chosen by them. They were trained without noise and with
-other augmentations; ``dense`` sees pictures at 32 px.
+other augmentations; ``dense`` sees pictures at half their resolution.
 """
 
 import argparse
@@ -89,11 +89,11 @@ class MixerJudge(nn.Module):
 
 
 class DenseJudge(nn.Module):
-    """A small DenseNet (Huang et al. 2017) that sees photos at 32 px, 0.15 M parameters.
+    """A small DenseNet (Huang et al. 2017) that averages its input over 2 x 2 px first, 0.15 M parameters.
 
-    At half the resolution of the networks that it rates, fine texture is gone.
+    At half the resolution of the networks that it rates, 32 px for photos of 64 px, fine texture is gone.
 
-    Shape: normalised photos (B, 3, H, W), H and W multiples of 4 -> logits (B, num_classes).
+    Shape: normalised photos (B, 3, H, W), H and W multiples of 8 -> logits (B, num_classes).
     """
 
     def __init__(self, num_classes: int, growth: int = 16, plan: tuple[int, ...] = (3, 4, 6)) -> None:
@@ -116,7 +116,7 @@ class DenseJudge(nn.Module):
         return nn.Sequential(nn.BatchNorm2d(inputs), nn.SiLU(), conv)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
+        x = self.stem(F.avg_pool2d(x, 2))
         for number, block in enumerate(self.blocks):
             for layer in block:  # type: ignore[attr-defined]
                 x = torch.cat([x, layer(x)], 1)
@@ -159,11 +159,9 @@ def judge(network: VisionNetwork, pictures: Tensor, own_size: bool = False) -> T
     Args:
         network: judges.
         pictures: shown at the network's size.
-        own_size: show them as they are instead. A network trained at 32 px gets means over 2 x 2 px, as in its training.
+        own_size: show them as they are instead.
     """
-    shown = pictures if own_size else resize_images(pictures, (64, 64))
-    if network.input_size == (32, 32):
-        shown = F.avg_pool2d(shown, 2)
+    shown = pictures if own_size else resize_images(pictures, network.input_size)
     probabilities: Tensor = network(shown).softmax(1)
     return probabilities
 

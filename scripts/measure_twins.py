@@ -1,4 +1,4 @@
-"""Measure whether the three demo networks differ as they should: accuracy, shift consistency, shape bias.
+"""Measure whether the demo networks differ as they should: accuracy, shift consistency, shape bias, and cost.
 
     python scripts/measure_twins.py --data PATH [--pictures FOLDER] [--networks NAME ...]
 
@@ -10,10 +10,11 @@ so that they do not say what another training would change):
 - shift consistency: how often two random crops of a photo, 56 px of its 64, get the same class (Zhang 2019, section 4.1);
 - shape bias: of the pictures with the shape of one class and the texture of another that are classified as one of the two,
   the share classified by shape (Geirhos et al. 2019). The pictures are made by style transfer (Gatys et al. 2016) through
-  the judge, a network of another architecture, from photos that the judge and the plain network classify correctly.
+  the judge, a network of another architecture, from photos that the judge and ``demo`` classify correctly;
+- MFLOP: operations of a forward pass for one picture, a multiplication and an addition counted as two.
 
-``--pictures`` writes two figures: ``cue_conflict.webp`` (shape, texture, both) and ``stylized_training.webp`` (photos as the
-plain network and as the stylized network see them in training).
+``--pictures`` writes two figures: ``cue_conflict.webp`` (shape, texture, both) and ``stylized_training.webp`` (photos as
+``demo`` and as the stylized network see them in training).
 """
 
 import argparse
@@ -25,6 +26,7 @@ from judge import load_judge
 from PIL import Image
 from textures import randomize_texture
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.utils import make_grid
 from train_demo import read_photos
 
@@ -138,15 +140,17 @@ def main() -> None:
     photos = pixels.float() / 255
     known = (named(judge, photos) == labels) & (named(plain, photos) == labels)
     draws, cues, conflicts = cue_conflicts(judge, photos[known], labels[known])
-    print(f"| network | top-1, {len(photos)} photos | shift consistency | shape bias | by shape | by texture |")
-    print("|---|---|---|---|---|---|")
+    print(f"| network | top-1, {len(photos)} photos | shift consistency | shape bias | by shape | by texture | MFLOP |")
+    print("|---|---|---|---|---|---|---|")
     for network in networks:
         top1 = named(network, photos) == labels
         found = named(network, conflicts)
         shape, texture = (found == cues[:, cue] for cue in (0, 1))
         consistency = shift_consistency(network, photos)
         values = (top1, consistency, shape[shape | texture], shape, texture)
-        print(f"| {network.name} | {' | '.join(map(percent, values))} |")
+        with FlopCounterMode(display=False) as counter:
+            network(photos[:1])
+        print(f"| `{network.name}` | {' | '.join(map(percent, values))} | {counter.get_total_flops() / 1e6:.0f} |")
     if args.pictures is not None:
         args.pictures.mkdir(parents=True, exist_ok=True)
         shapes, textures = photos[known][draws[:, 0]], photos[known][draws[:, 1]]

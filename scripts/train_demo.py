@@ -65,7 +65,6 @@ class Variant:
     network: Callable[[int], nn.Module]
     seed: int = 0
     epochs: int = 60
-    side: int = 64
     noise: float = 0.15
     stylized: bool = False
     judging: bool = False
@@ -86,7 +85,7 @@ VARIANTS = {
     "vit": Variant(DemoViT, epochs=50, transformer=True, rate=1e-3),
     "judge": Variant(JudgeNet, seed=1, epochs=45),
     "judge_mixer": Variant(MixerJudge, seed=2, epochs=40, noise=0.0, judging=True),
-    "judge_dense": Variant(DenseJudge, seed=3, epochs=40, side=32, noise=0.0, judging=True),
+    "judge_dense": Variant(DenseJudge, seed=3, epochs=40, noise=0.0, judging=True),
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # (share of the run, side in px): small photos are cheaper while the learning rate is high.
@@ -168,8 +167,7 @@ class Batches:
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         if self.variant.judging:
             x = x * (0.8 + 0.4 * torch.rand(len(x), 3, 1, 1, generator=generator))
-            x = _erase(x, generator)
-            return F.interpolate(x, scale_factor=self.variant.side / 64, mode="area") if self.variant.side < 64 else x
+            return _erase(x, generator)
         grey = x.mean((1, 2, 3), keepdim=True)
         x = grey + (x - grey) * uniform(0.7, 1.3)[:, None, None, None] + uniform(-0.15, 0.15)[:, None, None, None]
         if self.variant.stylized:
@@ -312,10 +310,7 @@ def main() -> None:
     pl.seed_everything(seed, verbose=False)
     batches = Batches(*read_photos(args.data, "train"), args.batch_size, variant)
     pixels, labels = read_photos(args.data, "val")
-    photos = pixels.float() / 255
-    if variant.side < 64:
-        photos = F.interpolate(photos, scale_factor=variant.side / 64, mode="area")
-    val = DataLoader(TensorDataset(photos, labels), batch_size=200)
+    val = DataLoader(TensorDataset(pixels.float() / 255, labels), batch_size=200)
     module = Classifier(args.variant, epochs * len(batches))
     folder = args.out / args.variant
     clock = Clock()
@@ -335,7 +330,7 @@ def main() -> None:
         top1 = sum(int((module.eval()(p).argmax(1) == y).sum()) for p, y in val) / len(labels)
     metadata = {
         "architecture": args.variant, "categories": json.dumps(list(CLASSES.values())), "mean": json.dumps(MEAN),
-        "std": json.dumps(STD), "input_size": json.dumps((variant.side, variant.side)), "top1": f"{top1:.4f}", "seed": str(seed),
+        "std": json.dumps(STD), "input_size": json.dumps((64, 64)), "top1": f"{top1:.4f}", "seed": str(seed),
         "epochs": str(epochs), "minutes": f"{clock.state_dict()['seconds'] / 60:.1f}",
     }  # fmt: skip
     file = args.out / f"{args.variant}.safetensors"

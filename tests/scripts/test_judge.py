@@ -1,16 +1,17 @@
-"""The second opinion on a run's pictures: what it says of folders without any."""
+"""The second opinions on a run's pictures."""
 
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_fv import load_network
 from lightning_fv.networks.demo import DemoNet
 from lightning_fv.networks.weights import read_metadata
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from judge import ASSETS, CHOOSING, REPORTING, load_judge, main
+from judge import ASSETS, CHOOSING, REPORTING, judge, load_judge, main
 
 
 @pytest.mark.parametrize("folder", [None, "nowhere", "empty"])
@@ -29,10 +30,18 @@ def test_a_folder_without_a_run_is_told_in_one_line(
 def test_the_judges_are_other_networks_than_those_that_they_rate() -> None:
     judges = [load_judge(name) for name in (CHOOSING, *REPORTING)]
     assert len({type(judge.module) for judge in judges}) == 3
-    assert load_judge("dense").input_size == (32, 32)
     for network in judges:
         assert network.categories == load_network("demo").categories
         assert not isinstance(network.module, DemoNet)
+
+
+def test_dense_is_blind_to_the_finest_texture() -> None:
+    checkers = (torch.arange(64)[:, None] + torch.arange(64)) % 2 / 2 + 0.25
+    pictures = torch.stack([torch.full((3, 64, 64), 0.5), checkers.expand(3, -1, -1)])
+    grey, checked = judge(load_judge("dense"), pictures)
+    assert torch.allclose(grey, checked, atol=1e-5)
+    grey, checked = judge(load_judge("mixer"), pictures)
+    assert not torch.allclose(grey, checked, atol=1e-2)
 
 
 @pytest.mark.parametrize("name", REPORTING)
