@@ -1,7 +1,9 @@
-"""The embedded demo networks: a small ResNet for 64 px photos, and its three twins."""
+"""The embedded demo networks: a small ResNet for 64 px photos, its twins, and a vision transformer."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,26 +17,6 @@ from lightning_fv.networks.weights import load_strictly, read_metadata, read_wei
 
 ASSETS = Path(__file__).parents[1] / "assets"
 WIDTHS = (32, 64, 128, 256)
-
-
-@dataclass(frozen=True)
-class Twin:
-    """An embedded network: its file, the file's SHA-256, and the taps of its blur-pools, if it has any."""
-
-    file: str
-    sha256: str
-    filter_size: int | None = None
-
-
-# Identical but for one thing: blurred strides, texture randomized in training, or no noise added in training.
-TWINS = {
-    "": Twin("demo.safetensors", "4f699fa766a4dd689b31f102037637c487ea872c5fe2b1576df70283e3b8aa94"),
-    "antialiased": Twin(
-        "demo_antialiased.safetensors", "592375c90b3d5c2aad3a194d7670b263f88530788a2a30f4df5f077c8eb898fa", 3
-    ),
-    "stylized": Twin("demo_stylized.safetensors", "3224964074248b45f45105283c78cb548d79ab700ba7413f7189abe83e3fc21e"),
-    "plain": Twin("demo_plain.safetensors", "7129a98d25f08ce63c4f7cfc82aa07c19ac48aaf1ef44340337e4cbb06de6817"),
-}
 
 
 class DemoNet(nn.Module):
@@ -87,11 +69,39 @@ def _stage(inputs: int, outputs: int, stride: int, filter_size: int | None) -> n
     return nn.Sequential(block)
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """An embedded network: its file, the file's SHA-256, and what makes its Module from the number of classes."""
+
+    file: str
+    sha256: str
+    build: Callable[[int], nn.Module] = DemoNet
+
+
+# Twins of the first but for one thing: blurred strides, texture randomized in training, no noise added in training, training against
+# adversarial perturbations.
+EMBEDDED = {
+    "": Embedded("demo.safetensors", "4f699fa766a4dd689b31f102037637c487ea872c5fe2b1576df70283e3b8aa94"),
+    "antialiased": Embedded(
+        "demo_antialiased.safetensors",
+        "592375c90b3d5c2aad3a194d7670b263f88530788a2a30f4df5f077c8eb898fa",
+        partial(DemoNet, filter_size=3),
+    ),
+    "stylized": Embedded(
+        "demo_stylized.safetensors", "3224964074248b45f45105283c78cb548d79ab700ba7413f7189abe83e3fc21e"
+    ),
+    "plain": Embedded("demo_plain.safetensors", "7129a98d25f08ce63c4f7cfc82aa07c19ac48aaf1ef44340337e4cbb06de6817"),
+}
+
+
+NAMES = tuple(f"demo/{variant}" if variant else "demo" for variant in EMBEDDED)
+
+
 def load_demo(variant: str = "", weights: str | Path | None = "default", offline: bool = False) -> VisionNetwork:
     """An embedded demo network; see `lightning_fv.networks.load.load_network` and ``assets/SOURCES.md``.
 
     Args:
-        variant: what follows ``demo/``: ``antialiased``, ``stylized``, ``plain``, or nothing.
+        variant: what follows ``demo/``, a key of EMBEDDED.
         weights: ``"default"`` for the embedded ones, None for untrained, or a path to a file written by
             scripts/train_demo.py.
         offline: as for other networks; makes no difference, since nothing is downloaded.
@@ -100,18 +110,18 @@ def load_demo(variant: str = "", weights: str | Path | None = "default", offline
         NetworkError: no such variant.
         CheckpointError: the weights are missing, damaged or of another architecture.
     """
-    if variant not in TWINS:
-        near = nearest(variant, [name for name in TWINS if name])
-        hint = f"did you mean demo/{near[0]}?" if near else "known: demo, demo/antialiased, demo/stylized, demo/plain"
+    if variant not in EMBEDDED:
+        near = nearest(variant, [name for name in EMBEDDED if name])
+        hint = f"did you mean demo/{near[0]}?" if near else f"known: {', '.join(NAMES)}"
         raise NetworkError(f"no network 'demo/{variant}'; {hint}")
-    twin = TWINS[variant]
+    known = EMBEDDED[variant]
     embedded = weights is None or weights == "default"
-    file = ASSETS / twin.file if embedded else Path(str(weights))
-    state = read_weights(file, twin.sha256 if embedded else None)
+    file = ASSETS / known.file if embedded else Path(str(weights))
+    state = read_weights(file, known.sha256 if embedded else None)
     metadata = read_metadata(file)
     try:
         categories = json.loads(metadata["categories"])
-        module = DemoNet(len(categories), twin.filter_size)
+        module = known.build(len(categories))
         if weights is not None:
             load_strictly(module, state, str(file))
         return VisionNetwork(

@@ -9,7 +9,7 @@ from lightning_fv.functional import torch_defaults
 from lightning_fv.networks.antialiased import load_antialiased
 from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.checkpoint import load_checkpoint
-from lightning_fv.networks.demo import load_demo
+from lightning_fv.networks.demo import NAMES, load_demo
 from lightning_fv.networks.stylized import load_stylized
 from lightning_fv.networks.timm import knows, load_timm
 from lightning_fv.networks.torchvision import builders, load_torchvision
@@ -25,7 +25,7 @@ class Source(NamedTuple):
 
 
 SOURCES = {
-    "demo": Source(load_demo, ("demo", "demo/antialiased", "demo/stylized", "demo/plain")),
+    "demo": Source(load_demo, NAMES),
     "torchvision": Source(load_torchvision, ("torchvision/BUILDER[:WEIGHTS]",)),
     "timm": Source(load_timm, ("timm/NAME",)),
     "antialiased": Source(load_antialiased, ("antialiased/resnet50[:VARIANT]",)),
