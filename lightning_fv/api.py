@@ -31,6 +31,7 @@ from lightning_fv.optimization.start import size_of
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.report import write_report
 from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.job import smallest_batch_size
 from lightning_fv.runs.picture import encode_png, read_picture, write_picture
 from lightning_fv.runs.record import Record
 from lightning_fv.targets import Target, TargetsLike
@@ -262,7 +263,7 @@ def render(
     if folder is not None:
         if not folder.begun():
             with contextlib.suppress(FileExistsError):  # another process has just started a run; is it this one?
-                folder.create(config_text(setup, targets, max(len(job.targets) for job in plan.jobs)))
+                folder.create(config_text(setup, targets, smallest_batch_size(plan.jobs)))
         folder.register(plan.jobs, plan.known)
         plan.folder = folder
     with plan.stop:

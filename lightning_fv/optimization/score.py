@@ -51,8 +51,7 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
         elif complete and bool(dead[row]):
             status = "dead"
         record = Record(
-            id=target.id,
-            target=target.text,
+            **target.names,
             network=visualizer.network.name,
             status=status,
             score=value if math.isfinite(value) else None,
