@@ -18,6 +18,7 @@ from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
 from lightning_fv.errors import CheckpointError, UsageError, first_line
 from lightning_fv.networks import VisionNetwork
+from lightning_fv.optimization.diversity import check_layers
 from lightning_fv.optimization.start import check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
@@ -178,9 +179,12 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     check_categories(setup.network)
-    chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
+    size = setup.visualizer.size_for(setup.network)
+    chosen = resolve_targets(targets, setup.network, size)
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
+    if setup.visualizer.diversity:
+        layers |= check_layers(setup.network, chosen, setup.visualizer.diversity_layer, size)
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
     first = None if start is None else start[:1]
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)

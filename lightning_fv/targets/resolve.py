@@ -41,8 +41,8 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
         LayerNotFoundError, TargetError, CaptureError: naming the nearest layers or classes, or the valid range.
     """
     size = size or network.input_size
-    shape_of = functools.cache(functools.partial(_check_layer, network=network, size=size))  # one forward per layer
-    trained = functools.cache(functools.partial(_check_layer, network=network, size=network.input_size))
+    shape_of = functools.cache(functools.partial(check_layer, network=network, size=size))  # one forward per layer
+    trained = functools.cache(functools.partial(check_layer, network=network, size=network.input_size))
     chosen: dict[str, Objective] = {}
     facets: dict[str, int] = {}
     samples: dict[str, Objective] = {}
@@ -196,8 +196,12 @@ def _resolve(
     return [Logit(unit) if layer == LOGITS else Channel(layer, unit) for unit in units]
 
 
-def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:
-    """The shape of a layer's output with its channels at axis 1, if it can be visualized."""
+def check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:
+    """The shape of a layer's output for a picture of ``size`` (height, width), channels at axis 1, if it can be visualized.
+
+    Raises:
+        LayerNotFoundError, CaptureError, TargetError: why it cannot.
+    """
     name, call, item = parse_layer(layer)
     infos = {info.name: info for info in network.layers()}
     if name not in infos:

@@ -77,6 +77,8 @@ def test_whatever_changes_a_picture_changes_the_id() -> None:
         "rate": Setup(same, FeatureVisualizer(optimizer=lambda p: torch.optim.Adam(p, lr=0.2)), options),
         "optimizer": Setup(same, FeatureVisualizer(optimizer=lambda p: torch.optim.SGD(p, lr=0.05)), options),
         "size": Setup(same, FeatureVisualizer(size=30), options),
+        "diversity": Setup(same, FeatureVisualizer(diversity=1), options),
+        "other diversity": Setup(same, FeatureVisualizer(diversity=1, diversity_layer="conv1"), options),
         "clip": Setup(same, FeatureVisualizer(), {**options, "gradient_clip_val": 1.0}),
     }
     ids = {name: make_jobs(targets, 2, setup.settings)[0].id for name, setup in setups.items()}
