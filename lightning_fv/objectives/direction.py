@@ -40,7 +40,7 @@ class Direction(Objective):
     def __init__(
         self,
         layer: str,
-        vector: str | Path | Tensor | np.ndarray | Sequence[float],  # type: ignore[type-arg]
+        vector: str | Path | Tensor | np.ndarray | Sequence[float],
         row: int | None = None,
         cosine_power: float = 0.0,
         position: Sequence[int] | None = None,
@@ -49,7 +49,7 @@ class Direction(Objective):
         if not 0 <= cosine_power < math.inf:
             raise TargetError(f"Direction needs a finite cosine_power of at least 0, got {cosine_power}")
         self.layer, self.row, self.cosine_power = layer, row, cosine_power
-        self.position = None if position is None else tuple(position)
+        self.position: tuple[int, ...] | None = None if position is None else tuple(map(int, position))
         if self.position is not None and (len(self.position) not in (1, 2) or min(self.position) < 0):
             raise TargetError(f"Direction needs a position (row, column) or (token,), counted from 0, got {position}")
         is_file = isinstance(vector, str | Path)
@@ -77,7 +77,7 @@ class Direction(Objective):
                 raise TargetError(
                     f"layer {self.layer} outputs {tuple(found.shape)}, without the position {self.position}"
                 )
-            found = found[(slice(None), slice(None), *self.position)]
+            found = found.movedim(1, -1)[:, *self.position]  # (B, C)
         found = found.reshape(*found.shape[:2], -1)  # (B, C, places)
         along = torch.einsum("bcp,bc->bp", found, direction.expand(len(found), -1))
         if self.cosine_power:
