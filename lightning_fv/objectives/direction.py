@@ -77,7 +77,8 @@ class Direction(Objective):
                 raise TargetError(
                     f"layer {self.layer} outputs {tuple(found.shape)}, without the position {self.position}"
                 )
-            found = found.movedim(1, -1)[:, *self.position]  # (B, C)
+            for place in self.position:
+                found = found[:, :, place]
         found = found.reshape(*found.shape[:2], -1)  # (B, C, places)
         along = torch.einsum("bcp,bc->bp", found, direction.expand(len(found), -1))
         if self.cosine_power:
