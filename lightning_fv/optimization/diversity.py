@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_fv.errors import warn
 from lightning_fv.functional import gram_cosine
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, LayerInfo, parse_layer
@@ -164,7 +163,7 @@ def mean_similarity(own: Tensor, of_all: Tensor, first: int = 0) -> Tensor:
 def check_layers(
     network: VisionNetwork, targets: Sequence[Target], layer: str | None, size: tuple[int, int]
 ) -> set[str]:
-    """Check the layers at which pictures are compared; warns if there are none to compare.
+    """Check the layers at which pictures are compared: while they are rendered, or in their scores alone.
 
     Args:
         network: the network to visualize.
@@ -173,14 +172,12 @@ def check_layers(
         size: (height, width) of the pictures.
 
     Returns:
-        The layers' names.
+        The layers' names; none if no target has several pictures.
 
     Raises:
         FeatureVisualizationError: the network has no such layer, or it cannot be read.
     """
     layers = Comparison(network, targets, layer).layers(0, len(targets))
-    if not layers:
-        warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
     for name in layers:
         check_layer(name, network, size)
     return layers

@@ -223,7 +223,7 @@ class FeatureVisualizer(pl.LightningModule):
         return -objectives.sum()
 
     def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
-        """Each target's objective, (B,), differentiable with respect to the pictures.
+        """Each target's objective less what diversity subtracts, (B,), differentiable with respect to the pictures.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
