@@ -7,6 +7,7 @@ import contextlib
 import copy
 import html
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from lightning_fv.optimization.start import size_of
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.report import write_report
 from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.job import smallest_batch_size
 from lightning_fv.runs.picture import encode_png, read_picture, write_picture
 from lightning_fv.runs.record import Record
 from lightning_fv.targets import Target, TargetsLike
@@ -60,7 +62,9 @@ class Rendering:
     """Rendered pictures and their scores.
 
     ``rendering[0]`` is a `RenderedPicture`, ``rendering["logits:pizza"]`` that of a target, ``rendering[1:3]`` a Rendering of some,
-    and a loop over a Rendering goes through its `RenderedPicture`s in order.
+    and a loop over a Rendering goes through its `RenderedPicture`s in order. Of several pictures of a target,
+    ``rendering["logits:pizza"]`` is the one with the highest score, ``rendering["logits:pizza #2"]`` the second, and
+    ``rendering.facets("logits:pizza")`` a Rendering of all of them.
 
     Attributes:
         images: (N, 3, H, W) in [0, 1], on the CPU. Of jobs that were done before, as read from their files: multiples of 1/255.
@@ -99,15 +103,29 @@ class Rendering:
                 self.images[which], self.scores[which], self.targets[which], self.records[which], self.recipe
             )
         if isinstance(which, str):
-            texts = [target.text for target in self.targets]
-            if which not in texts:
-                raise TargetError(
-                    f"no picture of {which!r}; available: {', '.join(nearest(which, texts) or texts[:3])}"
-                )
-            which = texts.index(which)
+            which = min(self._rows_of(which), key=lambda row: self.records[row].scores.get("rank", math.inf))
         number = operator.index(which)
         target = self.targets[number]
         return RenderedPicture(self.images[number], float(self.scores[number]), target, self.records[number])
+
+    def facets(self, target: str) -> Rendering:
+        """All pictures of a target, in order.
+
+        Args:
+            target: as text, without the number of pictures.
+
+        Raises:
+            TargetError: there is none of that target.
+        """
+        rows = self._rows_of(target)
+        return self[rows[0] : rows[-1] + 1]
+
+    def _rows_of(self, text: str) -> list[int]:
+        rows = [row for row, target in enumerate(self.targets) if text in (target.text, target.unit)]
+        if not rows:
+            texts = [target.text for target in self.targets]
+            raise TargetError(f"no picture of {text!r}; available: {', '.join(nearest(text, texts) or texts[:3])}")
+        return rows
 
     def save(self, folder: str | Path) -> Path:
         """Write the pictures, a contact sheet, the manifest and a gallery to a folder and return it.
@@ -156,6 +174,7 @@ def render(
     transforms: list[nn.Module] | None = None,
     penalties: list[Penalty] | None = None,
     optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
+    diversity: float | None = None,
     start: Tensor | None = None,
     visualizer: FeatureVisualizer | None = None,
     callbacks: Sequence[pl.Callback] | pl.Callback = (),
@@ -180,10 +199,10 @@ def render(
             and std that it expects.
         targets: see `lightning_fv.targets.parse_targets`; may include objectives.
         steps: optimizer steps.
-        size, parameterization, transforms, penalties, optimizer: see `FeatureVisualizer`.
+        size, parameterization, transforms, penalties, optimizer, diversity: see `FeatureVisualizer`.
         start: pictures to start from instead of noise, (B, 3, H, W) in [0, 1] with one for each target or one for all, or
             (3, H, W). Resized to ``size``, which is their own by default. A dead unit's picture restarts from noise.
-        visualizer: a complete recipe instead of those five.
+        visualizer: a complete recipe instead of those six.
         callbacks: additional ones, such as `PeriodicBlur` or `ProgressiveUpscale`. As with Lightning's Trainer, these objects
             are called, and keep what they recorded; each batch of pictures starts with them as they were given, so that
             afterwards they have the state of the last batch.
@@ -222,6 +241,7 @@ def render(
         "penalties": penalties,
         "optimizer": optimizer,
         "size": size,
+        "diversity": diversity,
     }
     given: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
     if visualizer is not None and not isinstance(visualizer, FeatureVisualizer):
@@ -262,7 +282,7 @@ def render(
     if folder is not None:
         if not folder.begun():
             with contextlib.suppress(FileExistsError):  # another process has just started a run; is it this one?
-                folder.create(config_text(setup, targets, max(len(job.targets) for job in plan.jobs)))
+                folder.create(config_text(setup, targets, smallest_batch_size(plan.jobs)))
         folder.register(plan.jobs, plan.known)
         plan.folder = folder
     with plan.stop:

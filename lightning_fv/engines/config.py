@@ -78,6 +78,8 @@ def _model(visualizer: FeatureVisualizer) -> dict[str, Any]:
         "moments": visualizer.moments,
         "redirect_steps": visualizer.redirect_steps,
         "chunk": visualizer.chunk,
+        "diversity": visualizer.diversity,
+        "diversity_layer": visualizer.diversity_layer,
     }
 
 

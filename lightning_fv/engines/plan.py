@@ -16,14 +16,15 @@ from lightning_fv.engines.checks import check_categories, check_options, warn_of
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
-from lightning_fv.errors import CheckpointError, UsageError, first_line
+from lightning_fv.errors import CheckpointError, UsageError, first_line, warn
 from lightning_fv.networks import VisionNetwork
+from lightning_fv.optimization.diversity import check_layers
 from lightning_fv.optimization.start import check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.job import Job, make_jobs
+from lightning_fv.runs.job import Job, make_jobs, smallest_batch_size
 from lightning_fv.runs.record import Record, Status
 from lightning_fv.runs.settings import callback_settings, objective_settings, plain_value
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
@@ -128,7 +129,7 @@ class Plan:
     @property
     def known(self) -> dict[str, Any]:
         """What the ids of the jobs were made from besides the targets, as plain values."""
-        return {"batch_size": max(len(job.targets) for job in self.jobs), **self.setup.settings}
+        return {"batch_size": smallest_batch_size(self.jobs), **self.setup.settings}
 
     def blank_records(
         self, targets: Sequence[Target], status: Status = "pending", steps: int = 0, error: str | None = None
@@ -142,10 +143,11 @@ class Plan:
             error: why their job failed.
         """
         network, seed = self.setup.network, self.setup.seed
-        size = list(self.setup.visualizer.size_for(network))
+        size = self.setup.visualizer.size_for(network)
+        known: dict[str, Any] = {"score": None, "image": None, "steps": steps, "seconds": 0.0, "error": error}
         return [
-            Record(t.id, t.text, network.name, status, None, None, list(size), steps, seed, 0.0, error=error)
-            for t in targets
+            Record(**target.names, network=network.name, status=status, size=list(size), seed=seed, **known)
+            for target in targets
         ]
 
     def known_records(self, job: Job) -> list[Record]:
@@ -177,9 +179,14 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     check_categories(setup.network)
-    chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
+    size = setup.visualizer.size_for(setup.network)
+    chosen = resolve_targets(targets, setup.network, size)
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
+    compared = check_layers(setup.network, chosen, setup.visualizer.diversity_layer, size)
+    if setup.visualizer.diversity and not compared:
+        warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
+    layers |= compared
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
     first = None if start is None else start[:1]
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
