@@ -220,7 +220,7 @@ def text(value: float, error: float) -> str:
     if math.isnan(error):
         return f"{value:.3f}"
     digits = 3 if not error else min(3, max(1, 1 - math.floor(math.log10(error))))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f} ± {error:.{digits}f}"  # + 0.0: no -0.000
 
 
 def shrink(picture: Image.Image, path: Path, width: int) -> None:

@@ -16,7 +16,7 @@ from lightning_fv.engines.checks import check_categories, check_options, warn_of
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
-from lightning_fv.errors import CheckpointError, UsageError, first_line
+from lightning_fv.errors import CheckpointError, UsageError, first_line, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.diversity import check_layers
 from lightning_fv.optimization.start import check_start
@@ -183,8 +183,10 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     chosen = resolve_targets(targets, setup.network, size)
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
-    if setup.visualizer.diversity:
-        layers |= check_layers(setup.network, chosen, setup.visualizer.diversity_layer, size)
+    compared = check_layers(setup.network, chosen, setup.visualizer.diversity_layer, size)
+    if setup.visualizer.diversity and not compared:
+        warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
+    layers |= compared
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
     first = None if start is None else start[:1]
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)

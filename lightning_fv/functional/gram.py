@@ -18,22 +18,21 @@ def gram_cosine(one: Tensor, other: Tensor) -> Tensor:
         (N, M), in [0, 1] up to rounding.
     """
     one, other = _scaled(one), _scaled(other)
-    norms = _norm(one)[:, None] * _norm(other)[None]
     channels, positions = one.shape[1:]
-    if positions < channels:  # <F F', G G'> = |F' G|^2, which is the smaller matrix here
+    if positions < channels:  # |F F'| = |F' F| and <F F', G G'> = |F' G|^2, of the smaller matrices
+        norms = [torch.linalg.vector_norm(features.mT @ features, dim=(1, 2)) for features in (one, other)]
         across = one.mT.reshape(-1, channels) @ other.transpose(0, 1).reshape(channels, -1)
         products = across.square().view(len(one), positions, len(other), positions).sum((1, 3))
     else:
-        products = (one @ one.mT).flatten(1) @ (other @ other.mT).flatten(1).mT
-    return products / norms.clamp_min(1)  # of scaled features they are 1 or more, unless all are 0
+        grams = [(features @ features.mT).flatten(1) for features in (one, other)]
+        norms = [torch.linalg.vector_norm(gram, dim=1) for gram in grams]
+        products = grams[0] @ grams[1].mT
+    cosines: Tensor = products / (norms[0][:, None] * norms[1][None]).clamp_min(
+        1
+    )  # that of features that are not all 0
+    return cosines
 
 
 def _scaled(features: Tensor) -> Tensor:
     """Features with a largest magnitude of 1, so that their fourth powers neither overflow nor vanish."""
     return features / features.detach().abs().amax((1, 2), keepdim=True).clamp_min(1e-12)
-
-
-def _norm(features: Tensor) -> Tensor:
-    gram = features.mT @ features if features.shape[2] < features.shape[1] else features @ features.mT
-    norms: Tensor = torch.linalg.vector_norm(gram, dim=(1, 2))
-    return norms

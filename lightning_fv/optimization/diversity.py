@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_fv.errors import warn
 from lightning_fv.functional import gram_cosine
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, LayerInfo, parse_layer
@@ -116,11 +115,11 @@ class Comparison:
 
 def layer_to_compare(objective: Objective, network: VisionNetwork) -> str:
     """The layer at which an objective's pictures are compared: the deepest that it reads, as in Lucid; for logits, the last
-    block before the network's last reduction of resolution (``layer3`` of a ResNet), or the last block without one.
+    block before the network's last reduction of resolution (``layer3`` of a ResNet), or the last layer with a map.
 
-    On eight classes of the demo network, four pictures each, comparing at layer3 rather than layer4 left higher logits (17.5
-    and 17.2), pictures that separately trained networks recognize better (mean probability 0.972 and 0.956), and features of
-    one of these networks that are less alike.
+    Eight classes of the demo network, four pictures each, were compared at layer3 and at layer4 with a weight of 2. For pictures
+    that differ as much by the features of a separately trained network (mean cosine 0.41 and 0.40), layer3 leaves higher logits
+    (15.7 and 14.8; 18.9 without diversity), and such networks recognize the classes better (mean probability 0.93 and 0.85).
 
     Args:
         objective: reads layers of the network, or none.
@@ -164,7 +163,7 @@ def mean_similarity(own: Tensor, of_all: Tensor, first: int = 0) -> Tensor:
 def check_layers(
     network: VisionNetwork, targets: Sequence[Target], layer: str | None, size: tuple[int, int]
 ) -> set[str]:
-    """Check the layers at which pictures are compared; warns if there are none to compare.
+    """Check the layers at which pictures are compared: while they are rendered, or in their scores alone.
 
     Args:
         network: the network to visualize.
@@ -173,14 +172,12 @@ def check_layers(
         size: (height, width) of the pictures.
 
     Returns:
-        The layers' names.
+        The layers' names; none if no target has several pictures.
 
     Raises:
         FeatureVisualizationError: the network has no such layer, or it cannot be read.
     """
     layers = Comparison(network, targets, layer).layers(0, len(targets))
-    if not layers:
-        warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
     for name in layers:
         check_layer(name, network, size)
     return layers

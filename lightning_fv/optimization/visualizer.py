@@ -45,8 +45,8 @@ class FeatureVisualizer(pl.LightningModule):
         redirect_steps: number of first steps in which pictures without any gradient get that of redirected ReLUs, so that
             units which noise does not excite become active (16 in Lucid).
         moments: what happens to the optimizer's moments when the pictures grow: ``reset`` or ``resample``.
-        diversity: how much several pictures of one unit (``logits:pizza x4``) are made to differ: 0 not at all, 1 visibly, at
-            a small cost in the objective; see `lightning_fv.optimization.diversity`.
+        diversity: how much several pictures of one unit (``logits:pizza x4``) are made to differ: 0 not at all, 1 visibly, for
+            about a tenth of the objective; see `lightning_fv.optimization.diversity`.
         diversity_layer: where they are compared. Default: at the layer that the objective reads, for logits at the last block
             before the last reduction of resolution.
         chunk: pictures per forward pass, where memory is short; default: the whole batch, and fewer once the device runs
@@ -223,7 +223,7 @@ class FeatureVisualizer(pl.LightningModule):
         return -objectives.sum()
 
     def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
-        """Each target's objective, (B,), differentiable with respect to the pictures.
+        """Each target's objective less what diversity subtracts, (B,), differentiable with respect to the pictures.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.

@@ -321,10 +321,10 @@ def test_what_is_wrong_is_said_before_anything_runs(tmp_path: Path, capsys: pyte
     for wrong in (-1, float("nan"), float("inf"), "1", None):
         with pytest.raises(UsageError, match=r"^diversity is a weight, 0 or more, such as 1.0; got"):
             FeatureVisualizer(diversity=wrong)  # type: ignore[arg-type]
-    with pytest.raises(LayerNotFoundError, match="did you mean conv"):
-        render(
-            network(), "logits:0 x2", visualizer=FeatureVisualizer(diversity=1, diversity_layer="conv"), progress=False
-        )
+    for diversity in (0, 1):  # without it, the layer of the scores
+        visualizer = FeatureVisualizer(diversity=diversity, diversity_layer="conv")
+        with pytest.raises(LayerNotFoundError, match="did you mean conv"):
+            render(network(), "logits:0 x2", visualizer=visualizer, progress=False)
     assert main(["--out", str(tmp_path / "run"), *QUICK, "--targets", "logits:0 x2", "--model.diversity", "-1"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "diversity is a weight, 0 or more, such as 1.0; got -1.0" in line
