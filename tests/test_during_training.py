@@ -438,6 +438,32 @@ def test_a_signal_ends_the_render_and_then_the_training(
     assert not out.exists()
 
 
+OTHER_PACKAGE = """
+import sys
+from torch.utils.data import DataLoader
+from tests.test_during_training import Classifier, Photos, quick
+import pytorch_lightning  # after this one's: from now on, its loggers are those of both
+
+class Other(pytorch_lightning.LightningModule):
+    training_step, configure_optimizers = Classifier.training_step, Classifier.configure_optimizers
+
+module, classifier = Other(), Classifier()
+module.model, module.dropout, module.losses = classifier.model, classifier.dropout, []
+logger = pytorch_lightning.loggers.TensorBoardLogger(sys.argv[1], name="", version="logs")
+options = {"accelerator": "cpu", "enable_progress_bar": False, "enable_checkpointing": False}
+trainer = pytorch_lightning.Trainer(max_epochs=2, callbacks=[quick()], logger=logger, log_every_n_steps=1, **options)
+trainer.fit(module, DataLoader(Photos(), batch_size=4))
+"""
+
+
+def test_a_trainer_of_the_package_pytorch_lightning(tmp_path: Path) -> None:
+    """`lightning.pytorch` under its older name: other classes, the same methods."""
+    process = run_python("-c", OTHER_PACKAGE, tmp_path)
+    assert process.returncode == 0, process.error_output
+    assert list(shown(tmp_path)) == [0, 1]
+    assert process.error_output.count("Trainer.fit` stopped") == 1  # the training's own
+
+
 def in_a_module(module: Classifier) -> Classifier:
     module.model = torch.compile(module.model, backend="eager")
     return module
