@@ -107,6 +107,7 @@ class VisualizeDuringTraining(pl.Callback):
             FeatureVisualizationError: a subclass that says what is wrong.
         """
         self._told.clear()
+        self._group = None  # a fit that was interrupted has left its own
         if trainer.strategy.restore_checkpoint_after_setup:  # Lightning's property of those that divide the weights
             raise UsageError(
                 f"VisualizeDuringTraining needs the whole network on one device, and {type(trainer.strategy).__name__} divides "

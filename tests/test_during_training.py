@@ -334,6 +334,16 @@ def test_a_render_that_fails_is_one_warning(tmp_path: Path, recwarn: pytest.Warn
     assert list(shown(tmp_path)) == [0]
 
 
+def test_one_callback_in_several_trainings(tmp_path: Path) -> None:
+    callback = quick(target for target in ["logits:0", "conv1:2"])
+    callback._group = "that of a training on several ranks, which was interrupted"
+    for name in ("first", "second"):
+        train(tmp_path / name, callback)
+    first, second = shown(tmp_path / "first"), shown(tmp_path / "second")
+    assert list(first) == list(second) == [0, 1, 2]
+    assert all(np.array_equal(first[epoch], second[epoch]) for epoch in first)
+
+
 def test_weights_of_nan_do_not_end_the_training(tmp_path: Path) -> None:
     class Breaks(pl.Callback):
         def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
