@@ -47,7 +47,8 @@ class VisualizeDuringTraining(pl.Callback):
 
     Bad targets and settings are refused when the fit starts. A render that fails later does not end the training: there is one
     warning. Ctrl-C and SIGTERM end the render, and then do what they do without it. Under ddp the first rank renders while the
-    others wait.
+    others wait; strategies that divide the weights are refused. A render runs compiled networks uncompiled; inside of a network,
+    parts must be compiled in place (``part.compile()``), since what `torch.compile` wraps around them hides their layers.
 
     Args:
         targets: see `lightning_fv.targets.parse_targets`; may include objectives.
