@@ -10,6 +10,7 @@ from lightning_fv.version import __version__
 
 if TYPE_CHECKING:
     from lightning_fv.api import RenderedPicture, Rendering, render
+    from lightning_fv.during_training import VisualizeDuringTraining
     from lightning_fv.networks import VisionNetwork, load_network
     from lightning_fv.optimization.visualizer import FeatureVisualizer
     from lightning_fv.targets import Target, resolve_targets
@@ -23,6 +24,7 @@ _MODULES = {
     "Rendering": "api",
     "Target": "targets",
     "VisionNetwork": "networks",
+    "VisualizeDuringTraining": "during_training",
     "load_network": "networks",
     "render": "api",
     "resolve_targets": "targets",
@@ -37,6 +39,7 @@ __all__ = [
     "Rendering",
     "Target",
     "VisionNetwork",
+    "VisualizeDuringTraining",
     "__version__",
     "load_network",
     "render",

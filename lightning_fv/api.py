@@ -289,8 +289,17 @@ def render(
         outcome = run_plan(LocalEngine() if folder is None else WorkerEngine(), plan, keep_pictures=True)
     if outcome.signal is not None:
         raise KeyboardInterrupt(f"stopped by signal {outcome.signal}")
+    return rendering_of(plan, outcome)
+
+
+def rendering_of(plan: Plan, outcome: Outcome) -> Rendering:
+    """The pictures and scores of a plan that was rendered in this process, or read from its run folder.
+
+    Raises:
+        DeviceMemoryError: there is no picture at all.
+    """
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in outcome.records])
-    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, setup.settings)
+    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, plan.setup.settings)
 
 
 def _pictures(plan: Plan, outcome: Outcome) -> Tensor:

@@ -15,6 +15,7 @@ FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"
 
 FLOORS = [
     {"commands"},
+    {"during_training"},
     {"api", "comparison"},
     {"engines"},
     {"callbacks"},
