@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # reading a run needs no torch
     from torch import Tensor
 
+    from lightning_fv.runs.start_photo import StartPhoto
     from lightning_fv.targets import Target
 
 FORMAT = 4
@@ -24,11 +25,13 @@ class Job:
         id: hash over everything that changes its pictures.
         targets: one picture each.
         start: (B, 3, H, W) in [0, 1], the pictures to start from instead of noise, or None.
+        photos: the photos that these are, one per target, or none.
     """
 
     id: str
     targets: "tuple[Target, ...]"
     start: "Tensor | None" = field(default=None, compare=False)
+    photos: "tuple[StartPhoto, ...]" = field(default=(), compare=False)
 
     @property
     def text(self) -> str:
@@ -43,6 +46,7 @@ def make_jobs(
     settings: Mapping[str, Any],
     details: Sequence[Any] = (),
     start: "Tensor | None" = None,
+    photos: "Sequence[StartPhoto]" = (),
 ) -> list[Job]:
     """Cut targets into jobs of ``batch_size``, in order; the last may be smaller.
 
@@ -52,6 +56,7 @@ def make_jobs(
         settings: plain values, everything that changes a picture besides its target: network and its digest, recipe, seed, steps.
         details: plain values, what each target's pictures depend on besides its key; one per target, or none.
         start: (B, 3, H, W), the pictures to start from, one per target.
+        photos: the photos that these are, one per target, or none.
     """
     jobs = []
     for first in range(0, len(targets), batch_size):
@@ -59,7 +64,7 @@ def make_jobs(
         batch = tuple(targets[rows])
         key = json.dumps([FORMAT, [target.key for target in batch], list(details[rows]), settings], sort_keys=True)
         job_id = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
-        jobs.append(Job(job_id, batch, None if start is None else start[rows]))
+        jobs.append(Job(job_id, batch, None if start is None else start[rows], tuple(photos[rows])))
     return jobs
 
 
@@ -80,6 +85,7 @@ _NAMES = {
     "digest": "the weights' digest",
     "preparation.structure": "the digest of the network's structure",
     "start": "the digest of start",
+    "start.blake2b": "the digest of start",
     "trainer.ddp": "the number of ddp ranks",
 }
 
