@@ -24,6 +24,7 @@ from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import STEPS, Plan, Setup, batch_size_for, make_plan
 from lightning_fv.engines.run import Outcome, run_plan
+from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, read_start_photos, start_paths
 from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import DeviceMemoryError, RunFolderError, TargetError, UsageError, nearest
 from lightning_fv.functional import to_uint8
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from lightning_fv.objectives import Penalty
     from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
+    from lightning_fv.runs.start_photo import StartPhoto
 
 
 class RenderedPicture(NamedTuple):
@@ -175,7 +177,7 @@ def render(
     penalties: list[Penalty] | None = None,
     optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
     diversity: float | None = None,
-    start: Tensor | None = None,
+    start: Tensor | str | Path | Sequence[str | Path] | None = None,
     visualizer: FeatureVisualizer | None = None,
     callbacks: Sequence[pl.Callback] | pl.Callback = (),
     seed: int = 0,
@@ -201,7 +203,9 @@ def render(
         steps: optimizer steps.
         size, parameterization, transforms, penalties, optimizer, diversity: see `FeatureVisualizer`.
         start: pictures to start from instead of noise, (B, 3, H, W) in [0, 1] with one for each target or one for all, or
-            (3, H, W). Resized to ``size``, which is their own by default. A dead unit's picture restarts from noise.
+            (3, H, W). Resized to ``size``, which is their own by default. Or the path of a photo, or a list of paths, one for
+            each target: scaled and cropped to ``size``, by default the network's training size. A dead unit's picture
+            restarts from noise.
         visualizer: a complete recipe instead of those six.
         callbacks: additional ones, such as `PeriodicBlur` or `ProgressiveUpscale`. As with Lightning's Trainer, these objects
             are called, and keep what they recorded; each batch of pictures starts with them as they were given, so that
@@ -265,9 +269,11 @@ def render(
             if not folder.begun():  # by another process since the first look
                 raise
     recipe = visualizer or FeatureVisualizer(**given)
-    if start is not None and recipe.asked_size is None:
+    network = _as_network(network, mean, std, categories)
+    pictures, photos = _start(start, recipe, network)
+    if pictures is not None and not photos and recipe.asked_size is None:
         recipe = copy.deepcopy(recipe)
-        recipe.asked_size = size_of(start)
+        recipe.asked_size = size_of(pictures)
     options = {
         "max_steps": _whole("steps", steps),
         "callbacks": callbacks,
@@ -276,7 +282,7 @@ def render(
         "enable_progress_bar": progress,
         "log_every_n_steps": 10,
     }
-    setup = Setup(_as_network(network, mean, std, categories), recipe, options, _whole("seed", seed), start=start)
+    setup = Setup(network, recipe, options, _whole("seed", seed), start=pictures, photos=photos)
     plan = make_plan(setup, targets, batch_size_for(setup, targets, _whole("batch_size", batch_size)))
     plan.fail_fast, plan.raise_errors = fail_fast, True
     if folder is not None:
@@ -284,6 +290,7 @@ def render(
             with contextlib.suppress(FileExistsError):  # another process has just started a run; is it this one?
                 folder.create(config_text(setup, targets, smallest_batch_size(plan.jobs)))
         folder.register(plan.jobs, plan.known)
+        keep_start_photos(folder, setup)
         plan.folder = folder
     with plan.stop:
         outcome = run_plan(LocalEngine() if folder is None else WorkerEngine(), plan, keep_pictures=True)
@@ -299,7 +306,16 @@ def rendering_of(plan: Plan, outcome: Outcome) -> Rendering:
         DeviceMemoryError: there is no picture at all.
     """
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in outcome.records])
-    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, plan.setup.settings)
+    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, plan.setup.provenance)
+
+
+def _start(start: Any, recipe: FeatureVisualizer, network: VisionNetwork) -> tuple[Any, tuple[StartPhoto, ...]]:
+    """Pictures to start from, not yet checked if they are no photos, and the photos that they are."""
+    if not isinstance(start, str | Path | list | tuple):
+        return start, ()
+    files = start_paths(start)
+    check_start_photos(files)
+    return read_start_photos(files, recipe.size_for(network), network.channels)
 
 
 def _pictures(plan: Plan, outcome: Outcome) -> Tensor:

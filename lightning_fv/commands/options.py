@@ -19,6 +19,7 @@ from lightning_fv.commands.hints import explain
 from lightning_fv.commands.imports import checked_imports
 from lightning_fv.commands.nulls import refuse_nulls
 from lightning_fv.commands.recipes import RECIPES, recipe_names
+from lightning_fv.commands.start import add_start_argument
 from lightning_fv.engines.config import refuse_only_render
 from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
@@ -34,7 +35,7 @@ DEFAULT_TARGETS = [
 # Settings that say where and how a run is computed, not what comes out.
 _NEUTRAL = {
     "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
-    "model.chunk",
+    "model.chunk", "start",  # the digests of whose pictures are in the ids of jobs
 }  # fmt: skip
 _NEUTRAL_TRAINER = {
     "accelerator", "devices", "num_nodes", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
@@ -126,9 +127,8 @@ class FitCLI(LightningCLI):
         parser.add_argument(
             "--resume", action="store_true", help="continue the run in the folder given by --out, with its settings"
         )
-        parser.add_argument(
-            "--seed", type=int, default=0, help="random seed; draws depend on it, the target and the step"
-        )
+        parser.add_argument("--seed", type=int, default=0, help="random seed; draws depend on it, target and step")
+        add_start_argument(parser)
         parser.add_argument(
             "--batch_size",
             "--batch-size",

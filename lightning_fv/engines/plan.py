@@ -27,6 +27,7 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job, make_jobs, smallest_batch_size
 from lightning_fv.runs.record import Record, Status
 from lightning_fv.runs.settings import callback_settings, objective_settings, plain_value
+from lightning_fv.runs.start_photo import StartPhoto
 from lightning_fv.targets import Target, TargetsLike, resolve_targets
 
 STEPS = 128
@@ -49,6 +50,7 @@ class Setup:
         shared: whether all processes share the pictures of one job, each with its own transforms (ddp).
         port: of rank 0 on this machine, if this package starts the ranks of ddp.
         start: (B or 1, 3, H, W) or (3, H, W) in [0, 1], pictures to start from instead of noise, for each target or for all.
+        photos: the photos that these are, if they came from files.
     """
 
     network: VisionNetwork
@@ -60,6 +62,7 @@ class Setup:
     shared: bool = False
     port: int | None = None
     start: Tensor | None = None
+    photos: tuple[StartPhoto, ...] = ()
 
     @property
     def callbacks(self) -> list[Any]:
@@ -91,6 +94,11 @@ class Setup:
             "trainer": trainer,
             **start,
         }
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The settings, with the names of the photos that pictures start from, which do not change them."""
+        return self.settings | ({"start": [photo.provenance for photo in self.photos]} if self.photos else {})
 
     @property
     def writes(self) -> bool:
@@ -188,10 +196,11 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
         warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
     layers |= compared
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
+    photos = setup.photos * len(chosen) if len(setup.photos) == 1 else setup.photos
     first = None if start is None else start[:1]
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
     details = [objective_settings(target.objective) for target in chosen]
-    jobs = make_jobs(chosen, batch_size, setup.settings, details, start)
+    jobs = make_jobs(chosen, batch_size, setup.settings, details, start, photos)
     if setup.shared and len(jobs) > 1:
         raise UsageError(
             f"ddp shares the pictures of one job, but {len(chosen)} targets make {len(jobs)} jobs; "

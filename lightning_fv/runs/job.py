@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # reading a run needs no torch
     from torch import Tensor
 
+    from lightning_fv.runs.start_photo import StartPhoto
     from lightning_fv.targets import Target
 
 FORMAT = 4
@@ -25,11 +26,13 @@ class Job:
         id: hash over everything that changes its pictures.
         targets: one picture each.
         start: (B, 3, H, W) in [0, 1], the pictures to start from instead of noise, or None.
+        photos: the photos that these are, one per target, or none.
     """
 
     id: str
     targets: "tuple[Target, ...]"
     start: "Tensor | None" = field(default=None, compare=False)
+    photos: "tuple[StartPhoto, ...]" = field(default=(), compare=False)
 
     @property
     def text(self) -> str:
@@ -44,6 +47,7 @@ def make_jobs(
     settings: Mapping[str, Any],
     details: Sequence[Any] = (),
     start: "Tensor | None" = None,
+    photos: "Sequence[StartPhoto]" = (),
 ) -> list[Job]:
     """Cut targets into jobs of at most ``batch_size``, in order.
 
@@ -56,6 +60,7 @@ def make_jobs(
         settings: plain values, everything that changes a picture besides its target: network and its digest, recipe, seed, steps.
         details: plain values, what each target's pictures depend on besides its key; one per target, or none.
         start: (B, 3, H, W), the pictures to start from, one per target.
+        photos: the photos that these are, one per target, or none.
     """
     sizes: list[int] = []
     for unit in (target.facets for target in targets if target.facet == 1):
@@ -69,7 +74,7 @@ def make_jobs(
         batch = tuple(targets[rows])
         key = json.dumps([FORMAT, [target.key for target in batch], list(details[rows]), settings], sort_keys=True)
         job_id = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
-        jobs.append(Job(job_id, batch, None if start is None else start[rows]))
+        jobs.append(Job(job_id, batch, None if start is None else start[rows], tuple(photos[rows])))
     return jobs
 
 
@@ -96,6 +101,7 @@ _NAMES = {
     "digest": "the weights' digest",
     "preparation.structure": "the digest of the network's structure",
     "start": "the digest of start",
+    "start.blake2b": "the digest of start",
     "trainer.ddp": "the number of ddp ranks",
 }
 
