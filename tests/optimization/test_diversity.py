@@ -201,7 +201,7 @@ def test_without_diversity_no_further_layer_is_read() -> None:
 
 
 def test_the_first_of_several_is_the_only_one_bit_for_bit() -> None:
-    """In a batch of the same size: with another, a picture differs by rounding."""
+    """In batches, or chunks, of the same size: with another, a picture differs by rounding."""
     demo = load_network("demo")
     several = render(demo, "logits:pizza x3", steps=8, size=32, progress=False)
     others = render(demo, "logits:pizza,lion,iPod", steps=8, size=32, progress=False)
@@ -212,6 +212,8 @@ def test_the_first_of_several_is_the_only_one_bit_for_bit() -> None:
         alone = render(demo, "logits:pizza", steps=8, visualizer=visualizer, progress=False)
     single = render(demo, "logits:pizza", steps=8, visualizer=FeatureVisualizer(size=32, chunk=1), progress=False)
     assert torch.equal(alone.images, single.images)
+    first = render(demo, "logits:pizza x2", steps=8, visualizer=FeatureVisualizer(size=32, chunk=1), progress=False)
+    assert torch.equal(first.images[:1], single.images)
 
 
 @pytest.mark.parametrize(("target", "least"), [("logits:king penguin x3", 0.15), ("layer4:12 x3", 0.3)])
