@@ -16,7 +16,6 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from PIL import Image
 from torch import nn
 
-from lightning_fv.api import Rendering, rendering_of
 from lightning_fv.engines.batch_size import BATCH_SIZE
 from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
@@ -25,6 +24,7 @@ from lightning_fv.engines.run import run_plan
 from lightning_fv.errors import UsageError, first_line, nearest, note, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.rendering import Rendering, rendering_of
 from lightning_fv.report import read_picture
 from lightning_fv.runs.entries import check_parent
 from lightning_fv.runs.folder import RunFolder

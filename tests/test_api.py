@@ -17,7 +17,7 @@ from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.commands.main import main
 from lightning_fv.errors import NetworkError, RunFolderError, TargetError, UsageError
 from lightning_fv.functional import resize_images
-from lightning_fv.objectives import L1, Channel, Facets, Logit
+from lightning_fv.objectives import L1, Channel, Logit
 from lightning_fv.optimization.photo import read_photo
 from lightning_fv.parameterizations import Fourier, Pixel
 from lightning_fv.runs.record import read_manifest
@@ -320,42 +320,3 @@ def test_a_dead_unit_that_starts_from_a_picture_restarts_from_noise() -> None:
     dead = lightning_fv.render(network, "logits:0", start=start, steps=20, transforms=[], progress=False)
     assert dead.records[0].status == "dead"
     assert float((dead.images - start).abs().mean()) > 0.1
-
-
-def test_a_rendering_is_a_sequence_of_pictures() -> None:
-    rendering = lightning_fv.render(tiny(), "logits:0-3", steps=1, progress=False)
-    assert [picture.target.text for picture in rendering] == [target.text for target in rendering.targets]
-    image, score, target, record = rendering[-1]
-    assert torch.equal(image, rendering.images[3])
-    assert (score, target, record) == (float(rendering.scores[3]), rendering.targets[3], rendering.records[3])
-    assert rendering[np.int64(2)].score == rendering["logits:2"].score == float(rendering.scores[2])
-    some = rendering[1:3]
-    assert len(some) == len(some.records) == len(some.images) == 2
-    assert some[0].target.text == "logits:1"
-    assert [picture.target.text for picture in rendering.facets("logits:2")] == ["logits:2"]
-    with pytest.raises(TargetError, match="no picture of 'logits:9'; available: logits:"):
-        rendering["logits:9"]
-    with pytest.raises(IndexError):
-        rendering[4]
-
-
-def test_several_pictures_of_a_target() -> None:
-    rendering = lightning_fv.render(tiny(), ["logits:3 x3+logits:0", Facets(-1 * Logit(1), 2)], steps=4, progress=False)
-    assert [target.text for target in rendering.targets] == [
-        "logits:3 #1", "logits:3 #2", "logits:3 #3", "logits:0", "-Logit(1) #1", "-Logit(1) #2",
-    ]  # fmt: skip
-    pictures = rendering.facets("logits:3")
-    assert isinstance(pictures, lightning_fv.Rendering)
-    assert torch.equal(pictures.images, rendering.images[:3])
-    assert len({image.sum().item() for image in pictures.images}) == 3
-    best = rendering["logits:3"]
-    assert best.score == float(pictures.scores.max())
-    assert best.record.scores["rank"] == 1
-    assert rendering["-Logit(1)"].score == float(rendering.scores[4:].max())
-    assert torch.equal(rendering["logits:3 #2"].image, rendering.images[1])
-    assert [(record.unit, record.facet) for record in rendering.records[2:5]] == [
-        ("logits:3", 3), (None, None), ("-Logit(1)", 1),
-    ]  # fmt: skip
-    assert ["rank" in record.scores for record in rendering.records] == [True] * 3 + [False] + [True] * 2
-    with pytest.raises(TargetError, match="no picture of 'logits:3 #4'; available: logits:3 #"):
-        rendering["logits:3 #4"]

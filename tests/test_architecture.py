@@ -15,8 +15,8 @@ FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"
 
 FLOORS = [
     {"commands"},
-    {"during_training"},
-    {"api", "comparison"},
+    {"api", "comparison", "during_training"},
+    {"rendering"},
     {"engines"},
     {"callbacks"},
     {"optimization"},
