@@ -57,6 +57,7 @@ def test_each_picture_starts_from_its_photo_and_says_so(photos: list[str], param
         said = chunk(file)["start"]
         assert said["photo"] == photo
         assert entry == f"{photo} (pixels {said['digest']})"
+    assert "start: photos; each PNG names its own" in Path("run/gallery.html").read_text()
 
 
 def test_one_photo_for_all_with_growth_and_noise_without_any(photos: list[str]) -> None:
