@@ -56,8 +56,10 @@ def read_photo(path: str | Path, size: tuple[int, int], channels: int = 3) -> Te
             "give a tensor to lightning_fv.render"
         )
     with _opened(path) as picture:
-        kind = picture.format
-        picture = _in_8_bits(ImageOps.exif_transpose(picture), kind, path).convert("RGB" if channels == 3 else "L")
+        kind, mode = picture.format, "RGB" if channels == 3 else "L"
+        ImageOps.exif_transpose(picture, in_place=True)
+        picture = _in_8_bits(picture, kind, path)
+        picture = picture if picture.mode == mode else picture.convert(mode)  # a copy of half a gigabyte, at worst
         height, width = size
         scale = max(height / picture.height, width / picture.width)
         if picture.height * scale * picture.width * scale > MAX_PIXELS:

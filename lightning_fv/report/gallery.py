@@ -154,13 +154,15 @@ def _recipe(run: Path, records: Sequence[Record]) -> str | None:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             chunk = json.loads(picture.info[CHUNK])
-        provenance = {"recipe": chunk["recipe"], "versions": chunk["versions"]}
+        own = {"start": "photos; each PNG names its own"} if isinstance(chunk["recipe"].get("start"), dict) else {}
+        provenance = {"recipe": chunk["recipe"] | own, "versions": chunk["versions"]}
         return yaml.dump(provenance, Dumper=_Readable, sort_keys=False, allow_unicode=True)
     except (
         OSError,
         SyntaxError,
         ValueError,
         TypeError,
+        AttributeError,
         KeyError,
         RecursionError,
         Image.DecompressionBombError,

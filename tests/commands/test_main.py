@@ -17,7 +17,7 @@ def test_help_names_every_command_and_fits_on_two_screens(capsys: pytest.Capture
     assert len(lines) <= 48
     assert all(len(line) <= 130 for line in lines)
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
-    for option in ("--targets", "--network", "--out", "--resume", "--config", "--help-all"):
+    for option in ("--targets", "--network", "--out", "--resume", "--config", "--start", "--help-all"):
         assert option in told
 
 

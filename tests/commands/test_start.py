@@ -13,7 +13,7 @@ from lightning_fv.commands.start import start_args, start_files
 from lightning_fv.optimization.photo import read_photo
 from lightning_fv.runs.picture import CHUNK, read_picture
 from tests.helpers import save_picture, smooth_photos
-from tests.processes import pictures
+from tests.processes import pictures, run
 
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.max_steps", "2"]
 STILL = ["--model.transforms", "[]", "--model.optimizer.lr", "1e-6"]
@@ -57,6 +57,7 @@ def test_each_picture_starts_from_its_photo_and_says_so(photos: list[str], param
         said = chunk(file)["start"]
         assert said["photo"] == photo
         assert entry == f"{photo} (pixels {said['digest']})"
+    assert "start: photos; each PNG names its own" in Path("run/gallery.html").read_text()
 
 
 def test_one_photo_for_all_with_growth_and_noise_without_any(photos: list[str]) -> None:
@@ -92,6 +93,13 @@ def test_a_run_is_resumed_without_its_photos(photos: list[str]) -> None:
         file.unlink()
     assert main(["--resume", "--out", "run"]) == 0
     assert pictures(Path("run")) == whole
+
+
+def test_two_workers_start_from_the_photos_of_one(photos: list[str]) -> None:
+    assert main(["--start", *photos, *TWO, *QUICK, "--out", "one"]) == 0
+    code, told = run("--start", *photos, *TWO, *QUICK, "--trainer.devices", "2", "--out", "two", cwd=Path.cwd())
+    assert code == 0, told
+    assert pictures(Path("two")) == pictures(Path("one"))
 
 
 def test_another_photo_is_refused_and_the_same_elsewhere_is_not(
