@@ -38,10 +38,19 @@ def directions(runs: Path) -> str:
     return f"--targets vector:{os.path.relpath(runs / 'directions.npy')}:all@layer4"
 
 
+def deepdream(runs: Path) -> str:
+    """From a picture of the package's own, since photos are not ours to show."""
+    if lightning_fv(["--targets", "logits:beacon", "--out", str(runs / "beacon")]) != 0:
+        raise SystemExit(f"the picture to start from is not done, see {runs / 'beacon'}")
+    (start,) = (runs / "beacon" / "images").iterdir()
+    return f"--config deepdream --targets layer3+layer4+layer4:3 --start {start}"
+
+
 FAMILIES: dict[str, Callable[[Path], str]] = {
     "facets": facets,
     "facets_without": facets_without,
     "directions": directions,
+    "deepdream": deepdream,
 }
 
 

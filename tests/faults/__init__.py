@@ -63,6 +63,8 @@ run has a quick one of each kind):
 | a render during ddp training that takes longer than a collective may | the other ranks wait, without a collective of the training's process group | test_during_training: wait_for_the_first |
 | sharded strategies (FSDP, DeepSpeed, model parallel) | one line before the first epoch | test_during_training: divided |
 | a file of vectors that is missing, changed, of another shape, holds several arrays or objects | one line that names it and what is there, exit 2 | objectives/test_direction: no_vector, files_of_vectors; targets/test_vectors |
+| a photo to start from that is missing, damaged, a folder, a device, huge, of 32 bits or PostScript; more photos than pictures | one line before the network is loaded, exit 2 | optimization/test_photo; commands/test_start |
+| a run from photos is killed and the photos are gone | the same bits after `--resume`, from the copy in the run folder; one line if that is damaged | commands/test_start; runs/test_start_photo |
 | folder is read-only, is a file, or cannot be created | refused before the network is loaded, exit 2 | test_folders: file_in_the_place, read_only, default_folder, python_looks |
 | clock jumps | order is decided by steps and numbers, no file is overwritten | test_folders: clock (slow), next_folder, past (with faketime) |
 | a second process on a run folder | shares the work; refused if its settings, weights or version differ, exit 2 | engines/test_workers: as_many, nine (slow), other_settings (slow), other_pictures |
