@@ -22,7 +22,9 @@ def test_help_names_every_command_and_fits_on_two_screens(capsys: pytest.Capture
 
 
 def test_the_commands_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in COMMANDS:  # in processes of their own: help lists the objectives that there are, here also those of tests
+    for (
+        name
+    ) in COMMANDS:  # in processes of their own: help lists the objectives that there are, here also those of tests
         code, told = run(name, "--help")
         assert code == 0
         assert len(told.splitlines()) <= 120
