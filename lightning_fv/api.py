@@ -32,7 +32,7 @@ from lightning_fv.targets import TargetsLike
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from lightning_fv.objectives import Penalty
+    from lightning_fv.objectives import Objective
     from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
     from lightning_fv.runs.start_photo import StartPhoto
@@ -47,7 +47,7 @@ def render(
     size: Size | None = None,
     parameterization: Parameterization | None = None,
     transforms: list[nn.Module] | None = None,
-    penalties: list[Penalty] | None = None,
+    penalties: list[Objective] | None = None,
     optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
     diversity: float | None = None,
     start: Tensor | str | Path | Sequence[str | Path] | None = None,

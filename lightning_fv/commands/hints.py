@@ -11,7 +11,7 @@ from lightning.pytorch.profilers import Profiler
 from torch.optim import Optimizer
 
 from lightning_fv.errors import nearest
-from lightning_fv.objectives import Objective, Penalty
+from lightning_fv.objectives import Objective
 from lightning_fv.parameterizations import Parameterization
 from lightning_fv.transforms.keyed import KeyedTransform
 
@@ -40,7 +40,7 @@ _BY_ALIAS = {alias: name for name, aliases in _ALIASES.items() for alias in alia
 _BASES: dict[str, type] = {
     "model.parameterization": Parameterization,
     "model.transforms": KeyedTransform,
-    "model.penalties": Penalty,
+    "model.penalties": Objective,
     "model.optimizer": Optimizer,
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,

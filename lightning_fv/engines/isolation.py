@@ -21,7 +21,7 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 # The last two are the same package under an older name. If both are imported, one logs through the loggers of the other.
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
 
-# Lightning's advice for training, which does not apply here and would be repeated for every job.
+# Lightning's advice for training, which does not apply here and would be repeated for every job; and Pillow's about large photos.
 _ADVICE = (
     ".*does not have many workers.*",  # the loader yields step numbers
     ".*smaller than the logging interval.*",  # a stage is short
@@ -29,6 +29,7 @@ _ADVICE = (
     ".*not resumable.*",  # every batch is a function of the step
     ".*dirpath has changed.*",  # a run folder may be moved
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 under torch 2.14 and newer
+    ".*could be decompression bomb.*",  # `photo_pixels` has a lower limit
 )
 
 

@@ -19,6 +19,7 @@ from lightning_fv.engines.trainer import check_trainer, trainer_options
 from lightning_fv.errors import CheckpointError, UsageError, first_line, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.diversity import check_layers
+from lightning_fv.optimization.references import References
 from lightning_fv.optimization.start import check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
@@ -28,7 +29,7 @@ from lightning_fv.runs.job import Job, make_jobs, smallest_batch_size
 from lightning_fv.runs.record import Record, Status
 from lightning_fv.runs.settings import callback_settings, objective_settings, plain_value
 from lightning_fv.runs.start_photo import StartPhoto
-from lightning_fv.targets import Target, TargetsLike, resolve_targets
+from lightning_fv.targets import Target, TargetsLike, check_layer, resolve_targets
 
 STEPS = 128
 """Default number of steps: with more, other networks recognize the pictures no better (recipes/default.yaml)."""
@@ -195,8 +196,12 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     if setup.visualizer.diversity and not compared:
         warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
     layers |= compared
+    for layer in {layer for penalty in setup.visualizer.penalties for layer in penalty.layers} - layers:
+        check_layer(layer, setup.network, size)
+        layers.add(layer)
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
     photos = setup.photos * len(chosen) if len(setup.photos) == 1 else setup.photos
+    References(chosen, setup.visualizer.penalties, start, setup.network.channels).check(size)
     first = None if start is None else start[:1]
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
     details = [objective_settings(target.objective) for target in chosen]
@@ -256,4 +261,4 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     ]
     growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])
     workers = 1 if setup.shared else setup.rank.ranks
-    return measured_batch_size(setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers)
+    return measured_batch_size(setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers, setup.start)

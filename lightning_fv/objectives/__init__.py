@@ -1,13 +1,16 @@
 """What to maximise: one number per image, higher is better."""
 
 from lightning_fv.objectives.base import LOGITS, Activations, Objective
+from lightning_fv.objectives.caricature import Caricature
 from lightning_fv.objectives.channel import Channel
 from lightning_fv.objectives.direction import Direction
 from lightning_fv.objectives.facets import Facets
 from lightning_fv.objectives.function import Function
+from lightning_fv.objectives.inversion import Inversion
 from lightning_fv.objectives.l1 import L1
 from lightning_fv.objectives.l2 import L2
 from lightning_fv.objectives.layer import Layer
+from lightning_fv.objectives.layer_distance import LayerDistance
 from lightning_fv.objectives.logit import Logit
 from lightning_fv.objectives.neuron import Neuron
 from lightning_fv.objectives.penalty import Penalty
@@ -20,11 +23,14 @@ __all__ = [
     "L2",
     "LOGITS",
     "Activations",
+    "Caricature",
     "Channel",
     "Direction",
     "Facets",
     "Function",
+    "Inversion",
     "Layer",
+    "LayerDistance",
     "Logit",
     "Neuron",
     "Objective",

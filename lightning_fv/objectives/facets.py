@@ -1,12 +1,18 @@
 """Several pictures of one objective."""
 
+from __future__ import annotations
+
 import re
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives.base import Activations, Objective, Term
+
+if TYPE_CHECKING:
+    from lightning_fv.objectives.photo import Photo
 
 MAX_FACETS = 64
 """Most pictures of one unit. They are rendered in one job, which an interruption costs at most."""
@@ -41,6 +47,10 @@ class Facets(Objective):
     @property
     def layers(self) -> frozenset[str]:
         return self.objective.layers
+
+    @property
+    def photos(self) -> frozenset[tuple[str, Photo | None]]:
+        return self.objective.photos
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         return self.objective(activations, images)

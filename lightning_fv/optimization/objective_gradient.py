@@ -13,8 +13,10 @@ from torch.autograd.function import once_differentiable
 from lightning_fv.errors import DeviceMemoryError, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import LOGITS, Objective, stack_objectives
+from lightning_fv.objectives.photo import activations_of, kind_of
 from lightning_fv.optimization.diversity import Comparison, PicturesOfUnit
 from lightning_fv.optimization.redirected_relu import RedirectedReLU
+from lightning_fv.optimization.references import NO_REFERENCES, Pictures, References
 from lightning_fv.targets import Target
 
 
@@ -26,7 +28,8 @@ class ObjectiveGradient:
         objectives: (B,), one per target.
         by_seen: gradient of their sum with respect to the pictures as the network saw them, (B, 3, H', W').
         by_images: the same with respect to the pictures before transforms, (B, 3, H, W); None if no objective reads them.
-        penalty: what diversity subtracts from the objectives, (B,), if there is any; ``by_seen`` is that of the difference.
+        penalty: what diversity and penalties that read activations subtract from the objectives, (B,), if there is any;
+            ``by_seen`` is that of the difference.
     """
 
     objectives: Tensor
@@ -77,6 +80,30 @@ class PrecomputedGradient(torch.autograd.Function):
         return None, None, None, by_seen.mul_(factor), None if by_images is None else by_images.mul_(factor)
 
 
+@dataclass
+class _Stacked:
+    """What is evaluated for some pictures of the batch.
+
+    Attributes:
+        groups: rows, and the objective that evaluates them.
+        layers: all that are read for the pictures.
+        reference_layers: for each kind of reference that is read, layers by the name of their activations.
+    """
+
+    groups: list[tuple[list[int], Objective]]
+    layers: set[str]
+    reference_layers: dict[str, dict[str, str]]
+
+    @classmethod
+    def of(cls, targets: Sequence[Target], penalties: Sequence[Objective], compared: set[str]) -> "_Stacked":
+        groups = stack_objectives([target.objective for target in targets])
+        objectives = [*(objective for _, objective in groups), *penalties]
+        references: dict[str, dict[str, str]] = {}
+        for layer, photo in set().union(*(objective.photos for objective in objectives)):
+            references.setdefault(kind_of(photo), {})[activations_of(layer, photo)] = layer
+        return cls(groups, compared.union(*(objective.layers for objective in objectives)), references)
+
+
 class ChunkedObjective:
     """The targets' objectives and their gradient through a frozen network, chunk by chunk.
 
@@ -90,6 +117,8 @@ class ChunkedObjective:
         chunk: pictures per forward pass, at least 1; None for all.
         diversity: weight of the similarity of several pictures of one unit; see `lightning_fv.optimization.diversity`.
         diversity_layer: at which they are compared; default: see `layer_to_compare`.
+        penalties: of the recipe; those that read activations are subtracted here.
+        start: (B, C, H, W) in [0, 1], what the pictures start from, or None for noise.
     """
 
     def __init__(
@@ -99,18 +128,29 @@ class ChunkedObjective:
         chunk: int | None = None,
         diversity: float = 0.0,
         diversity_layer: str | None = None,
+        penalties: Sequence[Objective] = (),
+        start: Tensor | None = None,
     ) -> None:
         self.network, self.targets, self.chunk, self.diversity = network, list(targets), chunk, diversity
         self.comparison = Comparison(network, self.targets, diversity_layer)
-        self._stacked: dict[tuple[int, int], tuple[list[tuple[list[int], Objective]], set[str]]] = {}
+        self.penalties = [penalty for penalty in penalties if penalty.layers]
+        self.references = References(self.targets, self.penalties, start, network.channels)
+        self._stacked: dict[tuple[int, int], _Stacked] = {}
 
-    def __call__(self, seen: Tensor, images: Tensor, redirected: Tensor | bool = False) -> ObjectiveGradient:
+    def __call__(
+        self,
+        seen: Tensor,
+        images: Tensor,
+        redirected: Tensor | bool = False,
+        references: Pictures = NO_REFERENCES,
+    ) -> ObjectiveGradient:
         """Each target's objective and its gradient.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
             images: (B, 3, H, W) pictures before transforms, in [0, 1].
             redirected: for which pictures ReLU gradients are redirected: all, none, or (B,) bool.
+            references: what they are compared with, transformed like them, (B, 3, H', W'); see `References.at`.
 
         Raises:
             DeviceMemoryError: a single picture does not fit into the device's memory.
@@ -122,7 +162,12 @@ class ChunkedObjective:
                 of_cut = self.comparison.features_of_cut(seen, chunk) if self.diversity else {}
                 parts = [
                     self._gradient(
-                        seen[start : start + chunk], images[start : start + chunk], start, redirected, of_cut
+                        seen[start : start + chunk],
+                        images[start : start + chunk],
+                        start,
+                        redirected,
+                        of_cut,
+                        {kind: pictures[start : start + chunk] for kind, pictures in references.items()},
                     )
                     for start in range(0, count, chunk)
                 ]
@@ -151,13 +196,17 @@ class ChunkedObjective:
         start: int,
         redirected: Tensor | bool,
         of_cut: Mapping[PicturesOfUnit, Tensor],
+        references: Pictures,
     ) -> ObjectiveGradient:
         """Objectives and gradient of one chunk, which starts at picture ``start`` of the batch."""
         seen, images = seen.detach().requires_grad_(), images.detach().requires_grad_()
         rows = redirected[start : start + len(images)] if isinstance(redirected, Tensor) else None
         with contextlib.nullcontext() if redirected is False else RedirectedReLU(rows):
-            objectives, similarity = self._objectives(seen, images, start, of_cut)
-        penalty = None if similarity is None else self.diversity * objectives.detach().abs() * similarity
+            objectives, shares = self._objectives(seen, images, start, of_cut, references)
+        penalty = None
+        for share in shares:
+            part = objectives.detach().abs() * share
+            penalty = part if penalty is None else penalty + part
         with torch.autocast(images.device.type, enabled=False):  # the backward pass uses the types of the forward pass
             total = (objectives if penalty is None else objectives - penalty).sum()
             by_seen, by_images = torch.autograd.grad(total, (seen, images), allow_unused=True)
@@ -169,26 +218,37 @@ class ChunkedObjective:
         )
 
     def _objectives(
-        self, seen: Tensor, images: Tensor, start: int, of_cut: Mapping[PicturesOfUnit, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Objectives of one chunk and what `Comparison.similarity` gives for it, (B,) with a graph; the network's forward stops
+        self,
+        seen: Tensor,
+        images: Tensor,
+        start: int,
+        of_cut: Mapping[PicturesOfUnit, Tensor],
+        references: Pictures,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Objectives of one chunk and the shares of them that are subtracted, (B,) each with a graph; the network's forward stops
         after the deepest layer needed."""
         key = (start, start + len(images))
         if key not in self._stacked:
-            stacked = stack_objectives([target.objective for target in self.targets[slice(*key)]])
             compared = self.comparison.layers(start, len(images)) if self.diversity else set()
-            self._stacked[key] = stacked, compared.union(*(objective.layers for _, objective in stacked))
-        groups, layers = self._stacked[key]
-        activations = self.network.activations(seen, layers)
+            self._stacked[key] = _Stacked.of(self.targets[slice(*key)], self.penalties, compared)
+        stacked = self._stacked[key]
+        activations = self.network.activations(seen, stacked.layers)
+        for kind, layers in stacked.reference_layers.items():
+            with torch.no_grad():
+                found = self.network.activations(references[kind], layers.values())
+            activations |= {name: found[layer] for name, layer in layers.items()}
         similarity = self.comparison.similarity(activations, start, len(images), of_cut) if self.diversity else None
-        if len(groups) == 1:
-            return groups[0][1](activations, images), similarity
+        shares = [] if similarity is None else [self.diversity * similarity]
+        shares += [penalty(activations, images) for penalty in self.penalties]
+        if len(stacked.groups) == 1:
+            return stacked.groups[0][1](activations, images), shares
         values = images.new_zeros(len(images))
-        for rows, objective in groups:
+        for rows, objective in stacked.groups:
             index = torch.tensor(rows, device=images.device)
-            picked = {layer: activations[layer][index] for layer in objective.layers}
+            names = {*objective.layers, *(activations_of(*read) for read in objective.photos)}
+            picked = {name: activations[name][index] for name in names}
             values = values.index_put((index,), objective(picked, images[index]))
-        return values, similarity
+        return values, shares
 
     def _halve_chunk(self, chunk: int, seen: Tensor) -> None:
         height, width = seen.shape[-2:]

@@ -1,9 +1,11 @@
-"""Photos from files, as pictures to start from."""
+"""Photos from files, as pictures to start from and to compare with."""
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -11,10 +13,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lightning_fv.errors import FeatureVisualizationError, UsageError, first_line
+from lightning_fv.functional import resize_images
+from lightning_fv.objectives.photo import MAX_BYTES, Photo
 from lightning_fv.runs.files import open_file
-
-MAX_BYTES = 2**28
-"""The largest file of a photo, in bytes."""
 
 MAX_PIXELS = 2**27
 """The most pixels of a photo; Pillow's own limit against decompression bombs is a third larger."""
@@ -28,7 +29,7 @@ def check_photo(path: str | Path) -> None:
     Raises:
         UsageError: there is no such file, or it is no picture or too large a one.
     """
-    with _opened(path):
+    with _opened(path) as file, _picture(file, f"start: {path}"):
         pass
 
 
@@ -50,21 +51,47 @@ def read_photo(path: str | Path, size: tuple[int, int], channels: int = 3) -> Te
     Raises:
         UsageError: the file cannot be read, is no picture, is damaged, or is too large; the message names it.
     """
+    with _opened(path) as file:
+        return _decoded(file, size, channels, f"start: {path}")
+
+
+def photo_pixels(photo: Photo, size: tuple[int, int], channels: int) -> Tensor:
+    """A photo that an objective holds: a file's as by `read_photo`, a tensor's stretched to ``size``.
+
+    Args:
+        photo: the photo.
+        size: (height, width) in pixels.
+        channels: of the network's pictures.
+
+    Returns:
+        (channels, *size), float32 in [0, 1].
+
+    Raises:
+        UsageError: it is no picture, is damaged or too large, or has other channels than the network's pictures.
+    """
+    if isinstance(photo.content, bytes):
+        return _decoded(io.BytesIO(photo.content), size, channels, photo.name) / 255
+    if len(photo.content) != channels:
+        raise UsageError(f"{photo.name} has {len(photo.content)} channels, and the network's pictures {channels}")
+    return resize_images(photo.content[None], size)[0].clamp(0, 1)
+
+
+def _decoded(file: BinaryIO, size: tuple[int, int], channels: int, name: str) -> Tensor:
+    """See `read_photo`; ``name`` begins the messages."""
     if channels not in (1, 3):
         raise UsageError(
-            f"start: {path}: a photo has 3 colours, and the network's pictures have {channels} channels; "
-            "give a tensor to lightning_fv.render"
+            f"{name}: a photo has 3 colours, and the network's pictures have {channels} channels; give a tensor in Python"
         )
-    with _opened(path) as picture:
+    with _picture(file, name) as picture:
         kind, mode = picture.format, "RGB" if channels == 3 else "L"
         ImageOps.exif_transpose(picture, in_place=True)
-        picture = _in_8_bits(picture, kind, path)
+        picture = _in_8_bits(picture, kind, name)
         picture = picture if picture.mode == mode else picture.convert(mode)  # a copy of half a gigabyte, at worst
         height, width = size
         scale = max(height / picture.height, width / picture.width)
         if picture.height * scale * picture.width * scale > MAX_PIXELS:
             raise UsageError(
-                f"start: {path}: {picture.width} x {picture.height} pixels are too narrow to cover {width} x {height}; crop it"
+                f"{name}: {picture.width} x {picture.height} pixels are too narrow to cover {width} x {height}; crop it"
             )
         picture = picture.resize(_covering((picture.height, picture.width), size), Image.Resampling.BILINEAR)
         left, top = round((picture.width - width) / 2.0), round((picture.height - height) / 2.0)
@@ -79,48 +106,55 @@ def _covering(photo: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return size[1], max(size[0], size[1] * photo[0] // photo[1])
 
 
-def _in_8_bits(picture: Image.Image, kind: str | None, path: str | Path) -> Image.Image:
+def _in_8_bits(picture: Image.Image, kind: str | None, name: str) -> Image.Image:
     """A picture without transparency, of 8 bits per colour.
 
     Args:
         picture: in any of Pillow's modes.
         kind: the file's format: mode I means 16 bits in some, 32 in others.
-        path: named in the error.
+        name: begins the error.
     """
     if picture.mode.startswith("I;16") or (picture.mode == "I" and kind in ("PNG", "PPM")):
         return Image.fromarray((np.asarray(picture).astype(np.float32) / 257).round().astype(np.uint8))
     if picture.mode in ("I", "F"):
-        raise UsageError(
-            f"start: {path}: numbers of 32 bits have no known range of brightness; save it with 8 or 16 bits"
-        )
+        raise UsageError(f"{name}: numbers of 32 bits have no known range of brightness; save it with 8 or 16 bits")
     if picture.has_transparency_data:  # over grey, which noise varies around, and which can become darker and lighter
         return Image.alpha_composite(Image.new("RGBA", picture.size, _GREY), picture.convert("RGBA"))
     return picture
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """Open a picture; whatever its decoder raises inside becomes a UsageError that names the file."""
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file to start from; what prevents it is a UsageError that names it."""
     try:
         with os.fdopen(open_file(path), "rb") as file:
             length = os.fstat(file.fileno()).st_size
             if length > MAX_BYTES:
                 raise UsageError(f"start: {path} has {length / 2**20:.0f} MiB; give one of at most {MAX_BYTES >> 20}")
-            with Image.open(file) as picture:
-                if picture.format == "EPS":  # Pillow would start Ghostscript
-                    raise UsageError(f"start: {path} is a PostScript file; save it as PNG or JPEG")
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise UsageError(
-                        f"start: {path} has {picture.width} x {picture.height} pixels; "
-                        f"give one of at most {MAX_PIXELS // 10**6} million"
-                    )
-                yield picture
-    except FeatureVisualizationError:
-        raise
+            yield file
     except FileNotFoundError:
         raise UsageError(f"start: {path}: no such file; give a picture to start from") from None
-    except UnidentifiedImageError:
-        raise UsageError(f"start: {path} is not a picture in a format that Pillow reads") from None
-    except Exception as error:  # a damaged file can make a decoder raise anything
+    except (OSError, ValueError) as error:  # the latter for a null character
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UsageError(f"start: {path} cannot be read as a picture: {reason}") from None
+
+
+@contextlib.contextmanager
+def _picture(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """Open a picture; whatever its decoder raises inside becomes a UsageError that begins with its name."""
+    try:
+        with Image.open(file) as picture:
+            if picture.format == "EPS":  # Pillow would start Ghostscript
+                raise UsageError(f"{name} is a PostScript file; save it as PNG or JPEG")
+            if picture.width * picture.height > MAX_PIXELS:
+                raise UsageError(
+                    f"{name} has {picture.width} x {picture.height} pixels; give one of at most {MAX_PIXELS // 10**6} million"
+                )
+            yield picture
+    except FeatureVisualizationError:
+        raise
+    except UnidentifiedImageError:
+        raise UsageError(f"{name} is not a picture in a format that Pillow reads") from None
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UsageError(f"{name} cannot be read as a picture: {reason}") from None

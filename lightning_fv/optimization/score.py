@@ -104,7 +104,8 @@ def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Te
     """
     assert visualizer.chunked_objective is not None
     pictures = visualizer.pictures()
-    gradient = visualizer.chunked_objective(pictures, pictures)
+    references = visualizer.chunked_objective.references.at(visualizer.size, pictures.device)
+    gradient = visualizer.chunked_objective(pictures, pictures, references=references)
     logits = None
     if any(LOGITS in target.objective.layers for target in visualizer.targets):
         with torch.no_grad():

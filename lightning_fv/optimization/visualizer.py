@@ -12,11 +12,12 @@ from torch.optim import Adam, Optimizer
 from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Penalty
+from lightning_fv.objectives import Objective
 from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
 from lightning_fv.optimization.parts import check_parts, describe_recipe
+from lightning_fv.optimization.references import NO_REFERENCES, Pictures
 from lightning_fv.optimization.resize import Moments, resize_pictures
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
@@ -37,7 +38,7 @@ class FeatureVisualizer(pl.LightningModule):
         parameterization: how the pictures are represented; default: Fourier with a decay of 1.5.
         transforms: applied in order before the network; any Module from pictures to pictures, including Kornia's
             augmentations. Default: RandomWarp and RandomNoise.
-        penalties: subtracted from the objective.
+        penalties: subtracted from the objective; those that read activations are multiplied by its magnitude before.
         optimizer: makes the optimizer from the parameters; default: Adam with a learning rate of 0.1.
         size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
             (height, width). Default: the network's training size.
@@ -66,7 +67,7 @@ class FeatureVisualizer(pl.LightningModule):
         self,
         parameterization: Parameterization | None = None,
         transforms: list[nn.Module] | None = None,
-        penalties: list[Penalty] | None = None,
+        penalties: list[Objective] | None = None,
         optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.1, fused=True),
         size: Size | None = None,
         stage_steps: int | None = None,
@@ -84,8 +85,7 @@ class FeatureVisualizer(pl.LightningModule):
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
         self.redirect_steps, self.chunk = redirect_steps, chunk
         self.diversity, self.diversity_layer = diversity, diversity_layer
-        self.guard = NonFiniteGuard()
-        self.dead_units = DeadUnitMonitor()
+        self.guard, self.dead_units = NonFiniteGuard(), DeadUnitMonitor()
         self.network: VisionNetwork | None = None
         self.targets: list[Target] = []
         self.seed = 0
@@ -112,7 +112,7 @@ class FeatureVisualizer(pl.LightningModule):
                 the start. A dead unit's picture restarts from noise.
 
         Raises:
-            UsageError: a setting of the recipe cannot be described, its size or ``start`` is invalid, or it was given pictures.
+            UsageError: a setting of the recipe cannot be described, its size or ``start`` is invalid or missing, or it was given pictures.
         """
         if not isinstance(network, VisionNetwork) or not all(isinstance(target, Target) for target in targets):
             raise UsageError("bind takes a VisionNetwork and Targets; see load_network and resolve_targets")
@@ -120,14 +120,13 @@ class FeatureVisualizer(pl.LightningModule):
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
         bound.start_size = self.size_for(network)
-        diversity = self.diversity, self.diversity_layer
-        bound.chunked_objective = ChunkedObjective(network, bound.targets, self.chunk, *diversity)
+        start = None if start is None else check_start(start, len(bound.targets), network.channels)
+        options = self.chunk, self.diversity, self.diversity_layer, self.penalties, start
+        bound.chunked_objective = ChunkedObjective(network, bound.targets, *options)
         bound._recipe = self.describe()
         bound._key_transforms(rank=0)
         bound.parameterization.channels = network.channels
-        bound._initialize(
-            bound.start_size, start if start is None else check_start(start, len(bound.targets), network.channels)
-        )
+        bound._initialize(bound.start_size, start)
         return bound
 
     def _check_bound(self) -> VisionNetwork:
@@ -213,27 +212,32 @@ class FeatureVisualizer(pl.LightningModule):
             DeviceMemoryError: a single picture does not fit into the device's memory.
         """
         self._check_bound()
+        assert self.chunked_objective is not None
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()  # (B, 3, H, W)
             seen = self.transform(images, draw)  # (B, 3, H', W')
-        objectives = self.objectives(seen, images, step)  # (B,)
+            compared = self.chunked_objective.references.at(self.size, self.device)
+            references = {kind: self.transform(pictures, draw) for kind, pictures in compared.items()}
+        objectives = self.objectives(seen, images, step, references)  # (B,)
         for penalty in self.penalties:
-            objectives = objectives - penalty({}, images)
+            if not penalty.layers:  # those that read activations are subtracted already
+                objectives = objectives - penalty({}, images)
         # The only minus sign that turns ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
         return -objectives.sum()
 
-    def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
-        """Each target's objective less what diversity subtracts, (B,), differentiable with respect to the pictures.
+    def objectives(self, seen: Tensor, images: Tensor, step: int, references: Pictures = NO_REFERENCES) -> Tensor:
+        """Each target's objective less what diversity and penalties on activations subtract, (B,), differentiable.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
             images: (B, 3, H, W) pictures before transforms, in [0, 1].
             step: optimizer steps done; in its first steps a picture has redirected ReLUs.
+            references: what the pictures are compared with, transformed like them, (B, 3, H', W').
         """
         self._check_bound()
         assert self.chunked_objective is not None
         redirected = self.dead_units.redirect_mask(step, self.redirect_steps)
-        gradient = self.chunked_objective(seen, images, redirected)
+        gradient = self.chunked_objective(seen, images, redirected, references)
         self.dead_units.record_activity(gradient.active, step)
         self.objective_values = gradient.objectives
         return gradient.attach(seen, images)

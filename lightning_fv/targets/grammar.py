@@ -8,6 +8,7 @@ from typing import TypeAlias
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives import Facets, Objective
 from lightning_fv.objectives.facets import FACETS, check_facets
+from lightning_fv.targets.photos import KINDS, parse_photo
 from lightning_fv.targets.target import Target
 from lightning_fv.targets.vectors import parse_vectors
 
@@ -50,9 +51,10 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
             ``layer4:0-511``, ``layer4:3,5``, ``logits:pizza,lion,0-2``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the
             neuron at row 3, column 4 of the map at the network's training size, and at the same relative place of other maps);
             several joined by ``+`` or in a list. ``layer4:12 x4`` is four pictures of the unit, ``logits:all x4`` four of each;
-            of an objective, ``Facets(objective, 4)``. ``vector:FILE:ROW@layer4`` is a direction, see `parse_vectors`. Objectives
-            are passed through, Targets as their objectives, with all their pictures. For targets that suit many networks:
-            ``layer4:last``, and ``logits:brambling|lion``, the first class that exists.
+            of an objective, ``Facets(objective, 4)``. ``vector:FILE:ROW@layer4`` is a direction, see `parse_vectors`;
+            ``inversion:photo.jpg@layer4`` and ``caricature:photo.jpg@layer4`` compare with a photo. Objectives are passed through,
+            Targets as their objectives, with all their pictures. For targets that suit many networks: ``layer4:last``, and
+            ``logits:brambling|lion``, the first class that exists.
 
     Raises:
         TargetError: one of them cannot be parsed, or is not a target.
@@ -70,7 +72,7 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
                 where = f"; there is nothing on one side of a + in {quoted(item)}" if len(texts) > 1 else ""
                 raise TargetError(f"no target{where}; give some, such as logits:all or layer4:0-15")
             for text in texts:
-                parsed += _vectors(text) if text.startswith("vector:") else [parse_spec(text)]
+                parsed += _of_file(text) if text.partition(":")[0] in ("vector", *KINDS) else [parse_spec(text)]
         elif isinstance(item, Target):
             parsed.append(Facets(item.objective, item.facets) if item.facets > 1 else item.objective)
         elif isinstance(item, Objective):
@@ -104,12 +106,13 @@ def parse_spec(text: str) -> Spec:
     return Spec(text, layer, units or None, position, facets)
 
 
-def _vectors(text: str) -> list[Objective]:
+def _of_file(text: str) -> list[Objective]:
     found = FACETS.fullmatch(text)
-    directions = parse_vectors(found[1] if found else text)
+    one = found[1] if found else text
+    objectives: list[Objective] = list(parse_vectors(one)) if one.startswith("vector:") else [parse_photo(one)]
     if found is None:
-        return list(directions)
-    return [Facets(direction, check_facets(int(found[2][:18]), quoted(text))) for direction in directions]
+        return objectives
+    return [Facets(objective, check_facets(int(found[2][:18]), quoted(text))) for objective in objectives]
 
 
 def _not_a_target(item: object) -> TargetError:

@@ -22,6 +22,7 @@ from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
 from lightning_fv.objectives import Activations, Channel, Facets, Layer, Logit, Neuron, Objective, Probability
 from lightning_fv.objectives.facets import FACETS
+from lightning_fv.objectives.photo import activations_of
 from lightning_fv.objectives.unit import PROBABILITY
 from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets, quoted
 from lightning_fv.targets.target import Target
@@ -132,6 +133,8 @@ def _layers_of(objective: Objective) -> list[str]:
 
 
 def _check_value(objective: Objective, activations: Activations, images: torch.Tensor) -> torch.Tensor:
+    # Here a picture is compared with itself: photos are decoded later, when it is known how they are shown to the network.
+    activations = {**activations, **{activations_of(*read): activations[read[0]] for read in objective.photos}}
     try:
         value = objective(activations, images)
     except IndexError as error:

@@ -15,8 +15,9 @@ from PIL import Image
 from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, Resize
 
 from lightning_fv.errors import UsageError
+from lightning_fv.objectives.photo import Photo
 from lightning_fv.optimization import photo
-from lightning_fv.optimization.photo import check_photo, read_photo
+from lightning_fv.optimization.photo import check_photo, photo_pixels, read_photo
 from tests.helpers import smooth_photos
 
 HEIGHT, WIDTH = 30, 44
@@ -185,3 +186,28 @@ def test_a_strip_that_covers_only_when_it_is_enlarged_beyond_measure_is_refused(
     path = saved(tmp_path, Image.new("L", (60000, 1)))
     with pytest.raises(UsageError, match=re.escape("60000 x 1 pixels are too narrow to cover 64 x 64")):
         read_photo(path, (64, 64))
+
+
+def test_a_photo_that_an_objective_holds(tmp_path: Path) -> None:
+    path = saved(tmp_path, picture())
+    held = Photo.of(path)
+    path.unlink()
+    shown = photo_pixels(held, (20, 20), 3)
+    assert shown.dtype == torch.float32
+    assert torch.equal(shown, read_photo(saved(tmp_path, picture()), (20, 20)) / 255)
+    assert photo_pixels(held, (20, 20), 1).shape == (1, 20, 20)
+    numbers = smooth_photos(HEIGHT, WIDTH)[0]
+    torch.testing.assert_close(photo_pixels(Photo.of(numbers), (HEIGHT, WIDTH), 3), numbers)
+    assert photo_pixels(Photo.of(numbers), (20, 20), 3).shape == (3, 20, 20)
+    assert photo_pixels(Photo.of(numbers.repeat(2, 1, 1)), (5, 4), 6).shape == (6, 5, 4)
+    (tmp_path / "text.jpg").write_text("no picture")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(saved(tmp_path, picture()).read_bytes()[:300])
+    for wrong, channels, told in (
+        (Photo.of(tmp_path / "text.jpg"), 3, "the photo .*text.jpg is not a picture in a format"),
+        (Photo.of(cut), 3, "the photo .*cut.png cannot be read as a picture"),
+        (held, 7, "the photo .*photo.png: a photo has 3 colours, and the network's pictures have 7 channels"),
+        (Photo.of(numbers), 1, "the photo has 3 channels, and the network's pictures 1"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            photo_pixels(wrong, (8, 8), channels)
