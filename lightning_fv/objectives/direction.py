@@ -48,7 +48,7 @@ class Direction(Objective):
     ) -> None:
         if not 0 <= cosine_power < math.inf:
             raise TargetError(f"Direction needs a finite cosine_power of at least 0, got {cosine_power}")
-        self.layer, self.row, self.cosine_power = layer, row, cosine_power
+        self.layer, self.row, self.cosine_power = layer, row, float(cosine_power)
         self.position: tuple[int, ...] | None = None if position is None else tuple(map(int, position))
         if self.position is not None and (len(self.position) not in (1, 2) or min(self.position) < 0):
             raise TargetError(f"Direction needs a position (row, column) or (token,), counted from 0, got {position}")
@@ -93,6 +93,8 @@ class Direction(Objective):
 
     @property
     def stack_key(self) -> Hashable:
+        if type(self) is not Direction:  # it may compute something else
+            return super().stack_key
         return Direction, self.layer, self.cosine_power, self.position
 
     def stacked(self, objectives: Sequence[Self]) -> Objective:

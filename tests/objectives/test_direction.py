@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_fv import load_network, render, resolve_targets
 from lightning_fv.errors import FeatureVisualizationError, TargetError
 from lightning_fv.objectives import Channel, Direction, stack_objectives
+from lightning_fv.objectives.base import Activations
 from tests.helpers import noise
 
 MAPS, IMAGES = noise(4, 6, 5, 3, seed=1), noise(4, 3, 9, 7)
@@ -108,6 +109,19 @@ def test_directions_of_a_layer_are_evaluated_together() -> None:
     assert rows == [0, 1, 2, 3]
     one_by_one = [d({"maps": MAPS[i : i + 1]}, IMAGES[i : i + 1]) for i, d in enumerate(directions)]
     torch.testing.assert_close(stack({"maps": MAPS}, IMAGES), torch.cat(one_by_one))
+
+
+def test_a_subclass_is_evaluated_by_itself() -> None:
+    class Squared(Direction):
+        def __call__(self, activations: Activations, images: Tensor) -> Tensor:
+            return super().__call__(activations, images) ** 2
+
+    pair = [Direction("maps", VECTOR), Squared("maps", VECTOR)]
+    assert [rows for rows, _ in stack_objectives(pair)] == [[0], [1]]
+
+
+def test_a_power_is_a_number_of_any_kind() -> None:
+    assert Direction("maps", VECTOR, cosine_power=2).same_as(Direction("maps", VECTOR, cosine_power=2.0))
 
 
 def test_targets_as_text(tmp_path: Path) -> None:
