@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lightning_fv.api import render
     from lightning_fv.during_training import VisualizeDuringTraining
     from lightning_fv.networks import VisionNetwork, load_network
+    from lightning_fv.optimization.activation_grid import activation_grid
     from lightning_fv.optimization.visualizer import FeatureVisualizer
     from lightning_fv.rendering import RenderedPicture, Rendering
     from lightning_fv.targets import Target, resolve_targets
@@ -26,6 +27,7 @@ _MODULES = {
     "Target": "targets",
     "VisionNetwork": "networks",
     "VisualizeDuringTraining": "during_training",
+    "activation_grid": "optimization.activation_grid",
     "load_network": "networks",
     "render": "api",
     "resolve_targets": "targets",
@@ -42,6 +44,7 @@ __all__ = [
     "VisionNetwork",
     "VisualizeDuringTraining",
     "__version__",
+    "activation_grid",
     "load_network",
     "render",
     "resolve_targets",
