@@ -18,7 +18,7 @@ from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
 from lightning_fv.engines.run import run_plan
-from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, read_start_photos, start_paths
+from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, start_paths, starting_from
 from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.networks import VisionNetwork, load_network
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from lightning_fv.objectives import Objective
     from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
-    from lightning_fv.runs.start_photo import StartPhoto
 
 
 @isolated()
@@ -143,8 +142,9 @@ def render(
                 raise
     recipe = visualizer or FeatureVisualizer(**given)
     network = _as_network(network, mean, std, categories)
-    pictures, photos = _start(start, recipe, network)
-    if pictures is not None and not photos and recipe.asked_size is None:
+    files = start_paths(start) if isinstance(start, str | Path | list | tuple) else []
+    pictures: Any = None if files else start  # not yet checked
+    if pictures is not None and recipe.asked_size is None:
         recipe = copy.deepcopy(recipe)
         recipe.asked_size = size_of(pictures)
     options = {
@@ -155,7 +155,10 @@ def render(
         "enable_progress_bar": progress,
         "log_every_n_steps": 10,
     }
-    setup = Setup(network, recipe, options, _whole("seed", seed), start=pictures, photos=photos)
+    setup = Setup(network, recipe, options, _whole("seed", seed), start=pictures)
+    if files:
+        check_start_photos(files)
+        setup = starting_from(setup, files)
     plan = make_plan(setup, targets, batch_size_for(setup, targets, _whole("batch_size", batch_size)))
     plan.fail_fast, plan.raise_errors = fail_fast, True
     if folder is not None:
@@ -170,15 +173,6 @@ def render(
     if outcome.signal is not None:
         raise KeyboardInterrupt(f"stopped by signal {outcome.signal}")
     return rendering_of(plan, outcome)
-
-
-def _start(start: Any, recipe: FeatureVisualizer, network: VisionNetwork) -> tuple[Any, tuple[StartPhoto, ...]]:
-    """Pictures to start from, not yet checked if they are no photos, and the photos that they are."""
-    if not isinstance(start, str | Path | list | tuple):
-        return start, ()
-    files = start_paths(start)
-    check_start_photos(files)
-    return read_start_photos(files, recipe.size_for(network), network.channels)
 
 
 def _whole(name: str, value: Any) -> Any:

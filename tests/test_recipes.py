@@ -108,7 +108,7 @@ def test_deepdream_has_the_numbers_of_its_notebook(capsys: pytest.CaptureFixture
     assert (warp["rotate"], warp["scale"]) == (0, [1, 1])
     assert growth["factor"] == 1.4
     assert growth["to"] / recipe["model"]["size"] == pytest.approx(1.4**3)  # four octaves, the photo's included
-    assert recipe["trainer"]["max_steps"] == 4 * growth["every"]
+    assert recipe["trainer"]["max_steps"] == 4 * growth["every"] == 40
 
 
 def test_deepdream_makes_a_layer_respond_to_a_photo_that_stays_visible(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
-from torch import Tensor
 
 from lightning_fv.commands.options import (
     FitCLI,
@@ -32,7 +31,7 @@ from lightning_fv.engines.rank import RankInfo, find_rank
 from lightning_fv.engines.ray import RayEngine
 from lightning_fv.engines.ray_cluster import check_ray, cluster
 from lightning_fv.engines.run import Outcome, render_plan, report_plan, run_plan
-from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, read_start_photos
+from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, starting_from
 from lightning_fv.engines.strategy import strategy_name
 from lightning_fv.engines.trainer import count_devices
 from lightning_fv.engines.workers import WorkerEngine
@@ -41,7 +40,6 @@ from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.runs.entries import check_parent
 from lightning_fv.runs.folder import RunFolder, next_version
 from lightning_fv.runs.record import Record
-from lightning_fv.runs.start_photo import StartPhoto
 from lightning_fv.targets import parse_targets
 
 LOGS = Path("lightning_logs")
@@ -192,16 +190,12 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     options = network_options(config)
     key = (config.network, repr(options))
     network = networks[key] = networks.get(key) or load_network(config.network, **options)
-    start: Tensor | None = None
-    photos: tuple[StartPhoto, ...] = ()
-    if files is not None:
-        size = config.model.size_for(network)
-        start, photos = read_start_photos(files, size, network.channels, folder if agreed else None)
-        cli.config.start = [photo.text for photo in photos]
     setup = Setup(
-        network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port,
-        start=start, photos=photos,
-    )  # fmt: skip
+        network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port
+    )
+    if files is not None:
+        setup = starting_from(setup, files, folder if agreed else None)
+        cli.config.start = [photo.text for photo in setup.photos]
     # Written to config.yaml as a number: all processes, and those that resume later, must cut the same jobs.
     measured = cli.config.batch_size == "auto"
     cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)

@@ -14,7 +14,7 @@ def add_start_argument(parser: LightningArgumentParser) -> None:
         default=None,
         metavar="FILE [FILE ...]",
         help="photos to start from instead of noise, in any format that Pillow reads: one for all targets, or one for each; "
-        "scaled and cropped to the size at the start",
+        "scaled and cropped to the size of the pictures",
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -64,6 +65,17 @@ class Setup:
     port: int | None = None
     start: Tensor | None = None
     photos: tuple[StartPhoto, ...] = ()
+
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the pictures when they have grown."""
+        start, reference = self.visualizer.size_for(self.network), self.network.input_size
+        grown = [
+            callback.last_size(self.options["max_steps"], start, reference)
+            for callback in self.callbacks
+            if isinstance(callback, ProgressiveUpscale)
+        ]
+        return max([start, *grown], key=math.prod)
 
     @property
     def callbacks(self) -> list[Any]:

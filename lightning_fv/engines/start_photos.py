@@ -1,12 +1,14 @@
 """The photos that a run starts from: read from their files, kept in the run folder, and read from there when it is resumed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_fv.engines.checks import check_options
 from lightning_fv.engines.isolation import ignored_warnings
 from lightning_fv.engines.plan import Setup
 from lightning_fv.errors import RunFolderError, UsageError
@@ -47,6 +49,23 @@ def check_start_photos(texts: Sequence[str]) -> None:
                 check_photo(photo.file)
 
 
+def starting_from(setup: Setup, texts: Sequence[str], folder: RunFolder | None = None) -> Setup:
+    """The same, with photos to start from, as large as the pictures grow.
+
+    Args:
+        setup: without pictures to start from.
+        texts: see `read_start_photos`.
+        folder: of a run that was started.
+
+    Raises:
+        UsageError: a file cannot be read as a picture, or has changed; or as `check_options`.
+        RunFolderError: the run folder has lost a photo, and its file is no longer there either.
+    """
+    check_options(setup)
+    start, photos = read_start_photos(texts, setup.largest_size, setup.network.channels, folder)
+    return replace(setup, start=start, photos=photos)
+
+
 def read_start_photos(
     texts: Sequence[str], size: tuple[int, int], channels: int, folder: RunFolder | None = None
 ) -> tuple[Tensor, tuple[StartPhoto, ...]]:
@@ -55,7 +74,7 @@ def read_start_photos(
     Args:
         texts: paths, or what `StartPhoto.text` returns: then the photo is taken from the run folder, or else must have the
             same pixels as when that was written.
-        size: (height, width) of the pictures at the start, in pixels.
+        size: (height, width) in pixels.
         channels: of the network's pictures.
         folder: of a run that was started.
 
@@ -82,7 +101,7 @@ def read_start_photos(
             photo = StartPhoto(named.file, pixel_digest(pixels))
             if named.digest not in ("", photo.digest):
                 raise UsageError(
-                    f"start: {named.file} was changed, or the size at the start was: its pixels have the digest {photo.digest}, "
+                    f"start: {named.file} was changed, or the size of the pictures was: its pixels have the digest {photo.digest}, "
                     f"not {named.digest}; give the file alone to take it as it is now"
                 )
             rows.append(pixels)

@@ -29,6 +29,9 @@ class References:
         start: (B, C, H, W) in [0, 1], what the pictures start from, or None.
         channels: of the network's pictures.
 
+    Attributes:
+        start: whether it is read or not.
+
     Raises:
         TargetError: a target reads several photos.
         UsageError: something reads what the pictures started from, and they start from noise.
@@ -39,8 +42,7 @@ class References:
     ) -> None:
         common = frozenset[tuple[str, Photo | None]]().union(*(penalty.photos for penalty in penalties))
         self._photos: list[Photo | None] = []
-        self._start: Tensor | None = None
-        self._channels = channels
+        self.start, self._reads_start, self._channels = start, False, channels
         self._known: tuple[object, dict[str, Tensor]] = None, {}
         for target in targets:
             read = {photo for _, photo in target.objective.photos | common}
@@ -50,7 +52,7 @@ class References:
                     f"{reader} compares pictures with those that they start from, and they start from noise; "
                     "give --start FILE, or start= in Python"
                 )
-            self._start = start if None in read else self._start
+            self._reads_start |= None in read
             given = sorted(filter(None, read), key=lambda photo: photo.digest)
             if len(given) > 1:
                 names = " and ".join(photo.name for photo in given)
@@ -87,7 +89,7 @@ class References:
                 grey = torch.full((self._channels, *size), 0.5)
                 made = {photo: photo_pixels(photo, size, self._channels) for photo in self._photos if photo is not None}
                 found["photo"] = torch.stack([grey if photo is None else made[photo] for photo in self._photos])
-            if self._start is not None:
-                found["start"] = resize_images(self._start, size).clamp(0, 1)
+            if self.start is not None and self._reads_start:
+                found["start"] = resize_images(self.start, size).clamp(0, 1)
             self._known = (size, device), {kind: pictures.to(device) for kind, pictures in found.items()}
         return self._known[1]

@@ -1,10 +1,13 @@
 """Pictures that a render starts from instead of noise."""
 
+import copy
+
 import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import resize_images
+from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.parameterizations import Parameterization
 
 
@@ -61,6 +64,32 @@ def start_from(parameterization: Parameterization, start: Tensor, size: tuple[in
     if tuple(start.shape[-2:]) != size:
         start = resize_images(start, size).clamp(0, 1)
     parameterization.from_image(start)
+
+
+@torch.no_grad()
+def add_details(
+    parameterization: Parameterization, guard: NonFiniteGuard, start: Tensor, before: tuple[int, int], rows: Tensor
+) -> None:
+    """Add to pictures that have grown what their starts show at the new size and did not at the old one, as the octaves of
+    DeepDream do (Mordvintsev et al. 2015): a photo gets sharper, and what was made of it stays.
+
+    Args:
+        parameterization: of the pictures, which have grown.
+        guard: holds their last finite values.
+        start: (B, C, H, W) in [0, 1], what they started from, at the largest size that is known.
+        before: (height, width) in pixels of the pictures before they grew.
+        rows: (B,) bool, which pictures started from it.
+    """
+    images = parameterization()
+    if images.shape[1] != start.shape[1] or (start.shape[-2] <= before[0] and start.shape[-1] <= before[1]):
+        return
+    start, size = start.to(images.device), parameterization.size
+    sharper = images + resize_images(start, size) - resize_images(resize_images(start, before), size)
+    rows = rows & sharper.isfinite().flatten(1).all(1)
+    scratch, values = copy.deepcopy(parameterization), parameterization.values
+    scratch.from_image(torch.where(rows.view(-1, 1, 1, 1), sharper.clamp(0, 1), 0.5))
+    values[rows] = scratch.values[rows]
+    guard.last_finite[rows] = values[rows]
 
 
 def refuse_given(parameterization: Parameterization) -> None:

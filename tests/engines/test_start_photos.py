@@ -85,7 +85,7 @@ def test_a_lost_or_damaged_copy_is_replaced_by_the_file_if_that_is_the_same(
         assert copy.stat().st_size > 200
     copy.unlink()
     Path(files[0]).write_bytes(Path(files[1]).read_bytes())
-    with pytest.raises(UsageError, match="was changed, or the size at the start was"):
+    with pytest.raises(UsageError, match="was changed, or the size of the pictures was"):
         read_start_photos(texts, SIZE, 3, folder)
     Path(files[0]).unlink()
     with pytest.raises(RunFolderError, match=r"run has lost the photo .*0.png that it starts from .*no such file"):
