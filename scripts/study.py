@@ -7,8 +7,8 @@ rate them, writes FOLDER/PART.md, and FOLDER/PART.png where the page shows a fig
 time; the same command continues, and what has finished is not rendered again. ``--data`` are the photos of train_demo.py:
 without them the rows of natural photos and the part ``training`` are left out.
 
-Each number is a mean over the pictures of a seed, then over seeds, with the standard error over seeds: what another seed
-would change. One network was trained of each kind, so that no standard error says what another training would change.
+Each number is a mean over the pictures of a seed, then over seeds, with the standard error of the mean over seeds. Only one network
+of each kind was trained, so no standard error says how much another training would change.
 Needs matplotlib: ``pip install -e ".[docs]"``.
 """
 

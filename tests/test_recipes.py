@@ -1,18 +1,24 @@
 """Every shipped recipe runs through the real command line, and says what the study says."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
+from lightning_fv import render
 from lightning_fv.commands.main import main
 from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.parameterizations import Fourier
+from lightning_fv.runs.picture import read_picture
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.runs.settings import settings_of
 from lightning_fv.transforms import RandomNoise, RandomWarp
+from tests.helpers import low_pass, save_picture, smooth_photos
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -66,6 +72,33 @@ def test_recipes_of_the_study_fit_imagenet_networks_as_they_are(tmp_path: Path, 
         assert targets == ["logits:brambling", "logits:black swan", "logits:pizza", "logits:iPod"]
     else:
         assert targets == ["layer1:63", "layer2:127", "layer3:255", "layer4:511", "logits:brambling"]
+
+
+def test_deepdream_has_the_numbers_of_its_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = settings(capsys, "deepdream")
+    (transform,), (grow,) = recipe["model"]["transforms"], recipe["trainer"]["callbacks"]
+    warp, growth = transform["init_args"], grow["init_args"]
+    assert (round(warp["crop"] / 2 * 224, 1), round(warp["pad"] * 224, 1)) == (32, 32)  # jitter; the size stays
+    assert (warp["rotate"], warp["scale"]) == (0, [1, 1])
+    assert growth["factor"] == 1.4
+    assert growth["to"] / recipe["model"]["size"] == pytest.approx(1.4**3)  # four octaves, the photo's included
+    assert recipe["trainer"]["max_steps"] == 4 * growth["every"]
+
+
+def test_deepdream_makes_a_layer_respond_to_a_photo_that_stays_visible(tmp_path: Path) -> None:
+    photo, run = tmp_path / "photo.png", tmp_path / "run"
+    save_picture(photo, smooth_photos(100, 120)[0])
+    assert (
+        main(["--config", "deepdream", "--start", str(photo), "--out", str(run), "--trainer.accelerator", "cpu"]) == 0
+    )
+    (record,) = read_manifest(run / "manifest.jsonl")
+    assert record.size == [176, 176]
+    still = partial(torch.optim.SGD, lr=1e-9)
+    plain = render("demo", "layer3", start=photo, size=176, steps=1, transforms=[], optimizer=still, progress=False)
+    assert record.score is not None
+    assert record.score > 2 * float(plain.scores[0])
+    dream = read_picture(run / str(record.image))[None]
+    assert np.corrcoef(low_pass(dream).ravel(), low_pass(plain.images).ravel())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("study_")])

@@ -19,7 +19,7 @@ _ALIASES = {
     "trainer.max_steps": "steps num_steps n_steps iterations iters epochs num_epochs max_epochs",
     "model.optimizer.lr": "lr learning_rate rate",
     "model.size": "image_size img_size resolution side width height px pixels",
-    "targets": "target t class classes unit units neuron channel channels layer layers objective objectives logits",
+    "targets": "target t facets class classes unit units neuron channel channels layer layers objective objectives logits",
     "out": "output output_dir outdir out_dir save_dir folder dir o",
     "batch_size": "batch bs b",
     "network": "net arch architectures model_name backbone",

@@ -18,6 +18,9 @@ _TURNS = threading.RLock()
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
+# The last two are the same package under an older name. If both are imported, one logs through the loggers of the other.
+_LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
+
 # Lightning's advice for training, which does not apply here and would be repeated for every job.
 _ADVICE = (
     ".*does not have many workers.*",  # the loader yields step numbers
@@ -83,7 +86,7 @@ def _quiet_lightning() -> Iterator[None]:
     loggers = [
         logger
         for name, logger in list(logging.root.manager.loggerDict.items())
-        if name.startswith(("lightning.pytorch", "lightning.fabric")) and isinstance(logger, logging.Logger)
+        if name.startswith(_LOGGERS) and isinstance(logger, logging.Logger)
     ]
     for logger in loggers:
         logger.addFilter(passes)

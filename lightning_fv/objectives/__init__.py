@@ -2,6 +2,8 @@
 
 from lightning_fv.objectives.base import LOGITS, Activations, Objective
 from lightning_fv.objectives.channel import Channel
+from lightning_fv.objectives.direction import Direction
+from lightning_fv.objectives.facets import Facets
 from lightning_fv.objectives.function import Function
 from lightning_fv.objectives.l1 import L1
 from lightning_fv.objectives.l2 import L2
@@ -19,6 +21,8 @@ __all__ = [
     "LOGITS",
     "Activations",
     "Channel",
+    "Direction",
+    "Facets",
     "Function",
     "Layer",
     "Logit",

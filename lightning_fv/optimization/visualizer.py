@@ -16,14 +16,13 @@ from lightning_fv.objectives import Penalty
 from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
-from lightning_fv.optimization.parts import check_parts
+from lightning_fv.optimization.parts import check_parts, describe_recipe
 from lightning_fv.optimization.resize import Moments, resize_pictures
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
 from lightning_fv.optimization.start import check_count, check_start, refuse_given, start_from
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
-from lightning_fv.runs.settings import optimizer_settings, plain_value, qualified_name, settings_of
 from lightning_fv.targets import Target, check_size
 from lightning_fv.transforms import RandomNoise, RandomWarp
 
@@ -46,6 +45,10 @@ class FeatureVisualizer(pl.LightningModule):
         redirect_steps: number of first steps in which pictures without any gradient get that of redirected ReLUs, so that
             units which noise does not excite become active (16 in Lucid).
         moments: what happens to the optimizer's moments when the pictures grow: ``reset`` or ``resample``.
+        diversity: how much several pictures of one unit (``logits:pizza x4``) are made to differ: 0 not at all, 1 visibly, for
+            about a tenth of the objective; see `lightning_fv.optimization.diversity`.
+        diversity_layer: where they are compared. Default: at the layer that the objective reads, for logits at the last block
+            before the last reduction of resolution.
         chunk: pictures per forward pass, where memory is short; default: the whole batch, and fewer once the device runs
             out of memory. Changes pictures only by rounding.
 
@@ -70,14 +73,17 @@ class FeatureVisualizer(pl.LightningModule):
         moments: Moments = "reset",
         redirect_steps: int = 16,
         chunk: int | None = None,
+        diversity: float = 0.0,
+        diversity_layer: str | None = None,
     ) -> None:
         super().__init__()
-        check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk)
+        check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk, diversity)
         self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
         self.redirect_steps, self.chunk = redirect_steps, chunk
+        self.diversity, self.diversity_layer = diversity, diversity_layer
         self.guard = NonFiniteGuard()
         self.dead_units = DeadUnitMonitor()
         self.network: VisionNetwork | None = None
@@ -114,7 +120,8 @@ class FeatureVisualizer(pl.LightningModule):
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
         bound.start_size = self.size_for(network)
-        bound.chunked_objective = ChunkedObjective(network, bound.targets, self.chunk)
+        diversity = self.diversity, self.diversity_layer
+        bound.chunked_objective = ChunkedObjective(network, bound.targets, self.chunk, *diversity)
         bound._recipe = self.describe()
         bound._key_transforms(rank=0)
         bound.parameterization.channels = network.channels
@@ -216,7 +223,7 @@ class FeatureVisualizer(pl.LightningModule):
         return -objectives.sum()
 
     def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
-        """Each target's objective, (B,), differentiable with respect to the pictures.
+        """Each target's objective less what diversity subtracts, (B,), differentiable with respect to the pictures.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
@@ -310,19 +317,7 @@ class FeatureVisualizer(pl.LightningModule):
         Raises:
             UsageError: a setting cannot be described; the message names the part and its attribute.
         """
-        if self._recipe is not None:
-            return self._recipe
-        return {
-            "visualizer": qualified_name(type(self)),
-            "parameterization": settings_of(self.parameterization),
-            "transforms": [settings_of(transform) for transform in self.transforms],
-            "penalties": [settings_of(penalty) for penalty in self.penalties],
-            "optimizer": optimizer_settings(self.optimizer([nn.Parameter(torch.zeros(1))])),
-            "size": plain_value(self.asked_size, "FeatureVisualizer.size"),
-            "moments": self.moments,
-            "redirect_steps": plain_value(self.redirect_steps, "FeatureVisualizer.redirect_steps"),
-            "stage_steps": plain_value(self.stage_steps, "FeatureVisualizer.stage_steps"),
-        }
+        return describe_recipe(self) if self._recipe is None else self._recipe
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
