@@ -169,10 +169,14 @@ def main() -> None:
                 hints = torch.stack([features(pictures) for pictures in shown])
                 shares.append(questions.right(channels, hints, features.photos))
                 others.append(questions.right(channels, hints.roll(1, 0), features.photos))
-                best = torch.stack([responses(network, p, [layer])[layer][:, c].max() for p, c in zip(shown, channels, strict=True)])
+                best = torch.stack(
+                    [responses(network, p, [layer])[layer][:, c].max() for p, c in zip(shown, channels, strict=True)]
+                )
                 scores.append(best / questions.top[channels].clamp(min=1e-6))
             means = [torch.stack(values).mean(0) for values in (shares, others, scores)]
-            print(f"| {layer}, picture by `{recipe}` | {text(means[0])} | {statistics.median(means[2].tolist()):.2f} (median) |")
+            print(
+                f"| {layer}, picture by `{recipe}` | {text(means[0])} | {statistics.median(means[2].tolist()):.2f} (median) |"
+            )
             print(f"| {layer}, picture of another channel | {text(means[1])} | |", flush=True)
 
 
