@@ -64,6 +64,7 @@ run has a quick one of each kind):
 | sharded strategies (FSDP, DeepSpeed, model parallel) | one line before the first epoch | test_during_training: divided |
 | a file of vectors that is missing, changed, of another shape, holds several arrays or objects | one line that names it and what is there, exit 2 | objectives/test_direction: no_vector, files_of_vectors; targets/test_vectors |
 | a photo to start from that is missing, damaged, a folder, a device, huge, of 32 bits or PostScript; more photos than pictures | one line before the network is loaded, exit 2 | optimization/test_photo; commands/test_start |
+| a photo that a target compares with that is missing, changed, a device or no picture; two in one target; a penalty on what pictures start from where they start from noise | one line before the run folder is made, exit 2 | objectives/test_photo; optimization/test_references; test_compared |
 | a run from photos is killed and the photos are gone | the same bits after `--resume`, from the copy in the run folder; one line if that is damaged | commands/test_start; runs/test_start_photo |
 | folder is read-only, is a file, or cannot be created | refused before the network is loaded, exit 2 | test_folders: file_in_the_place, read_only, default_folder, python_looks |
 | clock jumps | order is decided by steps and numbers, no file is overwritten | test_folders: clock (slow), next_folder, past (with faketime) |
