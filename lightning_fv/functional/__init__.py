@@ -5,6 +5,7 @@ from lightning_fv.functional.image import MAX_SIDE, blur_reach, gaussian_blur, r
 from lightning_fv.functional.modes import torch_defaults
 from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
+from lightning_fv.functional.rows import pack, unpack
 from lightning_fv.functional.spectrum import (
     blur_transfer,
     frequencies,
@@ -26,6 +27,7 @@ __all__ = [
     "gaussian_blur",
     "keep_in_place",
     "keyed_generator",
+    "pack",
     "photo_high_frequency",
     "photo_spectrum",
     "resize_images",
@@ -35,4 +37,5 @@ __all__ = [
     "spectrum_weights",
     "to_uint8",
     "torch_defaults",
+    "unpack",
 ]

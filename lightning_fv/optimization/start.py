@@ -77,12 +77,20 @@ def refuse_given(parameterization: Parameterization) -> None:
 
 
 def check_count(parameterization: Parameterization, count: int) -> None:
-    """Check that there is a picture for each of ``count`` targets.
+    """Check that there is a picture for each of ``count`` targets, and that all that is learned is in its row.
 
     Raises:
-        UsageError: there are more or fewer.
+        UsageError: there are more or fewer, or the parameterization has a Parameter besides ``values``.
     """
     if len(parameterization.values) != count:
         raise UsageError(
             f"there are {len(parameterization.values)} pictures for {count} targets; give from_image one for each target"
+        )
+    others = [
+        name for name, parameter in parameterization.named_parameters() if parameter is not parameterization.values
+    ]
+    if others:
+        raise UsageError(
+            f"{type(parameterization).__name__} has the Parameters {', '.join(others)} besides values, which no guard, growth "
+            "or restart would know of; pack them into the rows of values (lightning_fv.functional.pack)"
         )

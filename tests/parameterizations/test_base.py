@@ -217,7 +217,7 @@ def test_resize_of_moments_does_not_touch_the_pictures(
 ) -> None:
     made = strong_noise(make, (9, 7), device)
     before = made.values.detach().clone()
-    moments = made.resample(before.square(), (18, 15))
+    moments = made.resample(before.square(), (9, 7), (18, 15))
     assert torch.equal(made.values, before)
     assert made.size == (9, 7)
     assert moments.min() >= 0
