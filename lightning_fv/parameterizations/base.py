@@ -47,6 +47,11 @@ class Parameterization(nn.Module, ABC):
         """Whether the pictures started from given ones instead of noise."""
         return self._holds_images
 
+    @property
+    def can_blur(self) -> bool:
+        """Whether the pictures can be blurred."""
+        return True
+
     def forward(self) -> Tensor:
         # Pictures stay in float32: the FFT does not support bfloat16, and small steps would be lost in it.
         with torch.autocast(self.values.device.type, enabled=False):
