@@ -1,7 +1,7 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.image import MAX_SIDE, blur_reach, gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional.image import MAX_SIDE, blur_reach, composite, gaussian_blur, resize_images, to_uint8
 from lightning_fv.functional.modes import torch_defaults
 from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
@@ -21,6 +21,7 @@ __all__ = [
     "PhotoSet",
     "blur_reach",
     "blur_transfer",
+    "composite",
     "correlate",
     "decorrelate",
     "frequencies",

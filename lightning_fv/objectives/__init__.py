@@ -8,6 +8,7 @@ from lightning_fv.objectives.l2 import L2
 from lightning_fv.objectives.layer import Layer
 from lightning_fv.objectives.logit import Logit
 from lightning_fv.objectives.neuron import Neuron
+from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
 from lightning_fv.objectives.penalty import Penalty
 from lightning_fv.objectives.probability import Probability
 from lightning_fv.objectives.stack import stack_objectives
@@ -17,6 +18,8 @@ __all__ = [
     "L1",
     "L2",
     "LOGITS",
+    "OPACITY",
+    "REACHED",
     "Activations",
     "Channel",
     "Function",
@@ -24,6 +27,7 @@ __all__ = [
     "Logit",
     "Neuron",
     "Objective",
+    "Opacity",
     "Penalty",
     "Probability",
     "TotalVariation",

@@ -14,7 +14,8 @@ class Parameterization(nn.Module, ABC):
     """A batch of B pictures held as one learnable tensor, ``values``, with a row for each picture.
 
     Constructed without pictures (so that it can appear in a configuration); `initialize` creates them. Each picture depends
-    on its own row of ``values`` only. ``forward()`` gives (B, C, H, W) float32 in [0, 1].
+    on its own row of ``values`` only. ``forward()`` gives (B, C, H, W) float32 in [0, 1]; if pictures have an opacity
+    (`has_opacity`), (B, C + 1, H, W) with the opacity last, which `over_grey` makes (B, C, H, W).
 
     What is learned for a picture may be several tensors, such as the levels of a pyramid or the layers of a small network:
     `lightning_fv.functional.pack` makes one row of them and `unpack` gives them back. So whatever deals with rows (the guard
@@ -52,6 +53,15 @@ class Parameterization(nn.Module, ABC):
         """Whether the pictures can be blurred."""
         return True
 
+    @property
+    def has_opacity(self) -> bool:
+        """Whether the last channel of the pictures is their opacity."""
+        return False
+
+    def over_grey(self, images: Tensor) -> Tensor:
+        """Pictures of `forward` as they are shown, (B, C, H, W): where they are transparent, over mid-grey."""
+        return images
+
     def forward(self) -> Tensor:
         # Pictures stay in float32: the FFT does not support bfloat16, and small steps would be lost in it.
         with torch.autocast(self.values.device.type, enabled=False):
@@ -85,8 +95,13 @@ class Parameterization(nn.Module, ABC):
         self._holds_images = True
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Resize the pictures. Replaces the Parameter: an optimizer must be given the new one."""
-        self._take(self.resized(self.values.detach(), self.size, size), size)
+        """Resize the pictures. Replaces the Parameter, and an optimizer must be given the new one, unless values stay the same."""
+        values = self.values.detach()
+        resized = self.resized(values, self.size, size)
+        if resized is values:
+            self._size = (int(size[0]), int(size[1]))
+        else:
+            self._take(resized, size)
 
     @torch.no_grad()
     def blur(self, sigma: float) -> None:
@@ -103,7 +118,7 @@ class Parameterization(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
-        """The pictures of ``values`` before they are squashed, (B, C, H, W): unbounded, of any number of pictures."""
+        """The pictures of ``values`` before `squash`, (B, C, H, W): unbounded, of any number of pictures."""
 
     @abstractmethod
     def encode(self, logits: Tensor) -> Tensor:
@@ -111,7 +126,10 @@ class Parameterization(nn.Module, ABC):
 
     @abstractmethod
     def resample(self, values: Tensor, old: tuple[int, int], new: tuple[int, int], fill: float = 0.0) -> Tensor:
-        """Values, or an optimizer's moments of them, at another size; ``fill`` where there was nothing before."""
+        """Values, or an optimizer's moments of them, at another size; ``fill`` where there was nothing before.
+
+        ``values`` itself if it does not depend on the size.
+        """
 
     def resized(self, values: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         """Values of the same pictures at another size."""

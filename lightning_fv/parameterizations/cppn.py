@@ -81,10 +81,6 @@ class CPPN(Parameterization):
             "use another parameterization, such as Fourier"
         )
 
-    def resize(self, size: tuple[int, int]) -> None:
-        """Compute the pictures at another size from now on; the Parameter stays as it is."""
-        self._size = (int(size[0]), int(size[1]))
-
     def resample(self, values: Tensor, old: tuple[int, int], new: tuple[int, int], fill: float = 0.0) -> Tensor:
         return values
 
