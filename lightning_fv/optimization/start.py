@@ -1,5 +1,7 @@
 """Pictures that a render starts from instead of noise."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -86,6 +88,7 @@ def check_count(parameterization: Parameterization, count: int) -> None:
         raise UsageError(
             f"there are {len(parameterization.values)} pictures for {count} targets; give from_image one for each target"
         )
+    check_groups(parameterization, [count])
     others = [
         name for name, parameter in parameterization.named_parameters() if parameter is not parameterization.values
     ]
@@ -93,4 +96,23 @@ def check_count(parameterization: Parameterization, count: int) -> None:
         raise UsageError(
             f"{type(parameterization).__name__} has the Parameters {', '.join(others)} besides values, which no guard, growth "
             "or restart would know of; pack them into the rows of values (lightning_fv.functional.pack)"
+        )
+
+
+def check_groups(parameterization: Parameterization, counts: Iterable[int]) -> None:
+    """Check that each job holds whole groups of pictures, where some are declared to share something.
+
+    Args:
+        parameterization: knows the size of a group.
+        counts: the number of pictures of each job.
+
+    Raises:
+        UsageError: a group would be cut.
+    """
+    group = parameterization.group
+    cut = next((count for count in counts if count % group), None)
+    if cut is not None:
+        raise UsageError(
+            f"the parameterization shares among groups of {group} pictures, and a job has {cut} targets; make the number of "
+            f"targets and --batch-size (batch_size=) multiples of {group}"
         )

@@ -6,5 +6,6 @@ from lightning_fv.parameterizations.cppn import CPPN
 from lightning_fv.parameterizations.fourier import Fourier
 from lightning_fv.parameterizations.laplacian_pyramid import LaplacianPyramid
 from lightning_fv.parameterizations.pixel import Pixel
+from lightning_fv.parameterizations.shared import Shared
 
-__all__ = ["CPPN", "Alpha", "Fourier", "LaplacianPyramid", "Parameterization", "Pixel"]
+__all__ = ["CPPN", "Alpha", "Fourier", "LaplacianPyramid", "Parameterization", "Pixel", "Shared"]

@@ -42,6 +42,10 @@ class Alpha(Parameterization):
         return self.base.can_blur
 
     @property
+    def group(self) -> int:
+        return self.base.group
+
+    @property
     def has_opacity(self) -> bool:
         return True
 
@@ -53,6 +57,9 @@ class Alpha(Parameterization):
 
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         return self._with_opacity().noise(size, generator)
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return self._with_opacity().shape(size)
 
     def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         return self._with_opacity().decode(values, size)

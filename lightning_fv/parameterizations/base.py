@@ -14,22 +14,25 @@ class Parameterization(nn.Module, ABC):
     """A batch of B pictures held as one learnable tensor, ``values``, with a row for each picture.
 
     Constructed without pictures (so that it can appear in a configuration); `initialize` creates them. Each picture depends
-    on its own row of ``values`` only. ``forward()`` gives (B, C, H, W) float32 in [0, 1]; if pictures have an opacity
+    on its own row of ``values`` only, or on those of its `group`. ``forward()`` gives (B, C, H, W) float32 in [0, 1]; if pictures have an opacity
     (`has_opacity`), (B, C + 1, H, W) with the opacity last, which `over_grey` makes (B, C, H, W).
 
     What is learned for a picture may be several tensors, such as the levels of a pyramid or the layers of a small network:
     `lightning_fv.functional.pack` makes one row of them and `unpack` gives them back. So whatever deals with rows (the guard
     against NaN, restarts, growth, checkpoints) needs to know nothing about them, and a step has one optimizer kernel.
 
-    Subclasses say what values mean, in functions of values and sizes alone, so that one can be built on another: `noise`,
-    `decode`, `encode`, `resample`, `blurred` and, if a picture's values are not resized as their moments are, `resized`.
+    Subclasses say what values mean, in functions of values and sizes alone, so that one can be built on another: `shape`,
+    `decode`, `encode`, `resample`, `blurred`, `resized` if a picture's values are not resized as their moments are, and `noise`
+    if that is not normal with one standard deviation.
 
     Attributes:
         channels: C, to be set before `initialize`; 3 for RGB. Axes of colour are decorrelated only then.
         decorrelate: whether values stand for the colour axes of natural photos instead of RGB.
+        sd: standard deviation of the noise.
     """
 
     values: nn.Parameter
+    sd: float
     channels = 3
     decorrelate = False
 
@@ -52,6 +55,11 @@ class Parameterization(nn.Module, ABC):
     def can_blur(self) -> bool:
         """Whether the pictures can be blurred."""
         return True
+
+    @property
+    def group(self) -> int:
+        """How many pictures, one after another, depend on each other: 1 unless they are declared to share something."""
+        return 1
 
     @property
     def has_opacity(self) -> bool:
@@ -112,9 +120,13 @@ class Parameterization(nn.Module, ABC):
         """Pictures (B, C, H, W) in [0, 1] of what `decode` gives."""
         return (correlate(logits) if self.decorrelate and self.channels == 3 else logits).sigmoid()
 
-    @abstractmethod
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Values of one picture of noise, without batch axis, on the CPU."""
+        return self.sd * torch.randn(self.shape(size), generator=generator)
+
+    @abstractmethod
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """The shape of one picture's values, without batch axis."""
 
     @abstractmethod
     def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:

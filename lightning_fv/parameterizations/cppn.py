@@ -53,6 +53,9 @@ class CPPN(Parameterization):
     def can_blur(self) -> bool:
         return False
 
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (sum(math.prod(shape) for shape in self._shapes()),)
+
     def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
         layers = []
         for number, (outputs, inputs) in enumerate(self._shapes()):

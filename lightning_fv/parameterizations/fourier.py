@@ -43,8 +43,8 @@ class Fourier(Parameterization):
         self.register_buffer("_weights", torch.empty(0, dtype=torch.float32, device="cpu"), persistent=False)
         self._weighted_size = (0, 0)
 
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return self.sd * torch.randn(self.channels, size[0], size[1] // 2 + 1, 2, generator=generator)
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (self.channels, size[0], size[1] // 2 + 1, 2)
 
     def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         if self._weighted_size != size or self._weights.device != values.device:

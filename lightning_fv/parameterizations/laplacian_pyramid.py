@@ -45,9 +45,8 @@ class LaplacianPyramid(Parameterization):
             )
         self.levels, self.decay, self.sd, self.decorrelate = levels, decay, sd, decorrelate
 
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        numbers = sum(math.prod(shape) for shape in self._shapes(size))
-        return self.sd * torch.randn(numbers, generator=generator)
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (sum(math.prod(shape) for shape in self._shapes(size)),)
 
     def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         levels = unpack(values, self._shapes(size))

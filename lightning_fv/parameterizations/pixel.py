@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
@@ -24,8 +23,8 @@ class Pixel(Parameterization):
             raise UsageError(f"Pixel needs a finite sd of at least 0, got sd={sd}")
         self.sd, self.decorrelate = sd, decorrelate
 
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return self.sd * torch.randn(self.channels, *size, generator=generator)
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (self.channels, *size)
 
     def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         return values

@@ -4,14 +4,18 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from lightning_fv import render
+from lightning_fv.commands.main import main
 from lightning_fv.functional import spectrum_weights
-from lightning_fv.parameterizations import CPPN, Fourier, LaplacianPyramid, Parameterization, Pixel
+from lightning_fv.parameterizations import CPPN, Alpha, Fourier, LaplacianPyramid, Parameterization, Pixel, Shared
 from tests.helpers import generators, low_pass, noise, smooth_photos
 
 KINDS: dict[str, Callable[[], Parameterization]] = {
@@ -23,6 +27,7 @@ KINDS: dict[str, Callable[[], Parameterization]] = {
     "laplacian-rgb": lambda: LaplacianPyramid(3, decorrelate=False),
     "cppn": CPPN,
     "cppn-rgb": lambda: CPPN(3, 5, decorrelate=False),
+    "shared": lambda: Shared(1, Pixel(decorrelate=True)),
 }
 FROM_IMAGES = [kind for kind in KINDS if "cppn" not in kind]
 """Those that can start from any pictures, and be blurred."""
@@ -277,6 +282,37 @@ def test_can_be_fitted_to_a_photo(make: Callable[[], Parameterization], photo: T
         loss.backward()
         optimizer.step()
     assert loss < (0.01 if isinstance(made, CPPN) else 1e-3)  # the photo's variance is 0.03
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("LaplacianPyramid levels=3 decay=1 sd=0.1 decorrelate=false", LaplacianPyramid(3, 1.0, 0.1, False)),
+        ("CPPN layers=3 hidden=5 sd=0.1 decorrelate=false", CPPN(3, 5, 0.1, False)),
+        ("Alpha", Alpha()),
+        ("Alpha base=CPPN base.hidden=5", Alpha(CPPN(hidden=5))),
+        ("Shared group=1 base=LaplacianPyramid base.levels=2 factor=2", Shared(1, LaplacianPyramid(2), 2)),
+    ],
+    ids=lambda value: value.replace(" ", ",") if isinstance(value, str) else "",
+)
+def test_from_the_command_line_and_from_python_it_is_the_same(
+    words: str, made: Parameterization, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of one is continued by the other, which refuses other settings."""
+    kind, *arguments = words.split()
+    options = [f"--model.parameterization.{argument}" for argument in arguments]
+    typed, called = tmp_path / "typed", tmp_path / "called"
+    command = ["--out", str(typed), "--targets", "logits:0", "--trainer.max_steps", "1", "--model.size", "24"]
+    assert main([*command, "--model.parameterization", kind, *options]) == 0
+    for run in (typed, called):
+        rendering = render("demo", "logits:0", parameterization=made, steps=1, size=24, out=run, progress=False)
+        assert [record.status for record in rendering.records] == ["done"]
+    capsys.readouterr()
+    assert main(["--out", str(called), "--resume"]) == 0
+    assert "the run is finished" in capsys.readouterr().out
+    (one,), (other,) = ([file.read_bytes() for file in (run / "images").iterdir()] for run in (typed, called))
+    with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
+        assert np.array_equal(np.asarray(first), np.asarray(second))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
