@@ -10,8 +10,8 @@ from lightning_fv.functional import unpack
 from lightning_fv.parameterizations.base import Parameterization
 
 HIDDEN_GAIN, OUTPUT_GAIN = 0.03, 0.07
-"""Weights of the layers are values times these, so that the learning rate of the default recipe, 0.1, suits them: Lucid's is
-0.005. Chosen by looking at pictures of the demo network."""
+"""Weights of the layers are values times these, so that the learning rate of the default recipe, 0.1, suits them; for plain
+weights 0.005 is customary (Lucent's demo). Chosen by looking at pictures of the demo network."""
 
 
 class CPPN(Parameterization):
@@ -21,15 +21,15 @@ class CPPN(Parameterization):
     What is learned are the weights, so a picture can be computed at any size: growing changes nothing but the number of places.
     A picture that is finished can be made four times as large by growth in the last step:
     ``--trainer.callbacks+=ProgressiveUpscale --trainer.callbacks.to=4.0 --trainer.callbacks.factor=4
-    --trainer.callbacks.every=127 --trainer.callbacks.blur=0`` of 128 steps, or by ``resize``. Pictures consist of smooth areas
-    with sharp edges.
+    --trainer.callbacks.every=127 --trainer.callbacks.blur=0`` of 128 steps, or by ``resize``. (Its scores are then those of the
+    large picture, which the network sees at that size.) Pictures consist of smooth areas with sharp edges.
 
     From y and x, of which the longer goes from -sqrt(3) to sqrt(3), so that its variance is 1, and with a = atan(u):
 
         u_1 = b_0 + A_0 (y, x),    u_(k+1) = b_k + A_k a(u_k) / 0.67 + C_k (a(u_k)^2 - 0.45) / 0.396
 
-    The last u are the colours before the sigmoid. Lucid's activations ("composite, unbiased"), with mean 0 and variance 1 for
-    standard normal u.
+    The last u are the colours before the sigmoid. The activations are Lucid's composite ones, of which these are those without
+    bias: with mean 0 and variance 1 for standard normal u.
 
     It cannot start from given pictures, and cannot be blurred.
 
