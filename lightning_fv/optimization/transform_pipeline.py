@@ -44,13 +44,13 @@ class TransformPipeline:
         """The pictures as the network sees them, (B, 3, H', W').
 
         Args:
-            images: (B, 3, H, W) in [0, 1]; with a background, (B, 4, H, W).
+            images: (B, 3, H, W) in [0, 1]; with a background also (B, 4, H, W), whose last channel is the opacity.
             step: number of the random draw.
 
         Raises:
             TransformError: a transform does not return pictures, or does not pass gradients.
         """
-        if self._background is not None:
+        if self._background is not None and images.shape[1] > self._background.channels:
             images = self._background(images, self._colours.at(step, images.device))
         for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
