@@ -109,7 +109,9 @@ def test_the_network_sees_another_background_in_each_step(network: VisionNetwork
     assert torch.equal(first, again)
     assert min((first - second).abs().mean(), (first[0] - first[1]).abs().mean()) > 0.1
     assert bool(bound.parameterization.over_grey(images).eq(0.5).all())
-    assert torch.equal(bound.transform(images[:, :3], 0), images[:, :3])  # pictures without an opacity have no background
+    assert torch.equal(
+        bound.transform(images[:, :3], 0), images[:, :3]
+    )  # pictures without an opacity have no background
 
 
 def test_the_penalty_makes_pictures_transparent() -> None:
