@@ -98,13 +98,16 @@ class ArtifactWriter(pl.Callback):
         recipes = [{**visualizer.describe(), "start": photo.provenance} for photo in self._photos]
         recipes = recipes or [visualizer.describe()] * len(self.records)
         self._run.refuse_linked_folders(self._job)
-        for record, picture, recipe in zip(self.records, visualizer.pictures(), recipes, strict=True):
+        parameterization = visualizer.parameterization
+        with torch.no_grad():
+            pictures = parameterization()
+        for record, picture, recipe in zip(self.records, pictures, recipes, strict=True):
             if bool(torch.isfinite(picture).all()):
                 file = self._run.picture(record.id, complete)
                 record.image = self._run.relative(file)
                 try:
                     file.parent.mkdir(exist_ok=True)
-                    record.sign(write_picture(file, picture, record, recipe))
+                    record.sign(write_picture(file, picture, record, recipe, not parameterization.has_opacity))
                 except OSError as error:  # the next picture may be smaller
                     record.image, failed = None, error
                     continue

@@ -31,7 +31,7 @@ _ALIASES = {
     "trainer.enable_progress_bar": "quiet silent progress progress_bar verbose",
     "model.transforms": "transform augmentation augmentations robustness",
     "model.penalties": "penalty regularization regularizer tv l1 l2",
-    "model.parameterization": "param parametrization fourier pixel",
+    "model.parameterization": "param parametrization fourier pixel laplacian pyramid cppn alpha transparent",
     "trainer.callbacks": "callback",
     "print_config": "show_config dump_config",
 }

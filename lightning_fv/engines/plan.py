@@ -21,7 +21,7 @@ from lightning_fv.errors import CheckpointError, UsageError, first_line, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.diversity import check_layers
 from lightning_fv.optimization.references import References
-from lightning_fv.optimization.start import check_start
+from lightning_fv.optimization.start import check_groups, check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.files import WriteErrors
@@ -218,6 +218,7 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
     details = [objective_settings(target.objective) for target in chosen]
     jobs = make_jobs(chosen, batch_size, setup.settings, details, start, photos)
+    check_groups(setup.visualizer.parameterization, [len(job.targets) for job in jobs])
     if setup.shared and len(jobs) > 1:
         raise UsageError(
             f"ddp shares the pictures of one job, but {len(chosen)} targets make {len(jobs)} jobs; "

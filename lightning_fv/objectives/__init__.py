@@ -13,6 +13,7 @@ from lightning_fv.objectives.layer import Layer
 from lightning_fv.objectives.layer_distance import LayerDistance
 from lightning_fv.objectives.logit import Logit
 from lightning_fv.objectives.neuron import Neuron
+from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
 from lightning_fv.objectives.penalty import Penalty
 from lightning_fv.objectives.probability import Probability
 from lightning_fv.objectives.stack import stack_objectives
@@ -22,6 +23,8 @@ __all__ = [
     "L1",
     "L2",
     "LOGITS",
+    "OPACITY",
+    "REACHED",
     "Activations",
     "Caricature",
     "Channel",
@@ -34,6 +37,7 @@ __all__ = [
     "Logit",
     "Neuron",
     "Objective",
+    "Opacity",
     "Penalty",
     "Probability",
     "TotalVariation",

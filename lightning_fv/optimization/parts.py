@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_fv.errors import UsageError
-from lightning_fv.objectives import Objective
+from lightning_fv.objectives import Objective, Opacity
 from lightning_fv.parameterizations import Parameterization
 from lightning_fv.runs.settings import optimizer_settings, plain_value, qualified_name, settings_of
 
@@ -44,6 +44,10 @@ def check_parts(
         wrong = next((item for item in items if not isinstance(item, kind)), None)
         if wrong is not None:
             raise UsageError(f"{name} holds {_text(wrong)}; give a list of instances of {kind.__name__}")
+    if any(isinstance(item, Opacity) for item in penalties) and not getattr(parameterization, "has_opacity", False):
+        raise UsageError(
+            "the penalty Opacity needs transparent pictures: --model.parameterization Alpha, or Alpha() in Python"
+        )
     if not callable(optimizer):
         raise UsageError(f"optimizer is {_text(optimizer)}; give a function that makes one from parameters")
 

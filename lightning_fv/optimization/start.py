@@ -1,6 +1,7 @@
 """Pictures that a render starts from instead of noise."""
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -106,12 +107,40 @@ def refuse_given(parameterization: Parameterization) -> None:
 
 
 def check_count(parameterization: Parameterization, count: int) -> None:
-    """Check that there is a picture for each of ``count`` targets.
+    """Check that there is a picture for each of ``count`` targets, and that all that is learned is in its row.
 
     Raises:
-        UsageError: there are more or fewer.
+        UsageError: there are more or fewer, or the parameterization has a Parameter besides ``values``.
     """
     if len(parameterization.values) != count:
         raise UsageError(
             f"there are {len(parameterization.values)} pictures for {count} targets; give from_image one for each target"
+        )
+    check_groups(parameterization, [count])
+    others = [
+        name for name, parameter in parameterization.named_parameters() if parameter is not parameterization.values
+    ]
+    if others:
+        raise UsageError(
+            f"{type(parameterization).__name__} has the Parameters {', '.join(others)} besides values, which no guard, growth "
+            "or restart would know of; pack them into the rows of values (lightning_fv.functional.pack)"
+        )
+
+
+def check_groups(parameterization: Parameterization, counts: Iterable[int]) -> None:
+    """Check that each job holds whole groups of pictures, where some are declared to share something.
+
+    Args:
+        parameterization: knows the size of a group.
+        counts: the number of pictures of each job.
+
+    Raises:
+        UsageError: a group would be cut.
+    """
+    group = parameterization.group
+    cut = next((count for count in counts if count % group), None)
+    if cut is not None:
+        raise UsageError(
+            f"the parameterization shares among groups of {group} pictures, and a job has {cut} targets; make the number of "
+            f"targets and --batch-size (batch_size=) multiples of {group}"
         )

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -12,7 +12,7 @@ from torch.optim import Adam, Optimizer
 from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Objective
+from lightning_fv.objectives import OPACITY, REACHED, Objective
 from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
@@ -25,7 +25,7 @@ from lightning_fv.optimization.start import check_count, check_start, refuse_giv
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
 from lightning_fv.targets import Target, check_size
-from lightning_fv.transforms import RandomNoise, RandomWarp
+from lightning_fv.transforms import RandomBackground, RandomNoise, RandomWarp
 
 
 class FeatureVisualizer(pl.LightningModule):
@@ -131,16 +131,15 @@ class FeatureVisualizer(pl.LightningModule):
 
     def _check_bound(self) -> VisionNetwork:
         if self.network is None:
-            raise UsageError(
-                "this FeatureVisualizer has no network and no targets yet; use what bind(network, targets) returns"
-            )
+            raise UsageError("a recipe has no network and no targets yet; use what bind(network, targets) returns")
         return self.network
 
     def _key_transforms(self, rank: int) -> None:
         """Key the random draws of the transforms; ranks that share pictures (ddp) draw different transforms."""
         network = self._check_bound()
         keys = [target.key if rank == 0 else f"{target.key} on rank {rank}" for target in self.targets]
-        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(network.input_size))
+        background = RandomBackground(network.channels) if self.parameterization.has_opacity else None
+        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(network.input_size), background)
 
     def setup(self, stage: str) -> None:
         self._check_bound()
@@ -214,14 +213,16 @@ class FeatureVisualizer(pl.LightningModule):
         self._check_bound()
         assert self.chunked_objective is not None
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
-            images = self.parameterization()  # (B, 3, H, W)
+            images = self.parameterization()  # (B, 3, H, W), or (B, 4, H, W) with an opacity
             seen = self.transform(images, draw)  # (B, 3, H', W')
             compared = self.chunked_objective.references.at(self.size, self.device)
             references = {kind: self.transform(pictures, draw) for kind, pictures in compared.items()}
-        objectives = self.objectives(seen, images, step, references)  # (B,)
+            shown = self.parameterization.over_grey(images)  # (B, 3, H, W)
+        objectives = self.objectives(seen, shown, step, references)  # (B,)
+        known = {OPACITY: images[:, -1:], REACHED: objectives} if self.parameterization.has_opacity else {}
         for penalty in self.penalties:
             if not penalty.layers:  # those that read activations are subtracted already
-                objectives = objectives - penalty({}, images)
+                objectives = objectives - penalty(known, shown)
         # The only minus sign that turns ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
         return -objectives.sum()
 
@@ -297,9 +298,9 @@ class FeatureVisualizer(pl.LightningModule):
 
     @torch.no_grad()
     def pictures(self) -> Tensor:
-        """The pictures as they are now, (B, 3, H, W) in [0, 1]."""
+        """The pictures as they are now, (B, 3, H, W) in [0, 1]; where they are transparent, over mid-grey."""
         self._check_bound()
-        return cast(Tensor, self.parameterization().detach())
+        return self.parameterization.over_grey(self.parameterization()).detach()
 
     def resize(self, size: tuple[int, int]) -> None:
         """Resize the pictures, (height, width) in pixels, with the optimizer's state; see `resize_pictures`.
