@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from lightning_fv.version import __version__
 
 if TYPE_CHECKING:
-    from lightning_fv.api import RenderedPicture, Rendering, render
+    from lightning_fv.api import render
+    from lightning_fv.during_training import VisualizeDuringTraining
     from lightning_fv.networks import VisionNetwork, load_network
+    from lightning_fv.optimization.activation_grid import activation_grid
     from lightning_fv.optimization.visualizer import FeatureVisualizer
+    from lightning_fv.rendering import RenderedPicture, Rendering
     from lightning_fv.targets import Target, resolve_targets
     from lightning_fv.transforms import RandomNoise, RandomWarp, study_warp
 
@@ -19,10 +22,12 @@ _MODULES = {
     "FeatureVisualizer": "optimization.visualizer",
     "RandomNoise": "transforms",
     "RandomWarp": "transforms",
-    "RenderedPicture": "api",
-    "Rendering": "api",
+    "RenderedPicture": "rendering",
+    "Rendering": "rendering",
     "Target": "targets",
     "VisionNetwork": "networks",
+    "VisualizeDuringTraining": "during_training",
+    "activation_grid": "optimization.activation_grid",
     "load_network": "networks",
     "render": "api",
     "resolve_targets": "targets",
@@ -37,7 +42,9 @@ __all__ = [
     "Rendering",
     "Target",
     "VisionNetwork",
+    "VisualizeDuringTraining",
     "__version__",
+    "activation_grid",
     "load_network",
     "render",
     "resolve_targets",

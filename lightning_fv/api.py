@@ -1,148 +1,40 @@
-"""The Python interface: `render` and what it returns."""
+"""The Python interface: `render`."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import copy
-import html
-import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from lightning_fv.engines.config import config_text, read_config
 from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
-from lightning_fv.engines.plan import STEPS, Plan, Setup, batch_size_for, make_plan
-from lightning_fv.engines.run import Outcome, run_plan
+from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
+from lightning_fv.engines.run import run_plan
+from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, start_paths, starting_from
 from lightning_fv.engines.workers import WorkerEngine
-from lightning_fv.errors import DeviceMemoryError, RunFolderError, TargetError, UsageError, nearest
-from lightning_fv.functional import to_uint8
+from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.optimization.start import size_of
 from lightning_fv.optimization.visualizer import FeatureVisualizer
-from lightning_fv.report import write_report
+from lightning_fv.rendering import Rendering, rendering_of
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.picture import encode_png, read_picture, write_picture
-from lightning_fv.runs.record import Record
-from lightning_fv.targets import Target, TargetsLike
+from lightning_fv.runs.job import smallest_batch_size
+from lightning_fv.targets import TargetsLike
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from lightning_fv.objectives import Penalty
+    from lightning_fv.objectives import Objective
     from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
-
-
-class RenderedPicture(NamedTuple):
-    """One picture of a `Rendering`."""
-
-    image: Tensor
-    """(3, H, W) in [0, 1], on the CPU."""
-    score: float
-    """The target's value on the plain picture; NaN if it is not known or not finite."""
-    target: Target
-    record: Record
-    """Its line of the manifest."""
-
-
-@dataclass
-class Rendering:
-    """Rendered pictures and their scores.
-
-    ``rendering[0]`` is a `RenderedPicture`, ``rendering["logits:pizza"]`` that of a target, ``rendering[1:3]`` a Rendering of some,
-    and a loop over a Rendering goes through its `RenderedPicture`s in order.
-
-    Attributes:
-        images: (N, 3, H, W) in [0, 1], on the CPU. Of jobs that were done before, as read from their files: multiples of 1/255.
-        scores: (N,), each target's value on its plain picture.
-        targets: one per picture.
-        records: the manifest's records.
-    """
-
-    images: Tensor
-    scores: Tensor
-    targets: list[Target]
-    records: list[Record]
-    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __iter__(self) -> Iterator[RenderedPicture]:
-        return (self[number] for number in range(len(self)))
-
-    @overload
-    def __getitem__(self, which: int | str) -> RenderedPicture: ...
-
-    @overload
-    def __getitem__(self, which: slice) -> Rendering: ...
-
-    def __getitem__(self, which: int | str | slice) -> RenderedPicture | Rendering:
-        """A picture by its position or by its target as text, or a Rendering of a slice.
-
-        Raises:
-            IndexError: there is no picture at that position.
-            TargetError: there is none of that target.
-        """
-        if isinstance(which, slice):
-            return Rendering(
-                self.images[which], self.scores[which], self.targets[which], self.records[which], self.recipe
-            )
-        if isinstance(which, str):
-            texts = [target.text for target in self.targets]
-            if which not in texts:
-                raise TargetError(
-                    f"no picture of {which!r}; available: {', '.join(nearest(which, texts) or texts[:3])}"
-                )
-            which = texts.index(which)
-        number = operator.index(which)
-        target = self.targets[number]
-        return RenderedPicture(self.images[number], float(self.scores[number]), target, self.records[number])
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the pictures, a contact sheet, the manifest and a gallery to a folder and return it.
-
-        Raises:
-            RunFolderError: the folder is not empty, or cannot be created or written.
-        """
-        run = RunFolder(folder)
-        if run.path.is_dir() and any(run.path.iterdir()):
-            raise RunFolderError(f"{run} is not empty; choose another folder")
-        try:
-            run.images.mkdir(parents=True)
-            for record, picture in zip(self.records, self.images, strict=True):
-                record.image = None
-                if bool(torch.isfinite(picture).all()):
-                    file = run.picture(record.id)
-                    record.image = run.relative(file)
-                    record.sign(write_picture(file, picture, record, self.recipe))
-        except OSError as error:
-            raise RunFolderError(f"cannot write to {run}: {error.strerror}; choose another folder") from None
-        write_report(run, lambda: self.records)
-        return run.path
-
-    def _repr_html_(self) -> str:
-        """The pictures with their targets and scores, for a notebook."""
-        cells = []
-        for record, picture in zip(self.records, self.images, strict=True):
-            source = base64.b64encode(encode_png(to_uint8(picture.nan_to_num(0.5)))).decode()
-            score = record.status if record.score is None else f"{record.score:.4g}"
-            cells.append(
-                '<figure style="display:inline-block;margin:4px;text-align:center">'
-                f'<img src="data:image/png;base64,{source}" style="width:160px">'
-                f"<figcaption>{html.escape(record.target)}<br>{score}</figcaption></figure>"
-            )
-        return "".join(cells)
 
 
 @isolated()
@@ -154,9 +46,10 @@ def render(
     size: Size | None = None,
     parameterization: Parameterization | None = None,
     transforms: list[nn.Module] | None = None,
-    penalties: list[Penalty] | None = None,
+    penalties: list[Objective] | None = None,
     optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
-    start: Tensor | None = None,
+    diversity: float | None = None,
+    start: Tensor | str | Path | Sequence[str | Path] | None = None,
     visualizer: FeatureVisualizer | None = None,
     callbacks: Sequence[pl.Callback] | pl.Callback = (),
     seed: int = 0,
@@ -180,10 +73,12 @@ def render(
             and std that it expects.
         targets: see `lightning_fv.targets.parse_targets`; may include objectives.
         steps: optimizer steps.
-        size, parameterization, transforms, penalties, optimizer: see `FeatureVisualizer`.
+        size, parameterization, transforms, penalties, optimizer, diversity: see `FeatureVisualizer`.
         start: pictures to start from instead of noise, (B, 3, H, W) in [0, 1] with one for each target or one for all, or
-            (3, H, W). Resized to ``size``, which is their own by default. A dead unit's picture restarts from noise.
-        visualizer: a complete recipe instead of those five.
+            (3, H, W). Resized to ``size``, which is their own by default. Or the path of a photo, or a list of paths, one for
+            each target: scaled and cropped to ``size``, by default the network's training size. A dead unit's picture
+            restarts from noise.
+        visualizer: a complete recipe instead of those six.
         callbacks: additional ones, such as `PeriodicBlur` or `ProgressiveUpscale`. As with Lightning's Trainer, these objects
             are called, and keep what they recorded; each batch of pictures starts with them as they were given, so that
             afterwards they have the state of the last batch.
@@ -222,6 +117,7 @@ def render(
         "penalties": penalties,
         "optimizer": optimizer,
         "size": size,
+        "diversity": diversity,
     }
     given: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
     if visualizer is not None and not isinstance(visualizer, FeatureVisualizer):
@@ -245,9 +141,12 @@ def render(
             if not folder.begun():  # by another process since the first look
                 raise
     recipe = visualizer or FeatureVisualizer(**given)
-    if start is not None and recipe.asked_size is None:
+    network = _as_network(network, mean, std, categories)
+    files = start_paths(start) if isinstance(start, str | Path | list | tuple) else []
+    pictures: Any = None if files else start  # not yet checked
+    if pictures is not None and recipe.asked_size is None:
         recipe = copy.deepcopy(recipe)
-        recipe.asked_size = size_of(start)
+        recipe.asked_size = size_of(pictures)
     options = {
         "max_steps": _whole("steps", steps),
         "callbacks": callbacks,
@@ -256,48 +155,24 @@ def render(
         "enable_progress_bar": progress,
         "log_every_n_steps": 10,
     }
-    setup = Setup(_as_network(network, mean, std, categories), recipe, options, _whole("seed", seed), start=start)
+    setup = Setup(network, recipe, options, _whole("seed", seed), start=pictures)
+    if files:
+        check_start_photos(files)
+        setup = starting_from(setup, files)
     plan = make_plan(setup, targets, batch_size_for(setup, targets, _whole("batch_size", batch_size)))
     plan.fail_fast, plan.raise_errors = fail_fast, True
     if folder is not None:
         if not folder.begun():
             with contextlib.suppress(FileExistsError):  # another process has just started a run; is it this one?
-                folder.create(config_text(setup, targets, max(len(job.targets) for job in plan.jobs)))
+                folder.create(config_text(setup, targets, smallest_batch_size(plan.jobs)))
         folder.register(plan.jobs, plan.known)
+        keep_start_photos(folder, setup)
         plan.folder = folder
     with plan.stop:
         outcome = run_plan(LocalEngine() if folder is None else WorkerEngine(), plan, keep_pictures=True)
     if outcome.signal is not None:
         raise KeyboardInterrupt(f"stopped by signal {outcome.signal}")
-    scores = torch.tensor([float("nan") if record.score is None else record.score for record in outcome.records])
-    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, setup.settings)
-
-
-def _pictures(plan: Plan, outcome: Outcome) -> Tensor:
-    """All pictures, (N, 3, H, W): rendered now, or read from the run folder; NaN where there is none."""
-    by_row: list[Tensor | None] = []
-    records = iter(outcome.records)
-    for job in plan.jobs:
-        rendered = outcome.pictures.get(job.id)
-        for row, record in enumerate(itertools.islice(records, len(job.targets))):
-            if rendered is not None:
-                by_row.append(rendered[row])
-            elif plan.folder is not None and record.image is not None and record.status in ("done", "dead", "diverged"):
-                by_row.append(_read(plan.folder.path / record.image, plan.setup.network.channels))
-            else:
-                by_row.append(None)
-    known = next((picture for picture in by_row if picture is not None), None)
-    if known is None:
-        raise DeviceMemoryError(
-            next((record.error for record in outcome.records if record.error), "nothing was rendered")
-        )
-    blank = torch.full_like(known, torch.nan)
-    return torch.stack([blank if picture is None else picture for picture in by_row])
-
-
-def _read(path: Path, channels: int) -> Tensor | None:
-    """A finished picture from its file, (C, H, W); None if it has more channels than a PNG shows."""
-    return read_picture(path)[:channels] if channels <= 3 else None
+    return rendering_of(plan, outcome)
 
 
 def _whole(name: str, value: Any) -> Any:

@@ -105,7 +105,7 @@ def markdown(columns: Mapping[str, Sequence[Record]]) -> str:
 
 @torch.no_grad()
 def _rate(record: Record, picture: Tensor, judges: Sequence[VisionNetwork]) -> None:
-    kind, _, category = record.target.partition(":")
+    kind, _, category = (record.unit or record.target).partition(":")
     for judge in judges:
         if kind in ("logits", "probability") and judge.name != record.network and category in judge.categories:
             unit = judge.categories.index(category)

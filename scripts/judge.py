@@ -182,7 +182,7 @@ def main() -> None:
     found: list[tuple[float, list[tuple[float, int]]]] = []
     print(f"{'target':28} {'p(network)':>10}" + "".join(f"{network.name:>8} {'rank':>4}" for network in networks))
     for record in read_manifest(manifest):
-        kind, _, category = record.target.partition(":")
+        kind, _, category = (record.unit or record.target).partition(":")
         if kind not in ("logits", "probability") or record.image is None or category not in networks[0].categories:
             continue
         picture, own = read_image(run / record.image), float(record.scores.get("probability", float("nan")))

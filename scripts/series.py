@@ -112,7 +112,7 @@ class Raters:
         """The pictures of classes in a run folder, each with its own scores and the ratings."""
         records = [r for r in RunFolder(folder).records() if r.target.startswith("logits:") and r.image is not None]
         categories = self.networks["demo"].categories
-        units = [categories.index(record.target.partition(":")[2]) for record in records]
+        units = [categories.index((record.unit or record.target).partition(":")[2]) for record in records]
         pictures = torch.cat([read_image(folder / str(record.image)) for record in records])
         found: list[tuple[Record, Numbers]] = []
         for record, ratings in zip(records, self.rate(pictures, units, made_by), strict=True):
@@ -168,7 +168,7 @@ class Study:
         targets: dict[str, list[Numbers]] = {}
         for rated in self.rated(row):
             for record, numbers in rated:
-                targets.setdefault(record.target, []).append(numbers)
+                targets.setdefault(record.unit or record.target, []).append(numbers)
         return {target: mean(numbers) for target, numbers in targets.items()}
 
     def photo_row(self, classes: Iterable[str]) -> Spread | None:
@@ -220,7 +220,7 @@ def text(value: float, error: float) -> str:
     if math.isnan(error):
         return f"{value:.3f}"
     digits = 3 if not error else min(3, max(1, 1 - math.floor(math.log10(error))))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f} ± {error:.{digits}f}"  # + 0.0: no -0.000
 
 
 def shrink(picture: Image.Image, path: Path, width: int) -> None:

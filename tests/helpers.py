@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor, nn
+
+from lightning_fv.functional import to_uint8
 
 
 class TinyNet(nn.Module):
@@ -47,6 +50,11 @@ def smooth_photos(height: int, width: int) -> Tensor:
             )
             pictures[number, colour] = 0.5 + 0.4 * waves
     return pictures
+
+
+def save_picture(path: str | Path, picture: Tensor) -> None:
+    """Write a picture (3, H, W) in [0, 1] in the format that its name says."""
+    Image.fromarray(to_uint8(picture).permute(1, 2, 0).numpy()).save(path)
 
 
 def fourier_series(spectrum: NDArray[np.complexfloating], ys: ArrayLike, xs: ArrayLike) -> NDArray[np.float64]:

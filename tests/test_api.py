@@ -18,10 +18,12 @@ from lightning_fv.commands.main import main
 from lightning_fv.errors import NetworkError, RunFolderError, TargetError, UsageError
 from lightning_fv.functional import resize_images
 from lightning_fv.objectives import L1, Channel, Logit
+from lightning_fv.optimization.photo import read_photo
 from lightning_fv.parameterizations import Fourier, Pixel
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.transforms import RandomNoise
-from tests.helpers import TinyNet, smooth_photos
+from tests.helpers import TinyNet, save_picture, smooth_photos
+from tests.processes import pictures
 
 
 def test_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +271,47 @@ def test_pictures_to_start_from() -> None:
             lightning_fv.render(tiny(), "logits:0-1", start=wrong, progress=False)  # type: ignore[arg-type]
 
 
+def test_photos_to_start_from(tmp_path: Path) -> None:
+    for number, picture in enumerate(smooth_photos(80, 90)):
+        save_picture(tmp_path / f"{number}.png", picture)
+    files: list[str | Path] = [tmp_path / "0.png", str(tmp_path / "1.png")]
+    still: dict[str, Any] = {"steps": 1, "transforms": [], "progress": False, "optimizer": _Still}
+    for start, count in ((files, 2), (files[:1], 1), (files[0], 1), (tuple(files), 2)):
+        shown = lightning_fv.render("demo", "logits:0-1", start=start, parameterization=Pixel(), **still)
+        given = torch.stack([read_photo(file, (64, 64)) for file in files[:count]]) / 255
+        torch.testing.assert_close(shown.images, given.expand(2, -1, -1, -1), rtol=0, atol=0.02)
+        assert [photo["photo"] for photo in shown.recipe["start"]] == ["0.png", "1.png"][:count]
+    small = lightning_fv.render("demo", "logits:0", start=files[0], size=(20, 30), **still)
+    assert small.images.shape == (1, 3, 20, 30)
+    for wrong, told in (
+        (tmp_path / "none.png", "none.png: no such file"),
+        ([*files, files[0]], "start has 3 pictures for 2 targets"),
+        ([], "start is a list of nothing"),
+        ([torch.zeros(3, 4, 4)], "start is a list of Tensor"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            lightning_fv.render("demo", "logits:0-1", start=wrong, progress=False)  # type: ignore[arg-type]
+
+
+class _Still(torch.optim.SGD):
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, lr=1e-30)
+
+
+def test_the_command_line_continues_a_run_from_photos_without_them(tmp_path: Path) -> None:
+    photo, out = tmp_path / "photo.png", tmp_path / "run"
+    save_picture(photo, smooth_photos(80, 90)[0])
+    lightning_fv.render(
+        "demo", "logits:0-1", start=photo, out=out, steps=2, batch_size=1, accelerator="cpu", progress=False
+    )
+    whole = pictures(out)
+    photo.unlink()
+    for file in [*out.glob("jobs/*/done.jsonl"), *out.glob("images/*")]:
+        file.unlink()
+    assert main(["--resume", "--out", str(out)]) == 0
+    assert pictures(out) == whole
+
+
 def test_a_dead_unit_that_starts_from_a_picture_restarts_from_noise() -> None:
     network = tiny()
     with torch.no_grad():
@@ -277,19 +320,3 @@ def test_a_dead_unit_that_starts_from_a_picture_restarts_from_noise() -> None:
     dead = lightning_fv.render(network, "logits:0", start=start, steps=20, transforms=[], progress=False)
     assert dead.records[0].status == "dead"
     assert float((dead.images - start).abs().mean()) > 0.1
-
-
-def test_a_rendering_is_a_sequence_of_pictures() -> None:
-    rendering = lightning_fv.render(tiny(), "logits:0-3", steps=1, progress=False)
-    assert [picture.target.text for picture in rendering] == [target.text for target in rendering.targets]
-    image, score, target, record = rendering[-1]
-    assert torch.equal(image, rendering.images[3])
-    assert (score, target, record) == (float(rendering.scores[3]), rendering.targets[3], rendering.records[3])
-    assert rendering[np.int64(2)].score == rendering["logits:2"].score == float(rendering.scores[2])
-    some = rendering[1:3]
-    assert len(some) == len(some.records) == len(some.images) == 2
-    assert some[0].target.text == "logits:1"
-    with pytest.raises(TargetError, match="no picture of 'logits:9'; available: logits:"):
-        rendering["logits:9"]
-    with pytest.raises(IndexError):
-        rendering[4]

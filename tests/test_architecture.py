@@ -15,7 +15,8 @@ FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"
 
 FLOORS = [
     {"commands"},
-    {"api", "comparison"},
+    {"api", "comparison", "during_training"},
+    {"rendering"},
     {"engines"},
     {"callbacks"},
     {"optimization"},

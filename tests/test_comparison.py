@@ -1,5 +1,6 @@
 """Pictures of several networks side by side, each rated by the others."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,18 @@ def test_a_comparison_that_is_made_again_has_one_event_file(tmp_path: Path) -> N
 
 def record(target: str, **scores: float) -> Record:
     return Record(target, target, "a", "done", 2.0, None, [64, 64], 1, 0, 1.0, dict(scores))
+
+
+def test_one_of_several_pictures_is_rated_as_its_class(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    Image.new("RGB", (64, 64), "orange").save(run / "x.png")
+    second = dataclasses.replace(
+        record("logits:pizza #2"), unit="logits:pizza", facet=2, image="x.png", id="logits-0011-pizza-2"
+    )
+    (run / "manifest.jsonl").write_text(second.to_json() + "\n")
+    rated = compare_runs({"one": run}, [load_network("demo")], tmp_path)["one"]
+    assert rated[0].scores.keys() == {"p(demo)", "p(demo, own size)"}
 
 
 def test_means_and_table() -> None:

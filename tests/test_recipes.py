@@ -1,27 +1,36 @@
 """Every shipped recipe runs through the real command line, and says what the study says."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
+from lightning_fv import render
 from lightning_fv.commands.main import main
 from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.parameterizations import Fourier
+from lightning_fv.runs.picture import read_picture
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.runs.settings import settings_of
 from lightning_fv.transforms import RandomNoise, RandomWarp
+from tests.helpers import low_pass, save_picture, smooth_photos
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipe_runs_two_steps(tmp_path: Path, name: str) -> None:
     run = tmp_path / "run"
-    code = main(["--config", name, "--out", str(run), "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"])
+    save_picture(tmp_path / "photo.png", smooth_photos(70, 80)[0])
+    start = ["--start", str(tmp_path / "photo.png")] if name in ("accentuation", "deepdream") else []
+    options = ["--out", str(run), "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"]
+    code = main(["--config", name, *start, *options])
     assert code == 0 or name == "study_channels"  # 2 steps wake no dead channel
     records = read_manifest(run / "manifest.jsonl")
-    assert len(records) == {"default": 8, "study_channels": 5, "study_classes": 4}.get(name, 1)
+    assert len(records) == {"default": 8, "accentuation": 8, "study_channels": 5, "study_classes": 4}.get(name, 1)
     assert {record.steps for record in records} == {2}
 
 
@@ -66,6 +75,56 @@ def test_recipes_of_the_study_fit_imagenet_networks_as_they_are(tmp_path: Path, 
         assert targets == ["logits:brambling", "logits:black swan", "logits:pizza", "logits:iPod"]
     else:
         assert targets == ["layer1:63", "layer2:127", "layer3:255", "layer4:511", "logits:brambling"]
+
+
+def test_accentuation_has_the_numbers_of_its_authors(capsys: pytest.CaptureFixture[str]) -> None:
+    model = settings(capsys, "accentuation")["model"]
+    crop, noise = (transform["init_args"] for transform in model["transforms"])
+    assert crop == {"smallest": 0.5, "largest": 1.0}
+    assert (noise["std"], model["optimizer"]["init_args"]["lr"]) == (0.02, 0.05)
+    assert model["parameterization"]["class_path"] == "lightning_fv.parameterizations.Fourier"
+    (penalty,) = model["penalties"]
+    assert penalty["init_args"] == {"layer": "layer2", "weight": 1.0}
+
+
+def test_accentuation_keeps_the_photo_and_raises_the_logit(tmp_path: Path) -> None:
+    picture = render("demo", "logits:beacon", steps=48, progress=False).images
+    save_picture(tmp_path / "photo.png", picture[0])
+    words = ["--targets", "logits:pizza", "--start", str(tmp_path / "photo.png"), "--trainer.accelerator", "cpu"]
+    assert main(["--config", "accentuation", *words, "--out", str(tmp_path / "run")]) == 0
+    (record,) = read_manifest(tmp_path / "run" / "manifest.jsonl")
+    before = render("demo", "logits:pizza", steps=1, start=picture, progress=False).scores
+    assert record.score is not None
+    assert record.score > float(before) + 5
+    accentuated = read_picture(tmp_path / "run" / str(record.image))[None]
+    assert np.corrcoef(low_pass(accentuated).ravel(), low_pass(picture).ravel())[0, 1] > 0.8
+
+
+def test_deepdream_has_the_numbers_of_its_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = settings(capsys, "deepdream")
+    (transform,), (grow,) = recipe["model"]["transforms"], recipe["trainer"]["callbacks"]
+    warp, growth = transform["init_args"], grow["init_args"]
+    assert (round(warp["crop"] / 2 * 224, 1), round(warp["pad"] * 224, 1)) == (32, 32)  # jitter; the size stays
+    assert (warp["rotate"], warp["scale"]) == (0, [1, 1])
+    assert growth["factor"] == 1.4
+    assert growth["to"] / recipe["model"]["size"] == pytest.approx(1.4**3)  # four octaves, the photo's included
+    assert recipe["trainer"]["max_steps"] == 4 * growth["every"] == 40
+
+
+def test_deepdream_makes_a_layer_respond_to_a_photo_that_stays_visible(tmp_path: Path) -> None:
+    photo, run = tmp_path / "photo.png", tmp_path / "run"
+    save_picture(photo, smooth_photos(100, 120)[0])
+    assert (
+        main(["--config", "deepdream", "--start", str(photo), "--out", str(run), "--trainer.accelerator", "cpu"]) == 0
+    )
+    (record,) = read_manifest(run / "manifest.jsonl")
+    assert record.size == [176, 176]
+    still = partial(torch.optim.SGD, lr=1e-9)
+    plain = render("demo", "layer3", start=photo, size=176, steps=1, transforms=[], optimizer=still, progress=False)
+    assert record.score is not None
+    assert record.score > 2 * float(plain.scores[0])
+    dream = read_picture(run / str(record.image))[None]
+    assert np.corrcoef(low_pass(dream).ravel(), low_pass(plain.images).ravel())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("study_")])

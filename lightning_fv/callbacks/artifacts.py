@@ -1,6 +1,7 @@
 """Writes pictures to files."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,6 +16,7 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.picture import encode_jpeg, write_picture
 from lightning_fv.runs.record import Record
+from lightning_fv.runs.start_photo import StartPhoto
 
 
 class ArtifactWriter(pl.Callback):
@@ -37,12 +39,19 @@ class ArtifactWriter(pl.Callback):
         self.records: list[Record] = []
         self._run: RunFolder | None = None
         self._job: JobFolder | None = None
+        self._photos: list[StartPhoto] = []
         self._background: Background | None = None
         self._start, self._seconds = time.monotonic(), 0.0
 
-    def attach(self, run: RunFolder, job: JobFolder) -> None:
-        """Write into these folders instead of the Trainer's."""
-        self._run, self._job = run, job
+    def attach(self, run: RunFolder, job: JobFolder, photos: Sequence[StartPhoto] = ()) -> None:
+        """Write into these folders instead of the Trainer's.
+
+        Args:
+            run: the run's folder.
+            job: that of the job.
+            photos: that the pictures started from, one each, or none.
+        """
+        self._run, self._job, self._photos = run, job, list(photos)
 
     def settings(self) -> None:
         """None: this callback changes no picture, so job ids do not depend on it."""
@@ -86,15 +95,19 @@ class ArtifactWriter(pl.Callback):
         assert self._run is not None
         assert self._job is not None
         failed: OSError | None = None
-        recipe = visualizer.describe()
+        recipes = [{**visualizer.describe(), "start": photo.provenance} for photo in self._photos]
+        recipes = recipes or [visualizer.describe()] * len(self.records)
         self._run.refuse_linked_folders(self._job)
-        for record, picture in zip(self.records, visualizer.pictures(), strict=True):
+        parameterization = visualizer.parameterization
+        with torch.no_grad():
+            pictures = parameterization()
+        for record, picture, recipe in zip(self.records, pictures, recipes, strict=True):
             if bool(torch.isfinite(picture).all()):
                 file = self._run.picture(record.id, complete)
                 record.image = self._run.relative(file)
                 try:
                     file.parent.mkdir(exist_ok=True)
-                    record.sign(write_picture(file, picture, record, recipe))
+                    record.sign(write_picture(file, picture, record, recipe, not parameterization.has_opacity))
                 except OSError as error:  # the next picture may be smaller
                     record.image, failed = None, error
                     continue

@@ -7,11 +7,14 @@ import lightning.pytorch as pl
 
 from lightning_fv.errors import UsageError, warn
 from lightning_fv.optimization.size import check_blur, in_pixels
+from lightning_fv.optimization.start import add_details
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 
 
 class ProgressiveUpscale(pl.Callback):
     """Grow the pictures by a factor every k steps, from the visualizer's ``size`` up to ``to`` (Graetz 2019).
+
+    Pictures that start from photos get those details of them that the smaller size did not show, not blurred.
 
     The size is a function of the step alone, so resuming needs no saved schedule.
 
@@ -93,11 +96,17 @@ class ProgressiveUpscale(pl.Callback):
     ) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         size = self.size_at(trainer.global_step, pl_module.start_size, self._top(pl_module))
-        if size != pl_module.size:
+        before = pl_module.size
+        if size != before:
             pl_module.resize(size)
             if self.blur:
                 assert pl_module.network is not None
                 pl_module.parameterization.blur(self.blur * max(pl_module.network.input_size))
+            assert pl_module.chunked_objective is not None
+            start = pl_module.chunked_objective.references.start
+            if start is not None:
+                rows = pl_module.dead_units.restarts == 0
+                add_details(pl_module.parameterization, pl_module.guard, start, before, rows)
 
     def _top(self, visualizer: FeatureVisualizer) -> int:
         assert visualizer.network is not None

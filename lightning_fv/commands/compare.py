@@ -43,7 +43,7 @@ def compare(args: list[str]) -> int:
     if options.resume and not any(ComparisonFolder(options.out).column(name).begun() for name in runs):
         raise RunFolderError(f"nothing to resume in {options.out}: no run of this comparison was started there")
     for own in by_network.values():  # all networks rate the pictures, even those that make none
-        prepare([*shared, *own, "--targets", "logits:0", "--batch_size", "1"], networks)
+        prepare([*shared, *own, "--targets", "logits:0", "--batch_size", "1", "--start=null"], networks)
 
     out = ComparisonFolder(options.out or next_version(LOGS, "comparison").path)
     unfinished = next((run for run in runs.values() if not run.finished()), next(iter(runs.values())))

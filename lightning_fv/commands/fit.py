@@ -21,6 +21,7 @@ from lightning_fv.commands.options import (
     saved_settings,
 )
 from lightning_fv.commands.recipes import recipe_args
+from lightning_fv.commands.start import start_args, start_files
 from lightning_fv.engines.base import Engine
 from lightning_fv.engines.ddp import DDPEngine
 from lightning_fv.engines.isolation import ignored_warnings, isolated
@@ -30,6 +31,7 @@ from lightning_fv.engines.rank import RankInfo, find_rank
 from lightning_fv.engines.ray import RayEngine
 from lightning_fv.engines.ray_cluster import check_ray, cluster
 from lightning_fv.engines.run import Outcome, render_plan, report_plan, run_plan
+from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, starting_from
 from lightning_fv.engines.strategy import strategy_name
 from lightning_fv.engines.trainer import count_devices
 from lightning_fv.engines.workers import WorkerEngine
@@ -94,6 +96,7 @@ class Run:
         if not self.agreed:
             self._take_settings(folder)
         folder.register(self.plan.jobs, self.plan.known)
+        keep_start_photos(folder, self.plan.setup)
         self.plan.folder = folder
         return folder
 
@@ -161,7 +164,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     """
     networks = networks if networks is not None else {}
     words = args
-    args, resumed = resume_args(recipe_args(args))
+    args, resumed = resume_args(start_args(recipe_args(args)))
     # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
     with ignored_warnings(".*args parameter is intended to run from within Python.*"):
         cli = _parse(args, resumed)
@@ -176,6 +179,9 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
         check_ray(config.ray, config.trainer)
 
     parse_targets(config.targets)  # what is wrong without a network is reported before it is loaded
+    files = start_files(config.start)
+    if files is not None:
+        check_start_photos(files)
     rank, shared, port = _find_rank(config)
     if folder is None:
         check_parent(LOGS)
@@ -187,6 +193,9 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     setup = Setup(
         network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port
     )
+    if files is not None:
+        setup = starting_from(setup, files, folder if agreed else None)
+        cli.config.start = [photo.text for photo in setup.photos]
     # Written to config.yaml as a number: all processes, and those that resume later, must cut the same jobs.
     measured = cli.config.batch_size == "auto"
     cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)

@@ -11,7 +11,7 @@ from lightning.pytorch.profilers import Profiler
 from torch.optim import Optimizer
 
 from lightning_fv.errors import nearest
-from lightning_fv.objectives import Objective, Penalty
+from lightning_fv.objectives import Objective
 from lightning_fv.parameterizations import Parameterization
 from lightning_fv.transforms.keyed import KeyedTransform
 
@@ -19,7 +19,7 @@ _ALIASES = {
     "trainer.max_steps": "steps num_steps n_steps iterations iters epochs num_epochs max_epochs",
     "model.optimizer.lr": "lr learning_rate rate",
     "model.size": "image_size img_size resolution side width height px pixels",
-    "targets": "target t class classes unit units neuron channel channels layer layers objective objectives logits",
+    "targets": "target t facets class classes unit units neuron channel channels layer layers objective objectives logits",
     "out": "output output_dir outdir out_dir save_dir folder dir o",
     "batch_size": "batch bs b",
     "network": "net arch architectures model_name backbone",
@@ -31,7 +31,7 @@ _ALIASES = {
     "trainer.enable_progress_bar": "quiet silent progress progress_bar verbose",
     "model.transforms": "transform augmentation augmentations robustness",
     "model.penalties": "penalty regularization regularizer tv l1 l2",
-    "model.parameterization": "param parametrization fourier pixel",
+    "model.parameterization": "param parametrization fourier pixel laplacian pyramid cppn alpha transparent",
     "trainer.callbacks": "callback",
     "print_config": "show_config dump_config",
 }
@@ -40,7 +40,7 @@ _BY_ALIAS = {alias: name for name, aliases in _ALIASES.items() for alias in alia
 _BASES: dict[str, type] = {
     "model.parameterization": Parameterization,
     "model.transforms": KeyedTransform,
-    "model.penalties": Penalty,
+    "model.penalties": Objective,
     "model.optimizer": Optimizer,
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,

@@ -39,6 +39,7 @@ the most common options of fit:
   --resume                 continue the run in --out, with its own settings
   --config NAME|FILE       a shipped recipe or a YAML file
   --seed N                 another seed gives other pictures
+  --start FILE ...         photos to start from instead of noise: one for all targets, or one for each
   --batch-size N           pictures rendered together
   --model.size N           side of the pictures in pixels, or a fraction of the network's training size
   --trainer.max_steps N    optimizer steps of a render

@@ -19,6 +19,7 @@ from lightning_fv.commands.hints import explain
 from lightning_fv.commands.imports import checked_imports
 from lightning_fv.commands.nulls import refuse_nulls
 from lightning_fv.commands.recipes import RECIPES, recipe_names
+from lightning_fv.commands.start import add_start_argument
 from lightning_fv.engines.config import refuse_only_render
 from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
@@ -34,7 +35,7 @@ DEFAULT_TARGETS = [
 # Settings that say where and how a run is computed, not what comes out.
 _NEUTRAL = {
     "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
-    "model.chunk",
+    "model.chunk", "start",  # the digests of whose pictures are in the ids of jobs
 }  # fmt: skip
 _NEUTRAL_TRAINER = {
     "accelerator", "devices", "num_nodes", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
@@ -113,7 +114,8 @@ class FitCLI(LightningCLI):
             help="what to render: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
             "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4 of the map at the network's training size, and at "
             "the same relative place of larger and smaller maps); several joined by + or as a YAML list, in which an "
-            "objective may be given by class_path and init_args",
+            "objective may be given by class_path and init_args. layer4:12 x4: four pictures of the unit. vector:FILE:ROW@layer4: a "
+            "direction. inversion:PHOTO@layer4, caricature:PHOTO@layer4: the photo as the layer keeps it, or exaggerates it",
         )
         add_network_arguments(parser)
         parser.add_argument(
@@ -126,9 +128,8 @@ class FitCLI(LightningCLI):
         parser.add_argument(
             "--resume", action="store_true", help="continue the run in the folder given by --out, with its settings"
         )
-        parser.add_argument(
-            "--seed", type=int, default=0, help="random seed; draws depend on it, the target and the step"
-        )
+        parser.add_argument("--seed", type=int, default=0, help="random seed; draws depend on it, target and step")
+        add_start_argument(parser)
         parser.add_argument(
             "--batch_size",
             "--batch-size",

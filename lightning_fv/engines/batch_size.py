@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.visualizer import FeatureVisualizer
@@ -46,6 +47,7 @@ def measured_batch_size(
     device: torch.device,
     growth: float,
     ranks: int = 1,
+    start: Tensor | None = None,
 ) -> int:
     """The batch size for a CUDA device, from the peak memory of one real pass of one picture and of four.
 
@@ -58,6 +60,7 @@ def measured_batch_size(
         device: a CUDA device.
         growth: area of the largest pictures of the run over that of the first.
         ranks: number of ranks that share the targets; batches stay small enough for each of them to get a job.
+        start: pictures to start from, (B, C, H, W) or (C, H, W), or None.
     """
     order = {info.name: number for number, info in enumerate(network.layers())}
 
@@ -71,7 +74,8 @@ def measured_batch_size(
         for count in (1, 4):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-            bound = recipe.bind(network, [deepest] * count).to(device)
+            first = start[:1] if start is not None and start.ndim == 4 else start
+            bound = recipe.bind(network, [deepest] * count, start=first).to(device)
             bound.loss(step=0, draw=0).backward()  # type: ignore[no-untyped-call]
             measured.append((count, torch.cuda.max_memory_allocated(device)))
             del bound

@@ -190,6 +190,11 @@ def _check_callbacks(setup: "Setup") -> None:
             )
         if isinstance(callback, PeriodicBlur | ProgressiveUpscale):
             callback.check(start, reference)
+            blurs = isinstance(callback, PeriodicBlur) or callback.blur > 0
+            if blurs and not setup.visualizer.parameterization.can_blur:
+                pictures = type(setup.visualizer.parameterization).__name__
+                remedy = "leave out" if isinstance(callback, PeriodicBlur) else "set blur to 0 in"
+                raise UsageError(f"{pictures} pictures cannot be blurred: {remedy} {name}")
 
 
 def _check_inside(part: Logger | Profiler) -> None:

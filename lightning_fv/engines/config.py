@@ -30,11 +30,12 @@ def config_text(setup: Setup, targets: TargetsLike, batch_size: int) -> str:
     """
     config: dict[str, Any]
     try:
-        if setup.start is not None:
+        if setup.start is not None and not setup.photos:
             raise NotInConfigError("start is a tensor")
         config = {
             "targets": [item.text if isinstance(item, Spec) else init_args(item) for item in parse_targets(targets)],
             **_network(setup),
+            "start": [photo.text for photo in setup.photos] or None,
             "seed": setup.seed,
             "batch_size": batch_size,
             "trainer": {
@@ -78,6 +79,8 @@ def _model(visualizer: FeatureVisualizer) -> dict[str, Any]:
         "moments": visualizer.moments,
         "redirect_steps": visualizer.redirect_steps,
         "chunk": visualizer.chunk,
+        "diversity": visualizer.diversity,
+        "diversity_layer": visualizer.diversity_layer,
     }
 
 

@@ -18,7 +18,10 @@ _TURNS = threading.RLock()
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
-# Lightning's advice for training, which does not apply here and would be repeated for every job.
+# The last two are the same package under an older name. If both are imported, one logs through the loggers of the other.
+_LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
+
+# Lightning's advice for training, which does not apply here and would be repeated for every job; and Pillow's about large photos.
 _ADVICE = (
     ".*does not have many workers.*",  # the loader yields step numbers
     ".*smaller than the logging interval.*",  # a stage is short
@@ -26,6 +29,7 @@ _ADVICE = (
     ".*not resumable.*",  # every batch is a function of the step
     ".*dirpath has changed.*",  # a run folder may be moved
     ".*LeafSpec.* is deprecated.*",  # Lightning 2.6 under torch 2.14 and newer
+    ".*could be decompression bomb.*",  # `photo_pixels` has a lower limit
 )
 
 
@@ -83,7 +87,7 @@ def _quiet_lightning() -> Iterator[None]:
     loggers = [
         logger
         for name, logger in list(logging.root.manager.loggerDict.items())
-        if name.startswith(("lightning.pytorch", "lightning.fabric")) and isinstance(logger, logging.Logger)
+        if name.startswith(_LOGGERS) and isinstance(logger, logging.Logger)
     ]
     for logger in loggers:
         logger.addFilter(passes)

@@ -221,5 +221,5 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
         if isinstance(callback, ArtifactWriter | ImageLogger):
             callback.errors = plan.errors
         if isinstance(callback, ArtifactWriter) and plan.folder is not None:
-            callback.attach(plan.folder, plan.folder.job(job))
+            callback.attach(plan.folder, plan.folder.job(job), job.photos)
     return callbacks

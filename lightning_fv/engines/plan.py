@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,17 +17,20 @@ from lightning_fv.engines.checks import check_categories, check_options, warn_of
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
-from lightning_fv.errors import CheckpointError, UsageError, first_line
+from lightning_fv.errors import CheckpointError, UsageError, first_line, warn
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.optimization.start import check_start
+from lightning_fv.optimization.diversity import check_layers
+from lightning_fv.optimization.references import References
+from lightning_fv.optimization.start import check_groups, check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.job import Job, make_jobs
+from lightning_fv.runs.job import Job, make_jobs, smallest_batch_size
 from lightning_fv.runs.record import Record, Status
 from lightning_fv.runs.settings import callback_settings, objective_settings, plain_value
-from lightning_fv.targets import Target, TargetsLike, resolve_targets
+from lightning_fv.runs.start_photo import StartPhoto
+from lightning_fv.targets import Target, TargetsLike, check_layer, resolve_targets
 
 STEPS = 128
 """Default number of steps: with more, other networks recognize the pictures no better (recipes/default.yaml)."""
@@ -48,6 +52,7 @@ class Setup:
         shared: whether all processes share the pictures of one job, each with its own transforms (ddp).
         port: of rank 0 on this machine, if this package starts the ranks of ddp.
         start: (B or 1, 3, H, W) or (3, H, W) in [0, 1], pictures to start from instead of noise, for each target or for all.
+        photos: the photos that these are, if they came from files.
     """
 
     network: VisionNetwork
@@ -59,6 +64,18 @@ class Setup:
     shared: bool = False
     port: int | None = None
     start: Tensor | None = None
+    photos: tuple[StartPhoto, ...] = ()
+
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the pictures when they have grown."""
+        start, reference = self.visualizer.size_for(self.network), self.network.input_size
+        grown = [
+            callback.last_size(self.options["max_steps"], start, reference)
+            for callback in self.callbacks
+            if isinstance(callback, ProgressiveUpscale)
+        ]
+        return max([start, *grown], key=math.prod)
 
     @property
     def callbacks(self) -> list[Any]:
@@ -90,6 +107,11 @@ class Setup:
             "trainer": trainer,
             **start,
         }
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The settings, with the names of the photos that pictures start from, which do not change them."""
+        return self.settings | ({"start": [photo.provenance for photo in self.photos]} if self.photos else {})
 
     @property
     def writes(self) -> bool:
@@ -128,7 +150,7 @@ class Plan:
     @property
     def known(self) -> dict[str, Any]:
         """What the ids of the jobs were made from besides the targets, as plain values."""
-        return {"batch_size": max(len(job.targets) for job in self.jobs), **self.setup.settings}
+        return {"batch_size": smallest_batch_size(self.jobs), **self.setup.settings}
 
     def blank_records(
         self, targets: Sequence[Target], status: Status = "pending", steps: int = 0, error: str | None = None
@@ -142,10 +164,11 @@ class Plan:
             error: why their job failed.
         """
         network, seed = self.setup.network, self.setup.seed
-        size = list(self.setup.visualizer.size_for(network))
+        size = self.setup.visualizer.size_for(network)
+        known: dict[str, Any] = {"score": None, "image": None, "steps": steps, "seconds": 0.0, "error": error}
         return [
-            Record(t.id, t.text, network.name, status, None, None, list(size), steps, seed, 0.0, error=error)
-            for t in targets
+            Record(**target.names, network=network.name, status=status, size=list(size), seed=seed, **known)
+            for target in targets
         ]
 
     def known_records(self, job: Job) -> list[Record]:
@@ -177,14 +200,25 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     if batch_size < 1:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     check_categories(setup.network)
-    chosen = resolve_targets(targets, setup.network, setup.visualizer.size_for(setup.network))
+    size = setup.visualizer.size_for(setup.network)
+    chosen = resolve_targets(targets, setup.network, size)
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
+    compared = check_layers(setup.network, chosen, setup.visualizer.diversity_layer, size)
+    if setup.visualizer.diversity and not compared:
+        warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
+    layers |= compared
+    for layer in {layer for penalty in setup.visualizer.penalties for layer in penalty.layers} - layers:
+        check_layer(layer, setup.network, size)
+        layers.add(layer)
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
+    photos = setup.photos * len(chosen) if len(setup.photos) == 1 else setup.photos
+    References(chosen, setup.visualizer.penalties, start, setup.network.channels).check(size)
     first = None if start is None else start[:1]
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
     details = [objective_settings(target.objective) for target in chosen]
-    jobs = make_jobs(chosen, batch_size, setup.settings, details, start)
+    jobs = make_jobs(chosen, batch_size, setup.settings, details, start, photos)
+    check_groups(setup.visualizer.parameterization, [len(job.targets) for job in jobs])
     if setup.shared and len(jobs) > 1:
         raise UsageError(
             f"ddp shares the pictures of one job, but {len(chosen)} targets make {len(jobs)} jobs; "
@@ -240,4 +274,4 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     ]
     growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])
     workers = 1 if setup.shared else setup.rank.ranks
-    return measured_batch_size(setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers)
+    return measured_batch_size(setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers, setup.start)

@@ -1,10 +1,12 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.image import MAX_SIDE, blur_reach, gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional.gram import gram_cosine
+from lightning_fv.functional.image import MAX_SIDE, blur_reach, composite, gaussian_blur, resize_images, to_uint8
 from lightning_fv.functional.modes import torch_defaults
 from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
+from lightning_fv.functional.rows import pack, unpack
 from lightning_fv.functional.spectrum import (
     blur_transfer,
     frequencies,
@@ -20,12 +22,15 @@ __all__ = [
     "PhotoSet",
     "blur_reach",
     "blur_transfer",
+    "composite",
     "correlate",
     "decorrelate",
     "frequencies",
     "gaussian_blur",
+    "gram_cosine",
     "keep_in_place",
     "keyed_generator",
+    "pack",
     "photo_high_frequency",
     "photo_spectrum",
     "resize_images",
@@ -35,4 +40,5 @@ __all__ = [
     "spectrum_weights",
     "to_uint8",
     "torch_defaults",
+    "unpack",
 ]

@@ -19,6 +19,20 @@ def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
+def composite(images: Tensor, background: Tensor | float = 0.5) -> Tensor:
+    """Lay pictures with an opacity over a background (Porter & Duff 1984, "Compositing Digital Images": over).
+
+    Args:
+        images: (B, C + 1, H, W), the last channel the opacity in [0, 1], by which the colours are not multiplied yet.
+        background: (B, C, H, W), or one value for all.
+
+    Returns:
+        (B, C, H, W): ``opacity * colour + (1 - opacity) * background``.
+    """
+    colours, opacity = images[:, :-1], images[:, -1:]
+    return background + opacity * (colours - background)
+
+
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Gaussian blur with reflected borders (Kornia).
 

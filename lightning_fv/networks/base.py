@@ -262,11 +262,13 @@ class VisionNetwork:
         """Evaluation mode, no parameter gradients, channels last, and torch's own modes (`torch_defaults`).
 
         Afterwards the module has the same tensors as before, where they were and as they were laid out, so that an optimizer,
-        a view or another process that shares them still does.
+        a view or another process that shares them still does; and its buffers have the same values, even if its forward updates
+        them in evaluation mode.
         """
         modules = [(module, module.training) for module in self.module.modules()]
         parameters = [(parameter, parameter.requires_grad, parameter.data) for parameter in self.module.parameters()]
         buffers = [(module, *named) for module, _ in modules for named in module.named_buffers(recurse=False)]
+        copies = [(values, values.clone()) for *_, values in buffers]
         try:
             with torch_defaults():
                 self.module.eval().requires_grad_(False)
@@ -281,6 +283,11 @@ class VisionNetwork:
                 parameter.requires_grad_(requires_grad)
             for module, name, values in buffers:
                 setattr(module, name, values)
+            with torch.no_grad():
+                for values, copy in copies:
+                    # Written only where they differ: a graph may have saved them. Versions do not show batch_norm's updates.
+                    if values.layout == torch.strided and not torch.equal(values, copy):
+                        values.copy_(copy)
             for module, training in modules:
                 module.training = training
 

@@ -1,13 +1,19 @@
 """What to maximise: one number per image, higher is better."""
 
 from lightning_fv.objectives.base import LOGITS, Activations, Objective
+from lightning_fv.objectives.caricature import Caricature
 from lightning_fv.objectives.channel import Channel
+from lightning_fv.objectives.direction import Direction
+from lightning_fv.objectives.facets import Facets
 from lightning_fv.objectives.function import Function
+from lightning_fv.objectives.inversion import Inversion
 from lightning_fv.objectives.l1 import L1
 from lightning_fv.objectives.l2 import L2
 from lightning_fv.objectives.layer import Layer
+from lightning_fv.objectives.layer_distance import LayerDistance
 from lightning_fv.objectives.logit import Logit
 from lightning_fv.objectives.neuron import Neuron
+from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
 from lightning_fv.objectives.penalty import Penalty
 from lightning_fv.objectives.probability import Probability
 from lightning_fv.objectives.stack import stack_objectives
@@ -17,13 +23,21 @@ __all__ = [
     "L1",
     "L2",
     "LOGITS",
+    "OPACITY",
+    "REACHED",
     "Activations",
+    "Caricature",
     "Channel",
+    "Direction",
+    "Facets",
     "Function",
+    "Inversion",
     "Layer",
+    "LayerDistance",
     "Logit",
     "Neuron",
     "Objective",
+    "Opacity",
     "Penalty",
     "Probability",
     "TotalVariation",

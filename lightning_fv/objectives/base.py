@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from torch import Tensor
 
 from lightning_fv.networks.capture import LOGITS as LOGITS
 from lightning_fv.objectives.identity import Identified
+
+if TYPE_CHECKING:
+    from lightning_fv.objectives.photo import Photo
 
 Activations: TypeAlias = Mapping[str, Tensor]
 """Layer name -> the layer's output for the batch, batch axis first."""
@@ -36,12 +39,19 @@ class Objective(Identified, ABC):
         """Names of the layers whose activations this reads; none unless a subclass says so."""
         return frozenset()
 
+    @property
+    def photos(self) -> frozenset[tuple[str, Photo | None]]:
+        """Those of its layers whose activations it also reads for a photo, or for the picture that the render starts from (None),
+        under the name that `lightning_fv.objectives.photo.activations_of` gives. One objective has one photo at most."""
+        return frozenset()
+
     @abstractmethod
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         """The objective of each image.
 
         Args:
-            activations: the output of each layer in ``layers`` for the transformed images.
+            activations: the output of each layer in ``layers`` for the transformed images, and of ``photos``, which are
+                transformed like the image that they belong to.
             images: the images before transforms, (B, 3, H, W) in [0, 1].
 
         Returns:
@@ -138,6 +148,10 @@ class Sum(Objective):
     @property
     def layers(self) -> frozenset[str]:
         return frozenset().union(*(factor.layers for term in self.terms for factor in term.factors))
+
+    @property
+    def photos(self) -> frozenset[tuple[str, Photo | None]]:
+        return frozenset().union(*(factor.photos for term in self.terms for factor in term.factors))
 
     @property
     def state(self) -> object:

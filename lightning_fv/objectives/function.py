@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives.base import Activations, Objective
+from lightning_fv.objectives.photo import Photo
 
 
 class Function(Objective):
@@ -52,6 +53,10 @@ class Function(Objective):
     @property
     def layers(self) -> frozenset[str]:
         return self._layers
+
+    @property
+    def photos(self) -> frozenset[tuple[str, Photo | None]]:
+        return self.fn.photos if isinstance(self.fn, Objective) else frozenset()
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         value: Tensor = self.fn(activations, images)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives.base import Objective
+from lightning_fv.objectives.facets import FACETS
 
 Unit = int | Sequence[int]
 """A channel or class index for all images, or one for each image of the batch."""
@@ -95,7 +96,7 @@ class UnitObjective(Objective):
     def _has_target_text(self) -> bool:
         """Whether it can be written as a target; some layer names would be parsed as something else."""
         readable = not set("+:") & set(self.layer) and self.layer == self.layer.strip() and self.layer != PROBABILITY
-        return self._has_kind and readable and not isinstance(self.unit, tuple)
+        return self._has_kind and readable and not isinstance(self.unit, tuple) and not FACETS.fullmatch(self.layer)
 
 
 def pick(activation: Tensor, unit: int | tuple[int, ...] | None) -> Tensor:

@@ -1,6 +1,5 @@
 """Resizes pictures together with the optimizer's state."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -23,7 +22,8 @@ def resize_pictures(
 ) -> None:
     """Resize the pictures, the guard's last finite values and the optimizers' state.
 
-    The Parameter is replaced, not resized in place: whatever still refers to the last step's graph stays valid.
+    The Parameter is replaced, not resized in place: whatever still refers to the last step's graph stays valid. Where a
+    picture's numbers do not depend on its size, the Parameter and the optimizers' state stay as they are.
 
     Args:
         parameterization: holds the pictures.
@@ -32,25 +32,29 @@ def resize_pictures(
         optimizers: those that update the parameterization.
         moments: whether their moments are reset or resampled.
     """
-    before = list(parameterization.parameters())
-    states = []
-    for optimizer in optimizers:
-        entries = [optimizer.state.pop(parameter, {}) for parameter in before]
-        if moments == "resample":
-            pairs = zip(entries, before, strict=True)
-            entries = [_resampled(entry, parameter, parameterization, size) for entry, parameter in pairs]
-        states.append(entries)
-    guard.last_finite = _resized(guard.last_finite, parameterization, size)
+    before, old = parameterization.values, parameterization.size
+    last_finite = guard.last_finite if guard.last_finite.shape == before.shape else None
     parameterization.resize(size)
-    after = list(parameterization.parameters())
-    for optimizer, entries in zip(optimizers, states, strict=True):
-        _replace_parameters(optimizer, before, after)
-        if moments == "resample":
-            optimizer.state.update({new: entry for new, entry in zip(after, entries, strict=True) if entry})
+    after = parameterization.values
+    if after is before:  # whose numbers do not depend on the size
+        return
+    # Of another shape if the pictures were replaced from outside: then there is nothing to keep.
+    kept = after.detach().clone() if last_finite is None else parameterization.resized(last_finite, old, size)
+    guard.last_finite = kept.contiguous()
+    for optimizer in optimizers:
+        state = optimizer.state.pop(before, {})
+        if moments == "resample" and state:
+            optimizer.state[after] = _resampled(state, before, parameterization, old, size)
+        for group in optimizer.param_groups:
+            group["params"] = [after if parameter is before else parameter for parameter in group["params"]]
 
 
 def _resampled(
-    state: dict[str, Any], parameter: nn.Parameter, parameterization: Parameterization, size: tuple[int, int]
+    state: dict[str, Any],
+    parameter: nn.Parameter,
+    parameterization: Parameterization,
+    old: tuple[int, int],
+    size: tuple[int, int],
 ) -> dict[str, Any]:
     """An optimizer's state of a parameter at another size; entries that are not moments, such as a step count, are kept."""
     resampled = {}
@@ -58,23 +62,6 @@ def _resampled(
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             # Second moments of new frequencies start at the mean: with a zero there the next step would explode.
             fill = float(value.mean()) if name == "exp_avg_sq" else 0.0
-            value = parameterization.resample(value, size, fill).contiguous()
+            value = parameterization.resample(value, old, size, fill).contiguous()
         resampled[name] = value
     return resampled
-
-
-def _resized(values: Tensor, parameterization: Parameterization, size: tuple[int, int]) -> Tensor:
-    """Values of pictures like those of a parameterization, at another size."""
-    scratch = copy.deepcopy(parameterization)
-    if (
-        values.shape == scratch.values.shape
-    ):  # else the pictures were replaced from outside, and there is nothing to keep
-        scratch.values = nn.Parameter(values)
-    scratch.resize(size)
-    return scratch.values.detach()
-
-
-def _replace_parameters(optimizer: Optimizer, before: Sequence[nn.Parameter], after: Sequence[nn.Parameter]) -> None:
-    swap = {id(old): new for old, new in zip(before, after, strict=True)}
-    for group in optimizer.param_groups:
-        group["params"] = [swap.get(id(parameter), parameter) for parameter in group["params"]]

@@ -31,7 +31,8 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
         A record per target, without an image path yet. Class targets have their ``probability`` and the most probable
         class (``top1``); all have the share of ``saturated`` values, that of ``high_frequency`` energy, and the latter over
         that of the network's photos (``high_frequency_ratio``). Pictures that were restarted because of a dead unit have the
-        number of ``restarts``.
+        number of ``restarts``. Several pictures of a unit have their ``rank`` by score, 1 for the best, and their mean
+        ``similarity`` to the others, as in `lightning_fv.optimization.diversity`.
     """
     assert visualizer.network is not None
     pictures, values, dead, logits = _evaluate(visualizer)
@@ -51,8 +52,7 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
         elif complete and bool(dead[row]):
             status = "dead"
         record = Record(
-            id=target.id,
-            target=target.text,
+            **target.names,
             network=visualizer.network.name,
             status=status,
             score=value if math.isfinite(value) else None,
@@ -69,6 +69,7 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
         if restarts[row]:
             record.scores["restarts"] = restarts[row]
         records.append(record)
+    _compare(records, visualizer, pictures)
     saturated = [r.target for r in records if complete and float(r.scores.get("saturated", 0.0)) > _SATURATED]
     if saturated:
         warn(
@@ -77,6 +78,21 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
             "set a smaller learning rate, such as --model.optimizer.lr 0.05",
         )
     return records
+
+
+def _compare(records: list[Record], visualizer: FeatureVisualizer, pictures: Tensor) -> None:
+    """Add to the records of several pictures of a unit how they compare; those without a score have no rank."""
+    assert visualizer.chunked_objective is not None
+    units = visualizer.chunked_objective.comparison.units
+    similarity = visualizer.chunked_objective.similarity(pictures).tolist() if units else []
+    for unit in units:
+        ranked = [records[row] for row in unit.rows if records[row].status in ("done", "partial")]
+        ranked.sort(key=lambda record: -(record.score or 0.0))
+        for rank, record in enumerate(ranked, 1):
+            record.scores["rank"] = rank
+        for row in unit.rows:
+            if math.isfinite(similarity[row]):
+                records[row].scores["similarity"] = round(similarity[row], 4)
 
 
 def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -88,7 +104,8 @@ def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Te
     """
     assert visualizer.chunked_objective is not None
     pictures = visualizer.pictures()
-    gradient = visualizer.chunked_objective(pictures, pictures)
+    references = visualizer.chunked_objective.references.at(visualizer.size, pictures.device)
+    gradient = visualizer.chunked_objective(pictures, pictures, references=references)
     logits = None
     if any(LOGITS in target.objective.layers for target in visualizer.targets):
         with torch.no_grad():

@@ -1,10 +1,14 @@
 """Pictures that a render starts from instead of noise."""
 
+import copy
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import resize_images
+from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.parameterizations import Parameterization
 
 
@@ -63,6 +67,32 @@ def start_from(parameterization: Parameterization, start: Tensor, size: tuple[in
     parameterization.from_image(start)
 
 
+@torch.no_grad()
+def add_details(
+    parameterization: Parameterization, guard: NonFiniteGuard, start: Tensor, before: tuple[int, int], rows: Tensor
+) -> None:
+    """Add to pictures that have grown what their starts show at the new size and did not at the old one, as the octaves of
+    DeepDream do (Mordvintsev et al. 2015): a photo gets sharper, and what was made of it stays.
+
+    Args:
+        parameterization: of the pictures, which have grown.
+        guard: holds their last finite values.
+        start: (B, C, H, W) in [0, 1], what they started from, at the largest size that is known.
+        before: (height, width) in pixels of the pictures before they grew.
+        rows: (B,) bool, which pictures started from it.
+    """
+    images = parameterization()
+    if images.shape[1] != start.shape[1] or (start.shape[-2] <= before[0] and start.shape[-1] <= before[1]):
+        return
+    start, size = start.to(images.device), parameterization.size
+    sharper = images + resize_images(start, size) - resize_images(resize_images(start, before), size)
+    rows = rows & sharper.isfinite().flatten(1).all(1)
+    scratch, values = copy.deepcopy(parameterization), parameterization.values
+    scratch.from_image(torch.where(rows.view(-1, 1, 1, 1), sharper.clamp(0, 1), 0.5))
+    values[rows] = scratch.values[rows]
+    guard.last_finite[rows] = values[rows]
+
+
 def refuse_given(parameterization: Parameterization) -> None:
     """Refuse a recipe's parameterization with pictures, which would be replaced by noise.
 
@@ -77,12 +107,40 @@ def refuse_given(parameterization: Parameterization) -> None:
 
 
 def check_count(parameterization: Parameterization, count: int) -> None:
-    """Check that there is a picture for each of ``count`` targets.
+    """Check that there is a picture for each of ``count`` targets, and that all that is learned is in its row.
 
     Raises:
-        UsageError: there are more or fewer.
+        UsageError: there are more or fewer, or the parameterization has a Parameter besides ``values``.
     """
     if len(parameterization.values) != count:
         raise UsageError(
             f"there are {len(parameterization.values)} pictures for {count} targets; give from_image one for each target"
+        )
+    check_groups(parameterization, [count])
+    others = [
+        name for name, parameter in parameterization.named_parameters() if parameter is not parameterization.values
+    ]
+    if others:
+        raise UsageError(
+            f"{type(parameterization).__name__} has the Parameters {', '.join(others)} besides values, which no guard, growth "
+            "or restart would know of; pack them into the rows of values (lightning_fv.functional.pack)"
+        )
+
+
+def check_groups(parameterization: Parameterization, counts: Iterable[int]) -> None:
+    """Check that each job holds whole groups of pictures, where some are declared to share something.
+
+    Args:
+        parameterization: knows the size of a group.
+        counts: the number of pictures of each job.
+
+    Raises:
+        UsageError: a group would be cut.
+    """
+    group = parameterization.group
+    cut = next((count for count in counts if count % group), None)
+    if cut is not None:
+        raise UsageError(
+            f"the parameterization shares among groups of {group} pictures, and a job has {cut} targets; make the number of "
+            f"targets and --batch-size (batch_size=) multiples of {group}"
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import FeatureVisualizationError, TransformError
 from lightning_fv.functional import KeyedUniforms, seed_of
-from lightning_fv.transforms import KeyedTransform
+from lightning_fv.transforms import KeyedTransform, RandomBackground
 
 
 class TransformPipeline:
@@ -19,26 +19,39 @@ class TransformPipeline:
         seed: of the run.
         keys: what each picture's random draws depend on besides seed and step; one per picture.
         unit: length of 1.0 in pixels for a `KeyedTransform`: the longer side that the network was trained at.
+        background: lays pictures with an opacity over a background before the other transforms; None for opaque pictures.
     """
 
-    def __init__(self, transforms: Sequence[nn.Module], seed: int, keys: Sequence[str], unit: int) -> None:
+    def __init__(
+        self,
+        transforms: Sequence[nn.Module],
+        seed: int,
+        keys: Sequence[str],
+        unit: int,
+        background: RandomBackground | None = None,
+    ) -> None:
         self._transforms, self._seed, self._keys = transforms, seed, list(keys)
         self._uniforms: dict[int, KeyedUniforms] = {}
         for number, transform in enumerate(transforms):
             if isinstance(transform, KeyedTransform):
                 transform.unit = unit
                 self._uniforms[number] = KeyedUniforms(seed, self._keys, f"transform {number}", transform.draws)
+        self._background = background
+        if background is not None:
+            self._colours = KeyedUniforms(seed, self._keys, "background", background.draws)
 
     def __call__(self, images: Tensor, step: int) -> Tensor:
         """The pictures as the network sees them, (B, 3, H', W').
 
         Args:
-            images: (B, 3, H, W) in [0, 1].
+            images: (B, 3, H, W) in [0, 1]; with a background also (B, 4, H, W), whose last channel is the opacity.
             step: number of the random draw.
 
         Raises:
             TransformError: a transform does not return pictures, or does not pass gradients.
         """
+        if self._background is not None and images.shape[1] > self._background.channels:
+            images = self._background(images, self._colours.at(step, images.device))
         for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
                 result = transform(images, self._uniforms[number].at(step, images.device))

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -12,20 +12,20 @@ from torch.optim import Adam, Optimizer
 from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Penalty
+from lightning_fv.objectives import OPACITY, REACHED, Objective
 from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
-from lightning_fv.optimization.parts import check_parts
+from lightning_fv.optimization.parts import check_parts, describe_recipe
+from lightning_fv.optimization.references import NO_REFERENCES, Pictures
 from lightning_fv.optimization.resize import Moments, resize_pictures
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
 from lightning_fv.optimization.start import check_count, check_start, refuse_given, start_from
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
-from lightning_fv.runs.settings import optimizer_settings, plain_value, qualified_name, settings_of
 from lightning_fv.targets import Target, check_size
-from lightning_fv.transforms import RandomNoise, RandomWarp
+from lightning_fv.transforms import RandomBackground, RandomNoise, RandomWarp
 
 
 class FeatureVisualizer(pl.LightningModule):
@@ -38,7 +38,7 @@ class FeatureVisualizer(pl.LightningModule):
         parameterization: how the pictures are represented; default: Fourier with a decay of 1.5.
         transforms: applied in order before the network; any Module from pictures to pictures, including Kornia's
             augmentations. Default: RandomWarp and RandomNoise.
-        penalties: subtracted from the objective.
+        penalties: subtracted from the objective; those that read activations are multiplied by its magnitude before.
         optimizer: makes the optimizer from the parameters; default: Adam with a learning rate of 0.1.
         size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
             (height, width). Default: the network's training size.
@@ -46,6 +46,10 @@ class FeatureVisualizer(pl.LightningModule):
         redirect_steps: number of first steps in which pictures without any gradient get that of redirected ReLUs, so that
             units which noise does not excite become active (16 in Lucid).
         moments: what happens to the optimizer's moments when the pictures grow: ``reset`` or ``resample``.
+        diversity: how much several pictures of one unit (``logits:pizza x4``) are made to differ: 0 not at all, 1 visibly, for
+            about a tenth of the objective; see `lightning_fv.optimization.diversity`.
+        diversity_layer: where they are compared. Default: at the layer that the objective reads, for logits at the last block
+            before the last reduction of resolution.
         chunk: pictures per forward pass, where memory is short; default: the whole batch, and fewer once the device runs
             out of memory. Changes pictures only by rounding.
 
@@ -63,23 +67,25 @@ class FeatureVisualizer(pl.LightningModule):
         self,
         parameterization: Parameterization | None = None,
         transforms: list[nn.Module] | None = None,
-        penalties: list[Penalty] | None = None,
+        penalties: list[Objective] | None = None,
         optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.1, fused=True),
         size: Size | None = None,
         stage_steps: int | None = None,
         moments: Moments = "reset",
         redirect_steps: int = 16,
         chunk: int | None = None,
+        diversity: float = 0.0,
+        diversity_layer: str | None = None,
     ) -> None:
         super().__init__()
-        check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk)
+        check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk, diversity)
         self.parameterization = parameterization if parameterization is not None else Fourier(decay=1.5)
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
         self.redirect_steps, self.chunk = redirect_steps, chunk
-        self.guard = NonFiniteGuard()
-        self.dead_units = DeadUnitMonitor()
+        self.diversity, self.diversity_layer = diversity, diversity_layer
+        self.guard, self.dead_units = NonFiniteGuard(), DeadUnitMonitor()
         self.network: VisionNetwork | None = None
         self.targets: list[Target] = []
         self.seed = 0
@@ -106,7 +112,7 @@ class FeatureVisualizer(pl.LightningModule):
                 the start. A dead unit's picture restarts from noise.
 
         Raises:
-            UsageError: a setting of the recipe cannot be described, its size or ``start`` is invalid, or it was given pictures.
+            UsageError: a setting of the recipe cannot be described, its size or ``start`` is invalid or missing, or it was given pictures.
         """
         if not isinstance(network, VisionNetwork) or not all(isinstance(target, Target) for target in targets):
             raise UsageError("bind takes a VisionNetwork and Targets; see load_network and resolve_targets")
@@ -114,27 +120,26 @@ class FeatureVisualizer(pl.LightningModule):
         bound = copy.deepcopy(self)
         bound.network, bound.targets, bound.seed = network, list(targets), seed
         bound.start_size = self.size_for(network)
-        bound.chunked_objective = ChunkedObjective(network, bound.targets, self.chunk)
+        start = None if start is None else check_start(start, len(bound.targets), network.channels)
+        options = self.chunk, self.diversity, self.diversity_layer, self.penalties, start
+        bound.chunked_objective = ChunkedObjective(network, bound.targets, *options)
         bound._recipe = self.describe()
         bound._key_transforms(rank=0)
         bound.parameterization.channels = network.channels
-        bound._initialize(
-            bound.start_size, start if start is None else check_start(start, len(bound.targets), network.channels)
-        )
+        bound._initialize(bound.start_size, start)
         return bound
 
     def _check_bound(self) -> VisionNetwork:
         if self.network is None:
-            raise UsageError(
-                "this FeatureVisualizer has no network and no targets yet; use what bind(network, targets) returns"
-            )
+            raise UsageError("a recipe has no network and no targets yet; use what bind(network, targets) returns")
         return self.network
 
     def _key_transforms(self, rank: int) -> None:
         """Key the random draws of the transforms; ranks that share pictures (ddp) draw different transforms."""
         network = self._check_bound()
         keys = [target.key if rank == 0 else f"{target.key} on rank {rank}" for target in self.targets]
-        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(network.input_size))
+        background = RandomBackground(network.channels) if self.parameterization.has_opacity else None
+        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(network.input_size), background)
 
     def setup(self, stage: str) -> None:
         self._check_bound()
@@ -206,27 +211,34 @@ class FeatureVisualizer(pl.LightningModule):
             DeviceMemoryError: a single picture does not fit into the device's memory.
         """
         self._check_bound()
+        assert self.chunked_objective is not None
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
-            images = self.parameterization()  # (B, 3, H, W)
+            images = self.parameterization()  # (B, 3, H, W), or (B, 4, H, W) with an opacity
             seen = self.transform(images, draw)  # (B, 3, H', W')
-        objectives = self.objectives(seen, images, step)  # (B,)
+            compared = self.chunked_objective.references.at(self.size, self.device)
+            references = {kind: self.transform(pictures, draw) for kind, pictures in compared.items()}
+            shown = self.parameterization.over_grey(images)  # (B, 3, H, W)
+        objectives = self.objectives(seen, shown, step, references)  # (B,)
+        known = {OPACITY: images[:, -1:], REACHED: objectives} if self.parameterization.has_opacity else {}
         for penalty in self.penalties:
-            objectives = objectives - penalty({}, images)
+            if not penalty.layers:  # those that read activations are subtracted already
+                objectives = objectives - penalty(known, shown)
         # The only minus sign that turns ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
         return -objectives.sum()
 
-    def objectives(self, seen: Tensor, images: Tensor, step: int) -> Tensor:
-        """Each target's objective, (B,), differentiable with respect to the pictures.
+    def objectives(self, seen: Tensor, images: Tensor, step: int, references: Pictures = NO_REFERENCES) -> Tensor:
+        """Each target's objective less what diversity and penalties on activations subtract, (B,), differentiable.
 
         Args:
             seen: (B, 3, H', W') pictures as the network sees them.
             images: (B, 3, H, W) pictures before transforms, in [0, 1].
             step: optimizer steps done; in its first steps a picture has redirected ReLUs.
+            references: what the pictures are compared with, transformed like them, (B, 3, H', W').
         """
         self._check_bound()
         assert self.chunked_objective is not None
         redirected = self.dead_units.redirect_mask(step, self.redirect_steps)
-        gradient = self.chunked_objective(seen, images, redirected)
+        gradient = self.chunked_objective(seen, images, redirected, references)
         self.dead_units.record_activity(gradient.active, step)
         self.objective_values = gradient.objectives
         return gradient.attach(seen, images)
@@ -286,9 +298,9 @@ class FeatureVisualizer(pl.LightningModule):
 
     @torch.no_grad()
     def pictures(self) -> Tensor:
-        """The pictures as they are now, (B, 3, H, W) in [0, 1]."""
+        """The pictures as they are now, (B, 3, H, W) in [0, 1]; where they are transparent, over mid-grey."""
         self._check_bound()
-        return cast(Tensor, self.parameterization().detach())
+        return self.parameterization.over_grey(self.parameterization()).detach()
 
     def resize(self, size: tuple[int, int]) -> None:
         """Resize the pictures, (height, width) in pixels, with the optimizer's state; see `resize_pictures`.
@@ -310,19 +322,7 @@ class FeatureVisualizer(pl.LightningModule):
         Raises:
             UsageError: a setting cannot be described; the message names the part and its attribute.
         """
-        if self._recipe is not None:
-            return self._recipe
-        return {
-            "visualizer": qualified_name(type(self)),
-            "parameterization": settings_of(self.parameterization),
-            "transforms": [settings_of(transform) for transform in self.transforms],
-            "penalties": [settings_of(penalty) for penalty in self.penalties],
-            "optimizer": optimizer_settings(self.optimizer([nn.Parameter(torch.zeros(1))])),
-            "size": plain_value(self.asked_size, "FeatureVisualizer.size"),
-            "moments": self.moments,
-            "redirect_steps": plain_value(self.redirect_steps, "FeatureVisualizer.redirect_steps"),
-            "stage_steps": plain_value(self.stage_steps, "FeatureVisualizer.stage_steps"),
-        }
+        return describe_recipe(self) if self._recipe is None else self._recipe
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
 

@@ -8,8 +8,6 @@ from torch import Tensor
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import (
     blur_transfer,
-    correlate,
-    decorrelate,
     keep_in_place,
     resize_spectrum,
     spectrum_to_image,
@@ -41,42 +39,36 @@ class Fourier(Parameterization):
         if not math.isfinite(decay) or not 0 <= sd < math.inf:
             raise UsageError(f"Fourier needs a finite decay and a finite sd of at least 0, got decay={decay}, sd={sd}")
         self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
-        # Derived from size and decay. Of one kind whatever the defaults: job ids see it.
+        # Those of the last size, kept for the next step. Of one kind whatever the defaults: job ids see it.
         self.register_buffer("_weights", torch.empty(0, dtype=torch.float32, device="cpu"), persistent=False)
+        self._weighted_size = (0, 0)
 
-    def forward(self) -> Tensor:
-        # The FFT does not support bfloat16, and a product after it would be downcast: stay in float32 throughout.
-        with torch.autocast(self.values.device.type, enabled=False):
-            images = spectrum_to_image(self.values, self._weights, self.size[1])
-            return (correlate(images) if self.decorrelate and self.channels == 3 else images).sigmoid()
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (self.channels, size[0], size[1] // 2 + 1, 2)
 
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return self.sd * torch.randn(self.channels, size[0], size[1] // 2 + 1, 2, generator=generator)
+    def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
+        if self._weighted_size != size or self._weights.device != values.device:
+            self._weights, self._weighted_size = self._weights_for(size, values.device), size
+        return spectrum_to_image(values, self._weights, size[1])
 
-    def encode(self, images: Tensor) -> Tensor:
-        logits = decorrelate(images.logit()) if self.decorrelate and self.channels == 3 else images.logit()
+    def encode(self, logits: Tensor) -> Tensor:
         spectrum = torch.view_as_real(torch.fft.rfft2(logits, norm="forward"))
-        weights = self._weights_for((images.shape[-2], images.shape[-1]), images.device)
+        weights = self._weights_for((logits.shape[-2], logits.shape[-1]), logits.device)
         return torch.where(weights > 0, spectrum / weights, 0.0)
 
-    def resize(self, size: tuple[int, int]) -> None:
+    def resample(self, values: Tensor, old: tuple[int, int], new: tuple[int, int], fill: float = 0.0) -> Tensor:
+        return resize_spectrum(values, old[1], new, fill)
+
+    def resized(self, values: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
         # The scale is isotropic in pixels, so it changes when growth changes the aspect ratio, even by rounding.
-        spectrum = resize_spectrum(self.values.detach() * self._weights, self.size[1], size)
-        spectrum = keep_in_place(spectrum, size[1], self.size)
-        weights = self._weights_for(size, self.values.device)
-        self._take(torch.where(weights > 0, spectrum / weights, 0.0), size)
+        spectrum = resize_spectrum(values * self._weights_for(old, values.device), old[1], new)
+        spectrum = keep_in_place(spectrum, new[1], old)
+        weights = self._weights_for(new, values.device)
+        return torch.where(weights > 0, spectrum / weights, 0.0)
 
-    def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
-        return resize_spectrum(values, self.size[1], size, fill)
-
-    @torch.no_grad()
-    def blur(self, sigma: float) -> None:
-        self.values.mul_(blur_transfer(*self.size, sigma).to(self.values.device)[..., None])
+    def blurred(self, values: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+        return values * blur_transfer(*size, sigma).to(values.device)[..., None]
 
     def _weights_for(self, size: tuple[int, int], device: torch.device) -> Tensor:
         weights = GAIN * spectrum_weights(*size, self.decay)
         return weights[..., None].expand(-1, -1, 2).contiguous().to(device)
-
-    def _take(self, values: Tensor, size: tuple[int, int]) -> None:
-        super()._take(values, size)
-        self._weights = self._weights_for(self.size, self.values.device)

@@ -2,11 +2,10 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
-from lightning_fv.functional import correlate, decorrelate, gaussian_blur, resize_images
+from lightning_fv.functional import gaussian_blur, resize_images
 from lightning_fv.parameterizations.base import Parameterization
 
 
@@ -24,19 +23,17 @@ class Pixel(Parameterization):
             raise UsageError(f"Pixel needs a finite sd of at least 0, got sd={sd}")
         self.sd, self.decorrelate = sd, decorrelate
 
-    def forward(self) -> Tensor:
-        with torch.autocast(self.values.device.type, enabled=False):  # pictures stay in float32
-            return (correlate(self.values) if self.decorrelate and self.channels == 3 else self.values).sigmoid()
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (self.channels, *size)
 
-    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        return self.sd * torch.randn(self.channels, *size, generator=generator)
+    def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
+        return values
 
-    def encode(self, images: Tensor) -> Tensor:
-        return decorrelate(images.logit()) if self.decorrelate and self.channels == 3 else images.logit()
+    def encode(self, logits: Tensor) -> Tensor:
+        return logits
 
-    def resample(self, values: Tensor, size: tuple[int, int], fill: float = 0.0) -> Tensor:
-        return resize_images(values, size)
+    def resample(self, values: Tensor, old: tuple[int, int], new: tuple[int, int], fill: float = 0.0) -> Tensor:
+        return resize_images(values, new)
 
-    @torch.no_grad()
-    def blur(self, sigma: float) -> None:
-        self.values.copy_(gaussian_blur(self.values, sigma))
+    def blurred(self, values: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+        return gaussian_blur(values, sigma)

@@ -78,8 +78,9 @@ def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], roo
         scores: names of the further scores.
         kinds: network, status, height, width, steps, seed.
         jobs: run, URL from the run's folder, number of pictures in a frame, steps of the frames.
-        rows: run, kind, job (-1 without frames), position in the job's frames, id, target, seconds, picture (its URL from the
-            run's folder, 1 for the usual one, None), score, further scores.
+        rows: run, kind, job (-1 without frames), position in the job's frames, id, target without the number of the picture,
+            this number (0 of the only picture), seconds, picture (its URL from the run's folder, 1 for the usual one, None),
+            score, further scores.
     """
     scores = list(dict.fromkeys(name for records in manifests.values() for r in records for name in _scores(r)))
     runs: list[dict[str, str | None]] = []
@@ -105,7 +106,8 @@ def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], roo
                     kinds.setdefault(kind, len(kinds)),
                     *places.get(record.id, (-1, 0)),
                     record.id,
-                    record.target,
+                    record.unit or record.target,
+                    record.facet or 0,
                     _short(record.seconds),
                     1 if image == _url(RunFolder(run).picture(record.id).relative_to(run)) else image,
                     _short(record.score),
@@ -152,13 +154,15 @@ def _recipe(run: Path, records: Sequence[Record]) -> str | None:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             chunk = json.loads(picture.info[CHUNK])
-        provenance = {"recipe": chunk["recipe"], "versions": chunk["versions"]}
+        own = {"start": "photos; each PNG names its own"} if isinstance(chunk["recipe"].get("start"), dict) else {}
+        provenance = {"recipe": chunk["recipe"] | own, "versions": chunk["versions"]}
         return yaml.dump(provenance, Dumper=_Readable, sort_keys=False, allow_unicode=True)
     except (
         OSError,
         SyntaxError,
         ValueError,
         TypeError,
+        AttributeError,
         KeyError,
         RecursionError,
         Image.DecompressionBombError,

@@ -8,17 +8,20 @@ from PIL import Image
 
 from lightning_fv.errors import RunFolderError
 from lightning_fv.runs.files import read_file, write_atomic
+from lightning_fv.runs.opaque import opaque_rgb
 
 
 def read_picture(path: Path) -> Image.Image:
-    """A run's picture or frame as RGB, by Pillow, whose limit against decompression bombs stays in force.
+    """A run's picture or frame as RGB, transparent ones over mid-grey.
+
+    By Pillow, whose limit against decompression bombs stays in force.
 
     Raises:
         RunFolderError: it does not exist, is not a PNG or JPEG, is damaged, or is a decompression bomb.
     """
     try:
         with Image.open(io.BytesIO(read_file(path)), formats=["PNG", "JPEG"]) as picture:
-            return picture.convert("RGB")
+            return opaque_rgb(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise RunFolderError(f"the picture {path} cannot be read: {reason}") from None

@@ -1,6 +1,7 @@
 """The contact sheet, and the film of the pictures as they develop."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,22 +21,24 @@ _RED = "#c00000"
 def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int = 160) -> None:
     """Write a labelled sheet of a run's pictures, in manifest order; targets without a picture show their status.
 
+    Several pictures of a unit stand side by side in one row if they fit, and the one with the highest score is called best.
+
     Args:
         folder: the run folder that the records' images are relative to.
         records: one per cell.
         path: the PNG to write.
         side: side of a cell's picture in pixels; smaller pictures are enlarged (bicubic).
     """
-    columns = max(1, math.ceil(math.sqrt(1.5 * len(records))))
-    rows = math.ceil(len(records) / columns)
+    places = _places(records)
+    rows, columns = (1 + max((place[axis] for place in places), default=0) for axis in (0, 1))
     side = max(
         16, min(side, (_LARGEST_SIDE - _GAP) // columns - _GAP, (_LARGEST_SIDE - _GAP) // max(1, rows) - _GAP - _LABEL)
     )
     sheet = Image.new("RGB", (columns * (side + _GAP) + _GAP, rows * (side + _LABEL + _GAP) + _GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
-    for number, record in enumerate(records):
-        left = _GAP + number % columns * (side + _GAP)
-        top = _GAP + number // columns * (side + _LABEL + _GAP)
+    for record, (row, column) in zip(records, places, strict=True):
+        left = _GAP + column * (side + _GAP)
+        top = _GAP + row * (side + _LABEL + _GAP)
         draw.rectangle((left, top, left + side - 1, top + side - 1), fill="#dddddd")
         if record.image is not None:
             with contextlib.suppress(RunFolderError):  # a picture that is missing or damaged leaves its cell grey
@@ -52,6 +55,26 @@ def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int
         draw.text((left, top + side + 1), fit_text(draw, record.target, font, side), fill=colour, font=font)
         draw.text((left, top + side + 16), fit_text(draw, score, font, side), fill=colour, font=font)
     save_atomic(path, sheet, "PNG")
+
+
+def _places(records: Sequence[Record]) -> list[tuple[int, int]]:
+    """Row and column of each cell of a sheet that is half as wide again as high; a unit that does not fit begins a row."""
+    units = [
+        len(list(group)) for _, group in itertools.groupby(enumerate(records), lambda pair: pair[1].unit or pair[0])
+    ]
+    columns = max(1, math.ceil(math.sqrt(1.5 * len(records))))
+    if 1 < (largest := max(units, default=1)) <= max(columns, 8):
+        columns = max(1, round(columns / largest)) * largest
+    places, row, column = [], 0, 0
+    for count in units:
+        if column and column + min(count, columns) > columns:
+            row, column = row + 1, 0
+        for _ in range(count):
+            if column == columns:
+                row, column = row + 1, 0
+            places.append((row, column))
+            column += 1
+    return places
 
 
 def film(frames: Sequence[Sequence[Path]], path: Path, milliseconds: int = 250) -> None:
@@ -99,7 +122,8 @@ def _stack(parts: Sequence[Image.Image]) -> Image.Image:
 def _score(record: Record) -> str:
     text = "" if record.score is None else f"{record.score:.4g}"
     probability = record.scores.get("probability")
-    return f"{text}  p={probability:.2f}" if isinstance(probability, float) else text
+    text += f"  p={probability:.2f}" if isinstance(probability, float) else ""
+    return f"{text}  best" if record.scores.get("rank") == 1 else text
 
 
 def fit_text(

@@ -98,9 +98,13 @@ class RunFolder:
         """The folders of all jobs that were started."""
         return [JobFolder(path) for path in sorted(self.jobs.glob("*")) if path.is_dir()]
 
+    def start_photo(self, digest: str) -> Path:
+        """A photo that the run starts from, by the digest of its pixels."""
+        return self._state / f"start-{digest}.png"
+
     @property
     def _state(self) -> Path:
-        """Locks of running processes, and what identifies the run's jobs."""
+        """Locks of running processes, and what identifies the run's jobs and what they start from."""
         return self.path / ".run"
 
     # -- making one --------------------------------------------------------------------------------------------------
@@ -147,9 +151,8 @@ class RunFolder:
         """Create the folder, or take an empty one; of several processes that try at once, one succeeds.
 
         Args:
-            config: the run's settings for its ``config.yaml``, which also gets their digest (see `check_settings`). Creating
-                that file takes the folder, so a process killed here leaves either a run that can be resumed or a folder
-                that is still free.
+            config: the run's settings for its ``config.yaml``, with their digest (see `check_settings`). Creating that file
+                takes the folder: a process killed here leaves a run that can be resumed, or a folder that is still free.
 
         Raises:
             FileExistsError: another process has just started a run here.
@@ -311,8 +314,7 @@ class RunFolder:
             raise RunFolderError(f"{self.manifest} is damaged ({reason}); write it again with {remedy}") from None
 
     def reported(self) -> str:
-        """Digest of the records that the report was made from, as recorded by `note_report`; empty if there is no report,
-        or one of its files has been changed since."""
+        """Digest of the records that the report was made from, as `note_report` has it; empty if it is gone or was changed."""
         try:
             made_from, _, files = read_file(self._state / "report").decode().partition(" ")
             return made_from if files == self._report_digest() else ""

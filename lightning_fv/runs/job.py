@@ -1,6 +1,7 @@
 """Jobs: fixed batches of targets, cut from the list by batch size alone, each one `Trainer.fit`."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # reading a run needs no torch
     from torch import Tensor
 
+    from lightning_fv.runs.start_photo import StartPhoto
     from lightning_fv.targets import Target
 
 FORMAT = 4
@@ -24,11 +26,13 @@ class Job:
         id: hash over everything that changes its pictures.
         targets: one picture each.
         start: (B, 3, H, W) in [0, 1], the pictures to start from instead of noise, or None.
+        photos: the photos that these are, one per target, or none.
     """
 
     id: str
     targets: "tuple[Target, ...]"
     start: "Tensor | None" = field(default=None, compare=False)
+    photos: "tuple[StartPhoto, ...]" = field(default=(), compare=False)
 
     @property
     def text(self) -> str:
@@ -43,24 +47,41 @@ def make_jobs(
     settings: Mapping[str, Any],
     details: Sequence[Any] = (),
     start: "Tensor | None" = None,
+    photos: "Sequence[StartPhoto]" = (),
 ) -> list[Job]:
-    """Cut targets into jobs of ``batch_size``, in order; the last may be smaller.
+    """Cut targets into jobs of at most ``batch_size``, in order.
+
+    Several pictures of a unit stay in one job, since diversity compares them: jobs may be smaller for it, and a unit with more
+    pictures than ``batch_size`` has a larger job of its own.
 
     Args:
-        targets: what to render.
+        targets: what to render; several pictures of a unit one after another.
         batch_size: pictures in a job.
         settings: plain values, everything that changes a picture besides its target: network and its digest, recipe, seed, steps.
         details: plain values, what each target's pictures depend on besides its key; one per target, or none.
         start: (B, 3, H, W), the pictures to start from, one per target.
+        photos: the photos that these are, one per target, or none.
     """
+    sizes: list[int] = []
+    for unit in (target.facets for target in targets if target.facet == 1):
+        if sizes and sizes[-1] + unit <= batch_size:
+            sizes[-1] += unit
+        else:
+            sizes.append(unit)
     jobs = []
-    for first in range(0, len(targets), batch_size):
-        rows = slice(first, first + batch_size)
+    for end, size in zip(itertools.accumulate(sizes), sizes, strict=True):
+        rows = slice(end - size, end)
         batch = tuple(targets[rows])
         key = json.dumps([FORMAT, [target.key for target in batch], list(details[rows]), settings], sort_keys=True)
         job_id = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
-        jobs.append(Job(job_id, batch, None if start is None else start[rows]))
+        jobs.append(Job(job_id, batch, None if start is None else start[rows], tuple(photos[rows])))
     return jobs
+
+
+def smallest_batch_size(jobs: Sequence[Job]) -> int:
+    """The smallest batch size that cuts these jobs again."""
+    mixed = [job for job in jobs if any(target.facet == 1 for target in job.targets[1:])]
+    return max((len(job.targets) for job in mixed), default=1)
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -80,6 +101,7 @@ _NAMES = {
     "digest": "the weights' digest",
     "preparation.structure": "the digest of the network's structure",
     "start": "the digest of start",
+    "start.blake2b": "the digest of start",
     "trainer.ddp": "the number of ddp ranks",
 }
 

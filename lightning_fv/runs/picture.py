@@ -16,6 +16,7 @@ from lightning_fv.errors import RunFolderError, first_line
 from lightning_fv.functional import to_uint8
 from lightning_fv.runs.digests import digest
 from lightning_fv.runs.files import read_file, write_atomic
+from lightning_fv.runs.opaque import opaque_rgb
 from lightning_fv.runs.record import Record
 from lightning_fv.version import __version__
 
@@ -24,7 +25,7 @@ CHUNK = "lightning_fv"
 
 
 def encode_png(pixels: Tensor, info: PngInfo | None = None) -> bytes:
-    """PNG of (3, H, W) bytes."""
+    """PNG of (3, H, W) bytes, or of (4, H, W) with an opacity."""
     file = io.BytesIO()
     _image(pixels).save(file, "PNG", pnginfo=info)
     return file.getvalue()
@@ -42,14 +43,15 @@ def _image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.numpy().transpose(1, 2, 0)))
 
 
-def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any]) -> str:
+def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any], opaque: bool = True) -> str:
     """Write a picture atomically as PNG, with its provenance.
 
     Args:
         path: the file.
-        picture: (3, H, W) in [0, 1].
+        picture: (3, H, W) in [0, 1], or with an opacity as a further channel.
         record: its record.
         recipe: plain values that describe how it was made.
+        opaque: whether it has no opacity.
 
     Returns:
         The digest of the file's bytes, for `Record.sign`.
@@ -62,20 +64,21 @@ def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str,
     # The record in the file cannot hold the file's digest.
     values = {name: value for name, value in json.loads(record.to_json()).items() if name != "digest"}
     info.add_text(CHUNK, json.dumps({"record": values, "recipe": recipe, "versions": versions}))
-    content = encode_png(to_uint8(picture), info)
+    pixels = to_uint8(picture) if opaque else torch.cat([to_uint8(picture[:-1]), to_uint8(picture[-1:])[:1]])
+    content = encode_png(pixels, info)
     write_atomic(path, lambda file: file.write(content))
     return digest(content)
 
 
 def read_picture(path: Path) -> Tensor:
-    """The picture in a file of `write_picture`, (3, H, W) in [0, 1]: multiples of 1/255.
+    """The picture in a file of `write_picture`, (3, H, W) in [0, 1]: multiples of 1/255, transparent ones over mid-grey.
 
     Raises:
         RunFolderError: it is missing or damaged.
     """
     try:
         with Image.open(io.BytesIO(read_file(path)), formats=["PNG"]) as file:
-            pixels = np.asarray(file.convert("RGB"))
+            pixels = np.asarray(opaque_rgb(file))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RunFolderError(
             f"the picture {path} cannot be read ({first_line(error)}); delete it to render it again"

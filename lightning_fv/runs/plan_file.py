@@ -48,7 +48,7 @@ def register(run: Path, file: Path, jobs: Sequence[Job], settings: Mapping[str, 
     if found.get("jobs") != ids:
         saved = found.get("settings")
         differing = differences(saved, json.loads(json.dumps(known))) if isinstance(saved, dict) else []
-        what = "; ".join(differing) or "the code or a setting of an objective differs"
+        what = "; ".join(differing) or "the code, a file or a setting of an objective differs"
         raise RunFolderError(
             f"{run} holds a run of other pictures: {what}; restore what it was started with, or choose another folder"
         )

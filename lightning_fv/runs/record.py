@@ -35,6 +35,9 @@ class Record:
         seconds: wall time of the target's job divided by its number of pictures.
         scores: further numbers about the picture, by name.
         error: why its job failed, in one line.
+        unit: of one of several pictures of a target, the target without its number, ``logits:pizza`` of ``logits:pizza #2``;
+            None of the only one.
+        facet: its number, from 1; None of the only one.
         digest: BLAKE2b of the record and of its picture's file, by `sign`; None if it is not signed.
     """
 
@@ -50,6 +53,8 @@ class Record:
     seconds: float
     scores: dict[str, float | str] = field(default_factory=dict)
     error: str | None = None
+    unit: str | None = None
+    facet: int | None = None
     digest: str | None = None
 
     def to_json(self) -> str:
@@ -170,7 +175,9 @@ _VALID: dict[str, Callable[[object], bool]] = {
     "seconds": _is_number,
     "scores": _is_scores,
     "error": _or_none(_is_text),
+    "unit": _or_none(_is_text),
+    "facet": _or_none(_is_whole),
     "digest": _or_none(_is_text),
 }
 _FIELDS = {field.name for field in dataclasses.fields(Record)}
-_REQUIRED = _FIELDS - {"scores", "error", "digest"}
+_REQUIRED = _FIELDS - {"scores", "error", "unit", "facet", "digest"}

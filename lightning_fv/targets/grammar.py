@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lightning_fv.errors import TargetError
-from lightning_fv.objectives import Objective
+from lightning_fv.objectives import Facets, Objective
+from lightning_fv.objectives.facets import FACETS, check_facets
+from lightning_fv.targets.photos import KINDS, parse_photo
 from lightning_fv.targets.target import Target
+from lightning_fv.targets.vectors import parse_vectors
 
 TargetsLike: TypeAlias = "str | Target | Objective | Sequence[str | Target | Objective]"
 
@@ -19,14 +22,16 @@ class Spec:
     Attributes:
         text: the whole text.
         layer: the part before the colon.
-        units: the part after the colon, without the position; None for a whole layer.
+        units: the part after the colon, without the position and the number of pictures; None for a whole layer.
         position: (row, column) in the map at the network's training size, for neurons.
+        facets: number of pictures of each unit.
     """
 
     text: str
     layer: str
     units: str | None = None
     position: tuple[int, int] | None = None
+    facets: int = 1
 
     def __str__(self) -> str:
         """The text as messages quote it: however long it is, they stay readable."""
@@ -45,9 +50,11 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
         targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
             ``layer4:0-511``, ``layer4:3,5``, ``logits:pizza,lion,0-2``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the
             neuron at row 3, column 4 of the map at the network's training size, and at the same relative place of other maps);
-            several joined by ``+`` or in a list. Objectives are passed through, Targets as their objectives.
-            For targets that suit many networks: ``layer4:last``, and ``logits:brambling|lion``, the first class
-            that exists.
+            several joined by ``+`` or in a list. ``layer4:12 x4`` is four pictures of the unit, ``logits:all x4`` four of each;
+            of an objective, ``Facets(objective, 4)``. ``vector:FILE:ROW@layer4`` is a direction, see `parse_vectors`;
+            ``inversion:photo.jpg@layer4`` and ``caricature:photo.jpg@layer4`` compare with a photo. Objectives are passed through,
+            Targets as their objectives, with all their pictures. For targets that suit many networks: ``layer4:last``, and
+            ``logits:brambling|lion``, the first class that exists.
 
     Raises:
         TargetError: one of them cannot be parsed, or is not a target.
@@ -64,9 +71,10 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
             if "" in texts:
                 where = f"; there is nothing on one side of a + in {quoted(item)}" if len(texts) > 1 else ""
                 raise TargetError(f"no target{where}; give some, such as logits:all or layer4:0-15")
-            parsed += map(parse_spec, texts)
+            for text in texts:
+                parsed += _of_file(text) if text.partition(":")[0] in ("vector", *KINDS) else [parse_spec(text)]
         elif isinstance(item, Target):
-            parsed.append(item.objective)
+            parsed.append(Facets(item.objective, item.facets) if item.facets > 1 else item.objective)
         elif isinstance(item, Objective):
             parsed.append(item)
         else:
@@ -82,7 +90,9 @@ def parse_spec(text: str) -> Spec:
     Raises:
         TargetError: it cannot be parsed.
     """
-    layer, colon, units = text.partition(":")
+    found = FACETS.fullmatch(text)
+    facets = check_facets(int(found[2][:18]), quoted(text)) if found else 1
+    layer, colon, units = (found[1] if found else text).partition(":")
     position = None
     at = re.fullmatch(r"(.*)@([0-9]{1,18}),([0-9]{1,18})", units)
     if at:
@@ -93,7 +103,16 @@ def parse_spec(text: str) -> Spec:
         )
     if "@" in units or re.search("@[0-9, ]*$", layer):
         raise TargetError(f"cannot read the target {quoted(text)}; a neuron is LAYER:UNIT@Y,X with two whole numbers")
-    return Spec(text, layer, units or None, position)
+    return Spec(text, layer, units or None, position, facets)
+
+
+def _of_file(text: str) -> list[Objective]:
+    found = FACETS.fullmatch(text)
+    one = found[1] if found else text
+    objectives: list[Objective] = list(parse_vectors(one)) if one.startswith("vector:") else [parse_photo(one)]
+    if found is None:
+        return objectives
+    return [Facets(objective, check_facets(int(found[2][:18]), quoted(text))) for objective in objectives]
 
 
 def _not_a_target(item: object) -> TargetError:

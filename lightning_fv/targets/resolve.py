@@ -1,5 +1,6 @@
 """Resolves targets against a network, so that every mistake is found before anything runs."""
 
+import dataclasses
 import functools
 import itertools
 import re
@@ -19,7 +20,9 @@ from lightning_fv.errors import (
 from lightning_fv.functional import torch_defaults
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
-from lightning_fv.objectives import Activations, Channel, Layer, Logit, Neuron, Objective, Probability
+from lightning_fv.objectives import Activations, Channel, Facets, Layer, Logit, Neuron, Objective, Probability
+from lightning_fv.objectives.facets import FACETS
+from lightning_fv.objectives.photo import activations_of
 from lightning_fv.objectives.unit import PROBABILITY
 from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets, quoted
 from lightning_fv.targets.target import Target
@@ -27,7 +30,7 @@ from lightning_fv.targets.target import Target
 
 @torch_defaults()
 def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[int, int] | None = None) -> list[Target]:
-    """Targets that exist in the network, each once, in the order first named.
+    """Targets that exist in the network, each once, in the order first named; several pictures of one stand together.
 
     Args:
         targets: see `parse_targets`.
@@ -39,18 +42,25 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
         LayerNotFoundError, TargetError, CaptureError: naming the nearest layers or classes, or the valid range.
     """
     size = size or network.input_size
-    shape_of = functools.cache(functools.partial(_check_layer, network=network, size=size))  # one forward per layer
-    trained = functools.cache(functools.partial(_check_layer, network=network, size=network.input_size))
+    shape_of = functools.cache(functools.partial(check_layer, network=network, size=size))  # one forward per layer
+    trained = functools.cache(functools.partial(check_layer, network=network, size=network.input_size))
     chosen: dict[str, Objective] = {}
+    facets: dict[str, int] = {}
     samples: dict[str, Objective] = {}
     seen: set[Spec] = set()
     for item in parse_targets(targets):
-        if isinstance(item, Spec):
+        count = item.count if isinstance(item, Facets) else 1
+        if isinstance(item, Facets):
+            item = item.objective
+        elif isinstance(item, Spec):
             if item in seen:
                 continue
             seen.add(item)
+            item = _unless_a_name(item, network.categories)
+            count = item.facets
         objectives = [item] if isinstance(item, Objective) else _resolve(item, shape_of, trained, network)
         for objective in objectives:
+            facets[objective.key] = max(count, facets.get(objective.key, 1))
             known = chosen.setdefault(objective.key, objective)
             if known is not objective and not known.same_as(objective):
                 raise TargetError(
@@ -60,12 +70,26 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
         for objective in objectives if isinstance(item, Objective) else objectives[:1]:
             samples.setdefault(objective.key, chosen[objective.key])
     _probe(list(samples.values()), shape_of, network, size)
-    found = [Target.of(objective, _categories(objective, shape_of, network)) for objective in chosen.values()]
+    found = [
+        Target.of(objective, _categories(objective, shape_of, network), facet, facets[key])
+        for key, objective in chosen.items()
+        for facet in range(1, facets[key] + 1)
+    ]
     for name, count in Counter(target.id.lower() for target in found).items():
         if count > 1:
             same = [target.text for target in found if target.id.lower() == name]
             raise TargetError(f"the targets {' and '.join(same)} would share the file name {name}; rename one of them")
     return found
+
+
+def _unless_a_name(spec: Spec, names: Sequence[str]) -> Spec:
+    """A target as written; the ``x5`` at its end is no number of pictures if a class is called that, as in ``BMW x5``."""
+    units = spec.text.partition(":")[2]
+    if spec.facets == 1 or spec.layer not in (LOGITS, PROBABILITY):
+        return spec
+    ends = [re.escape(name) for name in names if FACETS.fullmatch(name.lower())]
+    named = any(re.search(rf"(^|[,|])\s*{end}$", units, re.IGNORECASE) for end in ends)
+    return dataclasses.replace(spec, units=units, facets=1) if named else spec
 
 
 def _categories(
@@ -109,6 +133,8 @@ def _layers_of(objective: Objective) -> list[str]:
 
 
 def _check_value(objective: Objective, activations: Activations, images: torch.Tensor) -> torch.Tensor:
+    # Here a picture is compared with itself: photos are decoded later, when it is known how they are shown to the network.
+    activations = {**activations, **{activations_of(*read): activations[read[0]] for read in objective.photos}}
     try:
         value = objective(activations, images)
     except IndexError as error:
@@ -173,8 +199,12 @@ def _resolve(
     return [Logit(unit) if layer == LOGITS else Channel(layer, unit) for unit in units]
 
 
-def _check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:
-    """The shape of a layer's output with its channels at axis 1, if it can be visualized."""
+def check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:
+    """The shape of a layer's output for a picture of ``size`` (height, width), channels at axis 1, if it can be visualized.
+
+    Raises:
+        LayerNotFoundError, CaptureError, TargetError: why it cannot.
+    """
     name, call, item = parse_layer(layer)
     infos = {info.name: info for info in network.layers()}
     if name not in infos:
@@ -244,6 +274,10 @@ def _range(spec: Spec, part: str, count: int, names: Sequence[str]) -> range:
     if part == "last":
         return range(count - 1, count)
     bounds = re.fullmatch(r"([0-9]+)(?:\s*-\s*([0-9]+))?", part)
+    if number := re.fullmatch(r"(.*\S)\s+#([0-9]{1,9})", part):
+        raise TargetError(
+            f"{spec} is one of several pictures; write {spec.layer}:{number[1]} x{number[2]} to render them"
+        )
     if not bounds:
         raise _no_unit(spec, part, count, names)
     if max(map(len, filter(None, bounds.groups()))) > 18:  # more digits than any index, maybe too many for a number

@@ -403,3 +403,32 @@ def test_several_runs(browser: Browser, run: Path, tmp_path: Path) -> None:
     browser.run("document.querySelector('#groups a').click()")
     browser.wait("byId('detail').open")
     assert facts(browser)["network"] == "big"
+
+
+def test_several_pictures_of_a_unit(browser: Browser, tmp_path: Path) -> None:
+    """They stand together, the best is named and can be shown alone; those of a whole layer are below its heading."""
+    units = {"layer3": 2, "layer3:7": 3}
+    records = []
+    for unit, count in units.items():
+        for n in range(1, count + 1):
+            scores: dict[str, float | str] = {"rank": 1 + count - n, "similarity": 0.5}
+            name = {"id": f"{unit}-{n}", "target": f"{unit} #{n}", "unit": unit, "facet": n}
+            records.append(dataclasses.replace(DONE, **name, score=float(n), scores=scores))
+    records.append(dataclasses.replace(DONE, id="8", target="layer3:8", score=2.5, scores={}))
+    write_manifest(tmp_path / "manifest.jsonl", records)
+    browser.open(write_gallery([tmp_path]).as_uri())
+    titles = ["layer3 #1", "layer3 #2", "layer3:7 #1", "layer3:7 #2", "layer3:7 #3", "layer3:8"]
+    assert shown(browser) == titles
+    assert browser.run("[...document.querySelectorAll('h2')].map((heading) => heading.textContent)")[:1] == ["layer36"]
+    names = browser.run("[...document.querySelectorAll('#groups .name')].map((name) => name.textContent)")
+    assert names == ["whole layer #1", "whole layer #2", "7 #1", "7 #2", "7 #3", "8"]
+    browser.run(f"location.hash = {'#' + quote(tmp_path.name) + '/layer3:7-3'!r}")
+    assert facts(browser)["rank"] == "1"
+    browser.press("Escape")
+    options = browser.run("[...byId('sort').options].map((option) => option.value)")
+    assert "similarity" in options
+    assert "rank" not in options  # the highest is the worst
+    choose(browser, "among", "best of each")
+    assert shown(browser) == ["layer3 #2", "layer3:7 #3", "layer3:8"]
+    choose(browser, "sort", "score")
+    assert shown(browser) == ["layer3:7 #3", "layer3:8", "layer3 #2"]

@@ -154,6 +154,9 @@ targets:
   init_args: {fn: own_objectives.brightness, layers: []}
 - class_path: Neuron
   init_args: {layer: layer1, unit: 3, y: 10, x: 20, of: [32, 32]}  # of the 8x8 that there are at 16 px
+- class_path: Facets
+  init_args: {objective: {class_path: own_objectives.Margin, init_args: {unit: 3}}, count: 2}
+- layer2:7 x2
 batch_size: 3
 """
 
@@ -168,14 +171,14 @@ def test_objectives_by_class_path_and_resume(tmp_path: Path, monkeypatch: pytest
     records = read_manifest(run / "manifest.jsonl")
     assert [record.target for record in records] == [
         "layer3:5", "logits:pizza", "logits:iPod", "Margin(11, other=12)", "Function(name='brightness', layers=())",
-        "layer1:3@10,20",
+        "layer1:3@10,20", "Margin(3) #1", "Margin(3) #2", "layer2:7 #1", "layer2:7 #2",
     ]  # fmt: skip
     assert [record.id for record in records[:3]] == ["layer3-0005", "logits-0011-pizza", "logits-0012-iPod"]
-    assert ["top1" in record.scores for record in records] == [False, True, True, False, False, False]
+    assert ["top1" in record.scores for record in records[:6]] == [False, True, True, False, False, False]
     before = pictures(run)
     for picture in (run / "images").glob("objective-*.png"):
         picture.unlink()
-    (last,) = (done for done in (run / "jobs").glob("*/done.jsonl") if "Margin" in done.read_text())
+    (last,) = (done for done in (run / "jobs").glob("*/done.jsonl") if "Margin(11" in done.read_text())
     last.unlink()
     assert fit(run, "--resume") == 0
     assert pictures(run) == before

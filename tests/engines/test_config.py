@@ -10,7 +10,7 @@ from lightning_fv import FeatureVisualizer, VisionNetwork, load_network
 from lightning_fv.engines.config import ONLY_RENDER, config_text, read_config, refuse_only_render
 from lightning_fv.engines.plan import Setup
 from lightning_fv.errors import RunFolderError
-from lightning_fv.objectives import Function
+from lightning_fv.objectives import Facets, Function, Logit
 from lightning_fv.runs.folder import RunFolder
 from tests.helpers import TinyNet
 
@@ -30,7 +30,18 @@ def test_a_network_as_it_was_loaded() -> None:
     assert config["targets"] == ["logits:0", "layer1"]
     assert config["trainer"] == {"max_steps": 3, "callbacks": []}
     assert config["model"]["size"] == [20, 16]
+    assert (config["model"]["diversity"], config["model"]["diversity_layer"]) == (0.0, None)
     assert config["batch_size"] == 4
+
+
+def test_several_pictures_and_their_diversity() -> None:
+    recipe = FeatureVisualizer(diversity=1, diversity_layer="layer2")
+    config = yaml.safe_load(
+        config_text(Setup(load_network("demo"), recipe, OPTIONS), ["logits:0 x2", Facets(Logit(1), 3)], 4)
+    )
+    assert (config["model"]["diversity"], config["model"]["diversity_layer"]) == (1, "layer2")
+    assert config["targets"][0] == "logits:0 x2"
+    assert config["targets"][1]["init_args"]["count"] == 3
 
 
 class Own(FeatureVisualizer):

@@ -40,13 +40,15 @@ class Saver(pl.Callback):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("text", "diversity"), [("logits:pizza+logits:iPod", 0.0), ("logits:pizza x2", 1.0)])
 def test_shared_pictures_have_the_averaged_gradient_and_are_the_same_everywhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, diversity: float
 ) -> None:
     (tmp_path / "saver.py").write_text(SAVER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
     monkeypatch.setenv("SAVER", str(tmp_path))
-    words = [*SHARED, "--trainer.max_steps", "20", "--trainer.callbacks+=saver.Saver"]
+    words = [*SHARED, "--trainer.max_steps", "20", "--trainer.callbacks+=saver.Saver", "--targets", text]
+    words += ["--model.diversity", str(diversity)]
     by_self, by_torchrun = tmp_path / "self", tmp_path / "torchrun"
     code, output = finish(start("--out", str(by_self), *words, "--trainer.devices", "2"))
     assert code == 0, output
@@ -57,10 +59,10 @@ def test_shared_pictures_have_the_averaged_gradient_and_are_the_same_everywhere(
 
     # By another way: the mean of what two processes alone would do, rank 0 with the draws of a run on one device.
     network = lightning_fv.load_network("demo")
-    targets = lightning_fv.resolve_targets("logits:pizza+logits:iPod", network)
+    targets = lightning_fv.resolve_targets(text, network)
     gradients = []
     for rank in (0, 1):
-        bound = lightning_fv.FeatureVisualizer().bind(network, targets)
+        bound = lightning_fv.FeatureVisualizer(diversity=diversity).bind(network, targets)
         if rank > 0:
             bound._key_transforms(rank)
         with network.frozen():

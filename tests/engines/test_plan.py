@@ -92,6 +92,11 @@ def test_blank_records_have_all_that_is_known_beforehand() -> None:
     assert (first.id, first.network, first.size, first.seed) == (plan.targets[0].id, "tiny", [16, 20], 0)
     assert (first.status, first.steps, first.error) == ("failed", 3, "why")
     assert (first.score, first.image, first.scores) == (None, None, {})
+    several = tiny_plan("conv1:3 x2", 2)
+    assert [(r.target, r.unit, r.facet) for r in several.blank_records(several.targets)] == [
+        ("conv1:3 #1", "conv1:3", 1),
+        ("conv1:3 #2", "conv1:3", 2),
+    ]
 
 
 def test_without_a_folder_nothing_is_known() -> None:

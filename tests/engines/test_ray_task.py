@@ -1,6 +1,7 @@
 """A job as a worker of the cluster renders it, called in this process: files in, files out, errors in one line."""
 
 import hashlib
+import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,18 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from PIL import Image
 
-from lightning_fv.engines.plan import Plan
+from lightning_fv.engines.plan import Plan, make_plan
 from lightning_fv.engines.ray_task import Task, TaskOutcome, run_task, versions
 from lightning_fv.errors import UsageError
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.picture import CHUNK
+from lightning_fv.runs.start_photo import StartPhoto
 from lightning_fv.runs.transfer import pack, unpack
-from tests.engines.runs import Fails, Signal, tiny_plan, work
+from tests.engines.runs import Fails, Signal, again, tiny_plan, work
+from tests.helpers import noise
 from tests.processes import pictures
 
 cloudpickle = pytest.importorskip("ray.cloudpickle", reason="what the driver pickles by")
@@ -58,6 +63,24 @@ def test_what_comes_back_is_the_job_done(run: RunFolder, tmp_path: Path) -> None
     assert run.done(plan.jobs[0]) == outcome.records
     assert pictures(run.path) == pictures(tmp_path / "here")
     assert run.job(plan.jobs[0]).frame_steps() == RunFolder(tmp_path / "here").job(plan.jobs[0]).frame_steps()
+
+
+def test_a_job_carries_the_photos_that_it_starts_from(run: RunFolder, tmp_path: Path) -> None:
+    photos = tuple(StartPhoto(f"{number}.jpg", str(number) * 32) for number in range(4))
+    plain = tiny_plan("logits:0-3", 2)
+    plan = make_plan(replace(plain.setup, start=noise(4, 3, 16, 20).sigmoid(), photos=photos), "logits:0-3", 2)
+    here = again(plan, folder=RunFolder(tmp_path / "here"))
+    assert here.folder is not None
+    here.folder.create()
+    here.folder.register(here.jobs)
+    work(here)
+    for job in plan.jobs:
+        unpack(run, job, sent(again(plan, jobs=[job])).files)
+    assert pictures(run.path) == pictures(tmp_path / "here")
+    for number, record in enumerate(record for job in plan.jobs for record in run.done(job) or ()):
+        with Image.open(run.path / str(record.image)) as picture:
+            recipe = json.loads(picture.text[CHUNK])["recipe"]  # type: ignore[attr-defined]
+        assert recipe["start"] == {"photo": f"{number}.jpg", "digest": str(number) * 32}
 
 
 class Once(pl.Callback):

@@ -50,6 +50,22 @@ run has a quick one of each kind):
 | a network of 1, 2, 4, 7 channels; one that accepts one size | pictures of as many channels, of which files show one as grey or three; pictures are resized first | networks/test_modules: any_number_of_channels, found_out; functional/test_image: shown_as_rgb |
 | random numbers in the forward; batch normalisation without statistics | a warning in one line | networks/test_modules: cannot_be_repeated |
 | decompression bombs, damaged pictures | Pillow's limit in force; one line | report/test_pictures |
+| a picture of a unit becomes NaN, with diversity | no other picture of the unit is affected | optimization/test_diversity: spoils_no_other |
+| a device's memory is full, with diversity | chunks that cut a unit give the gradient of the whole | optimization/test_diversity: chunks_have_the_gradient, full_memory |
+| a unit with diversity is dead | it is restarted and reported as without | optimization/test_diversity: dead_units |
+| `layer4:12 x0`, `x65`, `x999...9`, `layer4:12 #2` | one line | targets/test_grammar, targets/test_resolve |
+| a class called `BMW X5` | is a class, not five pictures | targets/test_resolve: as_if_it_had_several |
+| an unknown `diversity_layer` | one line before the first step, also without diversity, where it is only for scores | optimization/test_diversity: what_is_wrong |
+| a training with the callback, with and without: losses, weights, optimizer, buffers, generators of Python, NumPy and torch, workers of the loader | the same bits; also resumed, in bf16-mixed, accumulating, compiled, on two ranks | test_during_training: same_bits, resumed, compiled, ranks_end |
+| a bad target, module name, setting, or folder for a training | one line before the first step, on all ranks | test_during_training: wrong_is_one_line, bad_target_ends_all_ranks |
+| the network's structure changes in training, its weights become NaN | one warning, or sheets that say `diverged`; the training goes on | test_during_training: fails_is_one_warning, weights_of_nan |
+| SIGTERM or Ctrl-C in a render during training | the render ends after a step; then the training's own handlers get the signal | test_during_training: a_signal |
+| a render during ddp training that takes longer than a collective may | the other ranks wait, without a collective of the training's process group | test_during_training: wait_for_the_first |
+| sharded strategies (FSDP, DeepSpeed, model parallel) | one line before the first epoch | test_during_training: divided |
+| a file of vectors that is missing, changed, of another shape, holds several arrays or objects | one line that names it and what is there, exit 2 | objectives/test_direction: no_vector, files_of_vectors; targets/test_vectors |
+| a photo to start from that is missing, damaged, a folder, a device, huge, of 32 bits or PostScript; more photos than pictures | one line before the network is loaded, exit 2 | optimization/test_photo; commands/test_start |
+| a photo that a target compares with that is missing, changed, a device or no picture; two in one target; a penalty on what pictures start from where they start from noise | one line before the run folder is made, exit 2 | objectives/test_photo; optimization/test_references; test_compared |
+| a run from photos is killed and the photos are gone | the same bits after `--resume`, from the copy in the run folder; one line if that is damaged | commands/test_start; runs/test_start_photo |
 | folder is read-only, is a file, or cannot be created | refused before the network is loaded, exit 2 | test_folders: file_in_the_place, read_only, default_folder, python_looks |
 | clock jumps | order is decided by steps and numbers, no file is overwritten | test_folders: clock (slow), next_folder, past (with faketime) |
 | a second process on a run folder | shares the work; refused if its settings, weights or version differ, exit 2 | engines/test_workers: as_many, nine (slow), other_settings (slow), other_pictures |

@@ -10,9 +10,10 @@ import pytest
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.record import read_manifest
-from tests.faults.runs import GROWING, check_files
+from tests.faults.runs import GROWING, check_files, lines_with
 from tests.faults.signals import SENDING, VARIABLE
-from tests.processes import QUICK, SECONDS, ends_within, finish, pictures, run, start
+from tests.helpers import save_picture, smooth_photos
+from tests.processes import QUICK, SECONDS, ends_within, finish, pictures, run, start, wait_for
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
@@ -111,3 +112,28 @@ def test_rests_of_a_killed_job_are_cleared_when_it_is_resumed(tmp_path: Path) ->
     rest.write_bytes(b"half")
     assert main(["--out", str(run), "--resume", *QUICK]) == 0
     assert not rest.exists()
+
+
+def test_a_run_that_started_from_photos_is_killed_and_resumed_without_them(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    photos = [tmp_path / f"{number}.png" for number in range(3)]
+    for photo, picture in zip(photos, [*smooth_photos(80, 90), smooth_photos(70, 70)[0]], strict=True):
+        save_picture(photo, picture)
+    args = [*GROWING, "--start", *map(str, photos)]
+    assert main(["--out", str(whole), *args]) == 0
+    process = start("--out", str(killed), *args)
+    wait_for(lambda: list(killed.glob("jobs/*/checkpoints/step=*.ckpt")), process)  # the second job has not begun
+    process.kill()
+    finish(process)
+    assert not list(killed.glob("jobs/*/done.jsonl"))
+    for photo in photos:
+        photo.unlink()
+    code, told = run("--out", str(killed), "--resume", *QUICK)
+    assert code == 0, told
+    assert pictures(killed) == pictures(whole)
+    (copy, *_) = killed.glob(".run/start-*.png")
+    copy.write_bytes(b"\x89PNG")
+    code, told = run("--out", str(killed), "--resume", *QUICK)
+    assert code == 2
+    (line,) = lines_with(told, "error")
+    assert f"{killed} has lost the photo {tmp_path}" in line

@@ -188,6 +188,41 @@ def test_frozen_gives_back_the_same_tensors() -> None:
     assert module.conv.weight.requires_grad
 
 
+class Observer(nn.Module):
+    """Statistics that each forward pass updates, in evaluation mode too, as those of quantization-aware training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+        self.norm = nn.BatchNorm2d(2)
+        self.register_buffer("largest", torch.full((1, 3, 1, 1), -torch.inf))
+        self.register_buffer("passes", torch.zeros((), dtype=torch.long))
+
+    def train(self, mode: bool = True) -> "Observer":
+        super().train(mode)
+        self.norm.train()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        torch.maximum(self.largest, x.amax((0, 2, 3), keepdim=True), out=self.largest)
+        return self.norm(self.conv(x)).mean((2, 3))
+
+
+def test_frozen_gives_back_the_values_of_buffers_that_a_forward_pass_changes() -> None:
+    module = Observer()
+    network = VisionNetwork(module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(12, 10))
+    held = dict(module.named_buffers())
+    before = {name: buffer.clone() for name, buffer in held.items()}
+    with network.frozen(), torch.no_grad():
+        network(torch.rand(2, 3, 12, 10))
+        assert module.passes == 1
+        assert not torch.equal(module.get_buffer("norm.running_mean"), before["norm.running_mean"])
+    after = dict(module.named_buffers())
+    assert all(after[name] is held[name] for name in held)
+    assert [name for name in before if not torch.equal(after[name], before[name])] == []
+
+
 def test_unknown_photos_are_refused() -> None:
     with pytest.raises(NetworkError, match="'places'; those known are imagenet and tiny_imagenet"):
         VisionNetwork(nn.Conv2d(3, 1, 1), mean=(0,) * 3, std=(1,) * 3, photos="places")  # type: ignore[arg-type]

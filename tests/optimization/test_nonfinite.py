@@ -15,7 +15,7 @@ from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.objectives import L1, L2, LOGITS, Objective
 from lightning_fv.objectives.base import Activations
 from lightning_fv.optimization.nonfinite import NONFINITE_LIMIT, NonFiniteGuard
-from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
+from lightning_fv.parameterizations import CPPN, Fourier, LaplacianPyramid, Parameterization, Pixel
 from tests.engines.runs import plan_of, work
 from tests.helpers import TinyNet, noise
 
@@ -103,6 +103,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     ("parameterization", "how", "options"),
     [
         *((parameterization(), "both", options) for parameterization in (Fourier, Pixel) for options in OPTIONS),
+        (LaplacianPyramid(3), "both", "grow and blur"),
+        (CPPN(4, 8), "gradient", "plain"),
         *((Fourier(), how, "plain") for how in ("value", "gradient", "infinite")),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
@@ -202,7 +204,11 @@ def test_each_nonfinite_gradient_halves_the_steps() -> None:
     torch.testing.assert_close(values - before, torch.tensor([1.0, 0.25, 1.0]).view(3, 1, 1).expand(3, 2, 5))
 
 
-@pytest.mark.parametrize("parameterization", [Fourier(decay=1.5), Pixel()], ids=["Fourier", "Pixel"])
+@pytest.mark.parametrize(
+    "parameterization",
+    [Fourier(decay=1.5), Pixel(), LaplacianPyramid(), CPPN(4, 8)],
+    ids=lambda parameterization: type(parameterization).__name__,
+)
 def test_a_resume_from_any_step_is_bitwise_the_same(tmp_path: Path, parameterization: Parameterization) -> None:
     """Non-finite events, shortened steps, restarts and redirected ReLUs, with growth: all in the checkpoint."""
 
@@ -210,7 +216,8 @@ def test_a_resume_from_any_step_is_bitwise_the_same(tmp_path: Path, parameteriza
         return FeatureVisualizer(parameterization, size=(18, 16), stage_steps=5).bind(network, targets)
 
     def fit(module: FeatureVisualizer, steps: int, **arguments: Any) -> None:
-        callbacks = [ProgressiveUpscale(to=30, factor=1.1, every=9), *arguments.pop("callbacks", [])]
+        blur = 1 / 128 if parameterization.can_blur else 0.0
+        callbacks = [ProgressiveUpscale(to=30, factor=1.1, every=9, blur=blur), *arguments.pop("callbacks", [])]
         trainer = pl.Trainer(max_steps=steps, max_epochs=-1, accelerator="cpu", logger=False, enable_progress_bar=False,
                              enable_model_summary=False, enable_checkpointing=len(callbacks) > 1, callbacks=callbacks)  # fmt: skip
         with network.frozen():

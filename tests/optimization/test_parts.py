@@ -1,5 +1,7 @@
 """Recipes of the wrong parts are refused before any work, in one line."""
 
+import inspect
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 from lightning_fv import FeatureVisualizer, VisionNetwork, render
 from lightning_fv.errors import UsageError
 from lightning_fv.objectives import L1
-from lightning_fv.optimization.parts import check_parts
+from lightning_fv.optimization.parts import check_parts, describe_recipe
 from lightning_fv.parameterizations import Pixel
 from tests.helpers import TinyNet
 
@@ -27,6 +29,7 @@ from tests.helpers import TinyNet
             {"optimizer": lambda parameters: None},
             "model.optimizer must make an Optimizer, not an object of type NoneType",
         ),
+        ({"diversity": -0.5}, "diversity is a weight, 0 or more, such as 1.0; got -0.5"),
         ({"callbacks": [3]}, "trainer.callbacks must be Callbacks, got int"),
         ({"visualizer": TinyNet()}, "visualizer is an object of type TinyNet"),
     ],
@@ -41,3 +44,13 @@ def test_wrong_parts(parts: dict[str, Any], told: str) -> None:
 def test_right_parts() -> None:
     check_parts(None, (nn.ReLU(),), [L1() + L1()], torch.optim.Adam)
     assert len(FeatureVisualizer(transforms=nn.ModuleList([nn.ReLU()])).transforms) == 1  # type: ignore[arg-type]
+
+
+def test_the_description_of_a_recipe_is_plain_and_has_all_settings() -> None:
+    recipe = FeatureVisualizer(size=20, diversity=1, diversity_layer="conv1", stage_steps=3)
+    described = describe_recipe(recipe)
+    assert json.loads(json.dumps(described)) == described == recipe.describe()
+    assert (described["diversity"], described["diversity_layer"]) == (1.0, "conv1")
+    assert (described["size"], described["stage_steps"], described["penalties"]) == (20, 3, [])
+    settings = set(inspect.signature(FeatureVisualizer).parameters) - {"chunk"}  # which changes pictures by rounding
+    assert described.keys() == settings | {"visualizer"}

@@ -8,7 +8,7 @@ from lightning_fv import FeatureVisualizer, VisionNetwork, render
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.resize import Moments, resize_pictures
-from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
+from lightning_fv.parameterizations import CPPN, Fourier, LaplacianPyramid, Parameterization, Pixel
 from tests.helpers import TinyNet, generators
 
 
@@ -18,7 +18,7 @@ def network() -> VisionNetwork:
 
 
 @pytest.mark.parametrize("moments", ["reset", "resample"])
-@pytest.mark.parametrize("parameterization", [Fourier(), Pixel()])
+@pytest.mark.parametrize("parameterization", [Fourier(), Pixel(), LaplacianPyramid()])
 def test_growing_keeps_going(network: VisionNetwork, moments: str, parameterization: Parameterization) -> None:
     visualizer = FeatureVisualizer(parameterization, size=16, moments=moments)  # type: ignore[arg-type]
     grow = ProgressiveUpscale(to=41, factor=1.3, every=5, blur=0.02)
@@ -43,7 +43,7 @@ def test_growing_moves_the_optimizer_to_the_new_parameter(network: VisionNetwork
 
 
 @pytest.mark.parametrize("moments", ["reset", "resample"])
-@pytest.mark.parametrize("parameterization", [Fourier(), Pixel()])
+@pytest.mark.parametrize("parameterization", [Fourier(), Pixel(), LaplacianPyramid(3)])
 def test_moments_are_reset_or_resampled(moments: Moments, parameterization: Parameterization) -> None:
     parameterization.initialize((12, 10), generators([0, 1]))
     guard, old = NonFiniteGuard(), parameterization.values
@@ -65,6 +65,24 @@ def test_moments_are_reset_or_resampled(moments: Moments, parameterization: Para
     assert float(state["step"]) == 1
     assert bool((state["exp_avg_sq"] >= 0).all())
     assert float(state["exp_avg_sq"].mean()) == pytest.approx(mean, rel=0.5)
+
+
+@pytest.mark.parametrize("moments", ["reset", "resample"])
+def test_values_that_know_no_pixels_stay_with_their_moments(moments: Moments) -> None:
+    made, guard = CPPN(2, 3), NonFiniteGuard()
+    made.initialize((12, 10), generators([0, 1]))
+    guard.reset(made.values)
+    optimizer = torch.optim.Adam([made.values], lr=0.1)
+    made().square().sum().backward()
+    optimizer.step()
+    values, kept = made.values, guard.last_finite.clone()
+    state = {name: value.clone() for name, value in optimizer.state[values].items()}
+    resize_pictures(made, (18, 15), guard, [optimizer], moments)
+    assert made().shape == (2, 3, 18, 15)
+    assert optimizer.param_groups[0]["params"] == [made.values]
+    assert made.values is values
+    assert all(torch.equal(optimizer.state[values][name], value) for name, value in state.items())
+    assert torch.equal(guard.last_finite, kept)
 
 
 def test_last_finite_values_are_those_of_the_resized_picture() -> None:

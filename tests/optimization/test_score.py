@@ -38,6 +38,26 @@ def test_scores_are_those_of_the_plain_pictures(network: VisionNetwork) -> None:
     assert {record.status for record in assess(bound, 7, 3.0, complete=False)} == {"partial"}
 
 
+def test_several_pictures_of_a_unit_are_ranked_and_compared(network: VisionNetwork) -> None:
+    bound = bound_to(network, "logits:bee x3+conv1:3+conv1:2 x2")
+    with network.frozen():
+        records = assess(bound, 7, 3.0, complete=True)
+        conv1, conv2 = (network.capture(bound.pictures(), [layer])[layer] for layer in ("conv1", "conv2"))
+    assert [(record.unit, record.facet) for record in records] == [
+        ("logits:bee", 1), ("logits:bee", 2), ("logits:bee", 3), (None, None), ("conv1:2", 1), ("conv1:2", 2),
+    ]  # fmt: skip
+    for rows, maps in ((range(3), conv2), (range(4, 6), conv1)):
+        scores = [float(records[row].score or 0) for row in rows]
+        assert [records[row].scores["rank"] for row in rows] == [
+            1 + sorted(scores, reverse=True).index(s) for s in scores
+        ]
+        grams = [(maps[row].flatten(1) @ maps[row].flatten(1).T).flatten() for row in rows]
+        for own, row in zip(grams, rows, strict=True):
+            others = [float(torch.cosine_similarity(own, other, dim=0)) for other in grams if other is not own]
+            assert records[row].scores["similarity"] == pytest.approx(sum(others) / len(others), abs=1e-4)
+    assert not {"rank", "similarity"} & records[3].scores.keys()
+
+
 def test_nonfinite_pictures_are_restored_and_the_others_left(network: VisionNetwork) -> None:
     bound = bound_to(network, "logits:0-2")
     values = bound.parameterization.values

@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
+from lightning_fv import FeatureVisualizer, VisionNetwork, render, resolve_targets
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.errors import UsageError
 from lightning_fv.optimization.start import check_count, check_start, refuse_given, size_of, start_from
@@ -57,3 +57,19 @@ def test_pictures_given_before_and_after_bind() -> None:
     bound.parameterization.from_image(START[:1])
     with pytest.raises(UsageError, match="1 pictures for 2 targets"):
         trainer.fit(bound)
+
+
+def test_what_is_learned_beside_the_rows_is_refused() -> None:
+    """The optimizer would change it, and NaN in it would be nobody's."""
+
+    class Toned(Pixel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tone = torch.nn.Parameter(torch.zeros(3, 1, 1))
+
+        def decode(self, values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+            return values + self.tone
+
+    network = VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(24, 20))
+    with pytest.raises(UsageError, match="Toned has the Parameters tone besides values"):
+        render(network, "logits:0", parameterization=Toned(), steps=1, progress=False)

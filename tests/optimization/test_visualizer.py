@@ -14,7 +14,7 @@ from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, render,
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.objectives import L1, L2, Channel, Layer, Logit, Neuron, Objective, Probability, TotalVariation
-from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
+from lightning_fv.parameterizations import CPPN, Fourier, LaplacianPyramid, Parameterization, Pixel
 from lightning_fv.transforms import RandomNoise, study_warp
 from tests.helpers import TinyNet, noise
 
@@ -28,7 +28,7 @@ def first_layer(network: VisionNetwork) -> str:
     return next(info.name for info in network.layers() if info.shape is not None and len(info.shape) == 4)
 
 
-@pytest.mark.parametrize("parameterization", [Fourier(), Pixel()])
+@pytest.mark.parametrize("parameterization", [Fourier(), Pixel(), LaplacianPyramid(), CPPN()])
 def test_every_objective_rises(network: VisionNetwork, parameterization: Parameterization) -> None:
     layer = first_layer(network)
     objectives: list[Objective] = [

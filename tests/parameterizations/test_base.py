@@ -4,14 +4,18 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from lightning_fv import render
+from lightning_fv.commands.main import main
 from lightning_fv.functional import spectrum_weights
-from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
+from lightning_fv.parameterizations import CPPN, Alpha, Fourier, LaplacianPyramid, Parameterization, Pixel, Shared
 from tests.helpers import generators, low_pass, noise, smooth_photos
 
 KINDS: dict[str, Callable[[], Parameterization]] = {
@@ -19,11 +23,23 @@ KINDS: dict[str, Callable[[], Parameterization]] = {
     "pixel-decorrelated": lambda: Pixel(decorrelate=True),
     "fourier": Fourier,
     "fourier-rgb": lambda: Fourier(decorrelate=False),
+    "laplacian": LaplacianPyramid,
+    "laplacian-rgb": lambda: LaplacianPyramid(3, decorrelate=False),
+    "cppn": CPPN,
+    "cppn-rgb": lambda: CPPN(3, 5, decorrelate=False),
+    "shared": lambda: Shared(1, Pixel(decorrelate=True)),
 }
+FROM_IMAGES = [kind for kind in KINDS if "cppn" not in kind]
+"""Those that can start from any pictures, and be blurred."""
 
 
 @pytest.fixture(params=KINDS, ids=list(KINDS))
 def make(request: pytest.FixtureRequest, device: torch.device) -> Callable[[], Parameterization]:
+    return lambda: KINDS[request.param]().to(device)
+
+
+@pytest.fixture(params=FROM_IMAGES)
+def make_from_images(request: pytest.FixtureRequest, device: torch.device) -> Callable[[], Parameterization]:
     return lambda: KINDS[request.param]().to(device)
 
 
@@ -39,8 +55,9 @@ def strong_noise(
 
 
 def high_frequency_power(images: Tensor) -> float:
-    """Power above half of the Nyquist frequency, of all pictures together."""
-    power = np.abs(np.fft.fft2(images.detach().cpu().numpy())) ** 2
+    """Power above half of the Nyquist frequency, of all pictures together, under a window: not all are periodic."""
+    window = np.hanning(images.shape[-2])[:, None] * np.hanning(images.shape[-1])[None]
+    power = np.abs(np.fft.fft2(images.detach().cpu().numpy() * window)) ** 2
     f = np.hypot(np.fft.fftfreq(images.shape[-2])[:, None], np.fft.fftfreq(images.shape[-1])[None])
     return float(power[..., f > 0.25].sum())
 
@@ -123,7 +140,8 @@ def test_copies_give_the_same_pictures_and_go_their_own_way(
     for twin in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert torch.equal(twin(), before)
         assert twin.size == made.size
-        twin.blur(2.0)
+        with torch.no_grad():
+            twin.values.mul_(2.0)
         twin.resize((20, 20))
         assert torch.equal(made(), before)
 
@@ -145,19 +163,21 @@ def test_can_be_copied_before_it_has_pictures(make: Callable[[], Parameterizatio
     ],
 )
 def test_starts_from_given_pictures(
-    make: Callable[[], Parameterization], size: tuple[int, int], tolerance: float, device: torch.device
+    make_from_images: Callable[[], Parameterization], size: tuple[int, int], tolerance: float, device: torch.device
 ) -> None:
     photo = smooth_photos(*size).to(device)
-    made = make()
+    made = make_from_images()
     made.from_image(photo)
     assert made.size == size
     assert made.values.requires_grad
     torch.testing.assert_close(made(), photo, atol=tolerance, rtol=0)
 
 
-def test_black_and_white_are_moved_inwards(make: Callable[[], Parameterization], device: torch.device) -> None:
+def test_black_and_white_are_moved_inwards(
+    make_from_images: Callable[[], Parameterization], device: torch.device
+) -> None:
     extremes = (noise(2, 3, 37, 29) > 0).float().to(device)
-    made = make()
+    made = make_from_images()
     made.from_image(extremes)
     expected = extremes.clamp(1 / 512, 511 / 512)
     torch.testing.assert_close(made(), expected, atol=2e-5, rtol=0)
@@ -175,16 +195,18 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.usefixtures("threads")
 def test_a_picture_depends_on_its_own_generator_alone(make: Callable[[], Parameterization]) -> None:
+    tolerance = 1e-6 if isinstance(make(), CPPN) else 0  # products of matrices are rounded by how threads share them
+    size = (40, 32)  # whole vectors: torch rounds the numbers left over at the end of a tensor in another way
     together, turned = make(), make()
-    together.initialize((37, 29), generators([5, 6, 7]))
-    turned.initialize((37, 29), generators([7, 5]))
+    together.initialize(size, generators([5, 6, 7]))
+    turned.initialize(size, generators([7, 5]))
     images = together()
     for row, seed in enumerate((5, 6, 7)):
         alone = make()
-        alone.initialize((37, 29), generators([seed]))
+        alone.initialize(size, generators([seed]))
         assert torch.equal(alone.values[0], together.values[row])
-        assert torch.equal(alone()[0], images[row])
-    assert torch.equal(turned(), images[[2, 0]])
+        torch.testing.assert_close(alone()[0], images[row], atol=tolerance, rtol=0)
+    torch.testing.assert_close(turned(), images[[2, 0]], atol=tolerance, rtol=0)
 
 
 def test_noise_leaves_torchs_own_generator_alone(make: Callable[[], Parameterization]) -> None:
@@ -195,9 +217,9 @@ def test_noise_leaves_torchs_own_generator_alone(make: Callable[[], Parameteriza
 
 @pytest.mark.parametrize("size", [(74, 58), (55, 43), (36, 28), (25, 19), (41, 60)])
 def test_resize_keeps_the_picture_recognisable(
-    make: Callable[[], Parameterization], photo: Tensor, size: tuple[int, int], device: torch.device
+    make_from_images: Callable[[], Parameterization], photo: Tensor, size: tuple[int, int], device: torch.device
 ) -> None:
-    made = make()
+    made = make_from_images()
     made.from_image(photo.to(device))
     made.resize(size)
     images = made()
@@ -217,7 +239,7 @@ def test_resize_of_moments_does_not_touch_the_pictures(
 ) -> None:
     made = strong_noise(make, (9, 7), device)
     before = made.values.detach().clone()
-    moments = made.resample(before.square(), (18, 15))
+    moments = made.resample(before.square(), (9, 7), (18, 15))
     assert torch.equal(made.values, before)
     assert made.size == (9, 7)
     assert moments.min() >= 0
@@ -226,9 +248,9 @@ def test_resize_of_moments_does_not_touch_the_pictures(
 
 
 def test_blur_lowers_high_frequencies_and_keeps_the_mean(
-    make: Callable[[], Parameterization], device: torch.device
+    make_from_images: Callable[[], Parameterization], device: torch.device
 ) -> None:
-    made = strong_noise(make, (37, 29), device)
+    made = strong_noise(make_from_images, (37, 29), device)
     before = made().detach()
     parameter = made.values
     made.blur(1.5)
@@ -259,4 +281,50 @@ def test_can_be_fitted_to_a_photo(make: Callable[[], Parameterization], photo: T
         loss = (made() - wanted).square().mean()
         loss.backward()
         optimizer.step()
-    assert loss < 1e-3  # the photo's variance is 0.03
+    assert loss < (0.01 if isinstance(made, CPPN) else 1e-3)  # the photo's variance is 0.03
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("LaplacianPyramid levels=3 decay=1 sd=0.1 decorrelate=false", LaplacianPyramid(3, 1.0, 0.1, False)),
+        ("CPPN layers=3 hidden=5 sd=0.1 decorrelate=false", CPPN(3, 5, 0.1, False)),
+        ("Alpha", Alpha()),
+        ("Alpha base=CPPN base.hidden=5", Alpha(CPPN(hidden=5))),
+        ("Shared group=1 base=LaplacianPyramid base.levels=2 factor=2", Shared(1, LaplacianPyramid(2), 2)),
+    ],
+    ids=lambda value: value.replace(" ", ",") if isinstance(value, str) else "",
+)
+def test_from_the_command_line_and_from_python_it_is_the_same(
+    words: str, made: Parameterization, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of one is continued by the other, which refuses other settings."""
+    kind, *arguments = words.split()
+    options = [f"--model.parameterization.{argument}" for argument in arguments]
+    typed, called = tmp_path / "typed", tmp_path / "called"
+    command = ["--out", str(typed), "--targets", "logits:0", "--trainer.max_steps", "1", "--model.size", "24"]
+    assert main([*command, "--model.parameterization", kind, *options]) == 0
+    for run in (typed, called):
+        rendering = render("demo", "logits:0", parameterization=made, steps=1, size=24, out=run, progress=False)
+        assert [record.status for record in rendering.records] == ["done"]
+    capsys.readouterr()
+    assert main(["--out", str(called), "--resume"]) == 0
+    assert "the run is finished" in capsys.readouterr().out
+    (one,), (other,) = ([file.read_bytes() for file in (run / "images").iterdir()] for run in (typed, called))
+    with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
+        assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_any_number_of_channels(make: Callable[[], Parameterization], channels: int) -> None:
+    made = make()
+    made.channels = channels
+    made.initialize((9, 7), generators([0, 1]))
+    assert made().shape == (2, channels, 9, 7)
+    assert not torch.equal(made()[:, :1], made()[:, -1:]) or channels == 1
+    made.resize((13, 11))
+    assert made().shape == (2, channels, 13, 11)
+    wanted = 0.2 + 0.6 * torch.rand(2, channels, 9, 7, generator=torch.Generator().manual_seed(0))
+    if made.can_blur:
+        made.from_image(wanted)
+        torch.testing.assert_close(made(), wanted, atol=1e-5, rtol=0)

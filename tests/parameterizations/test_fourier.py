@@ -59,7 +59,7 @@ def test_growth_keeps_the_series_when_the_sides_ratio_changes(old: tuple[int, in
 
 def test_new_frequencies_can_be_filled() -> None:
     made = strong((9, 7))
-    filled = made.resample(torch.zeros_like(made.values), (18, 15), fill=3.0)
+    filled = made.resample(torch.zeros_like(made.values), (9, 7), (18, 15), fill=3.0)
     assert sorted(set(filled.flatten().tolist())) == [0.0, 3.0]
     assert (filled == 0).sum() == made.values.numel()
 

@@ -70,7 +70,19 @@ class Page(HTMLParser):
         self.texts[self.open] = self.texts.get(self.open, "") + data
 
     def rows(self) -> list[dict[str, Any]]:
-        names = ["run", "kind", "job", "place", "id", "target", "seconds", "image", "score", *self.data["scores"]]
+        names = [
+            "run",
+            "kind",
+            "job",
+            "place",
+            "id",
+            "target",
+            "facet",
+            "seconds",
+            "image",
+            "score",
+            *self.data["scores"],
+        ]
         return [dict(zip(names, row, strict=True)) for row in self.data["rows"]]
 
     def images(self) -> list[str | None]:
@@ -125,6 +137,19 @@ def test_what_a_page_knows(tmp_path: Path) -> None:
     assert [row["probability"] for row in page.rows()] == [0.5, None, None, 0.5]
     assert [row["saturated"] for row in page.rows()] == [None, None, 0.25, None]
     assert page.images() == ["./images/logits-0011-pizza.png", None, None, "./partial/c.png"]
+
+
+def test_several_pictures_of_a_unit(tmp_path: Path) -> None:
+    records = [
+        dataclasses.replace(DONE, id=f"p-{n}", target=f"logits:pizza #{n}", unit="logits:pizza", facet=n, image=None)
+        for n in (1, 2)
+    ]
+    page = Page(write_gallery([make_run(tmp_path / "run", [*records, DONE])]))
+    assert [(row["target"], row["facet"]) for row in page.rows()] == [
+        ("logits:pizza", 1),
+        ("logits:pizza", 2),
+        ("logits:pizza", 0),
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

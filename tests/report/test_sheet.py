@@ -81,7 +81,7 @@ def test_pictures_keep_their_shape_and_stand_in_the_middle(
 
 @pytest.mark.parametrize("side", [16, 64])
 def test_side_can_be_chosen(tmp_path: Path, side: int) -> None:
-    assert made_sheet(tmp_path, [DONE], side).shape == (side + LABEL + 2 * GAP, 2 * (side + GAP) + GAP, 3)
+    assert made_sheet(tmp_path, [DONE], side).shape == (side + LABEL + 2 * GAP, side + 2 * GAP, 3)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,45 @@ def test_a_score_that_is_missing(tmp_path: Path) -> None:
 
 def test_a_score_has_the_second_line(tmp_path: Path) -> None:
     assert is_black(cell(made_sheet(tmp_path, [DONE]), 0, 0)[1][21:]).any()
+
+
+def several(*counts: int) -> list[Record]:
+    """Records of units with so many pictures; the second of each is its best."""
+    return [
+        dataclasses.replace(DONE, unit=f"layer3:{unit}", facet=facet, scores={"rank": 3 - facet}, image=None)
+        if count > 1
+        else dataclasses.replace(DONE, target=f"layer3:{unit}", image=None)
+        for unit, count in enumerate(counts)
+        for facet in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "rows"),
+    [
+        ((4,), [4]),
+        ((8,), [8]),
+        ((4,) * 8, [8, 8, 8, 8]),
+        ((4,) * 24, [12] * 8),
+        ((1,) * 5, [3, 2]),
+        ((1, 4, 1, 4), [1, 4, 1, 4]),
+        ((1, 3, 1, 2, 1), [1, 3, 3, 1]),
+        ((64,), [10] * 6 + [4]),
+    ],
+)
+def test_several_pictures_of_a_unit_stand_in_one_row(tmp_path: Path, counts: tuple[int, ...], rows: list[int]) -> None:
+    records = several(*counts)
+    sheet = made_sheet(tmp_path, records, side=16)
+    grey = (sheet == 0xDD).all(-1)
+    pitch = 16 + LABEL + GAP
+    found = [int(grey[GAP + row * pitch + 8, GAP + 8 :: 16 + GAP].sum()) for row in range(len(sheet) // pitch)]
+    assert found == rows
+
+
+def test_the_best_of_a_unit_is_marked(tmp_path: Path) -> None:
+    sheet = made_sheet(tmp_path, several(2))
+    first, second = (is_black(cell(sheet, 0, column)[1][21:]).sum() for column in (0, 1))
+    assert second > first > 0
 
 
 def test_a_sheet_without_records(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs: cut by batch size alone, and named by all that changes a picture."""
 
+import pytest
 import torch
 
 from lightning_fv import FeatureVisualizer, RandomWarp, VisionNetwork, resolve_targets
@@ -7,7 +8,7 @@ from lightning_fv.callbacks import PeriodicBlur
 from lightning_fv.engines.plan import Setup
 from lightning_fv.objectives import L1
 from lightning_fv.parameterizations import Fourier, Pixel
-from lightning_fv.runs.job import make_jobs
+from lightning_fv.runs.job import make_jobs, smallest_batch_size
 from tests.helpers import TinyNet
 
 
@@ -23,6 +24,38 @@ def test_jobs_are_batches_in_order() -> None:
     jobs = make_jobs(targets, 2, {})
     assert [[target.class_index for target in job.targets] for job in jobs] == [[0, 1], [2, 3], [4]]
     assert len({job.id for job in jobs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("targets", "batch_size", "sizes"),
+    [
+        ("logits:0-1 x4", 8, [8]),
+        ("logits:0-1 x4", 7, [4, 4]),
+        ("logits:0+logits:1 x3+logits:2+logits:3", 3, [1, 3, 2]),
+        ("logits:0-1+logits:2 x5+logits:3-4", 2, [2, 5, 2]),
+        ("logits:0-1 x4", 1, [4, 4]),
+        ("logits:0 x2+logits:1-4", 16, [6]),
+        ("logits:0-4", 2, [2, 2, 1]),
+    ],
+)
+def test_several_pictures_of_a_unit_stay_in_one_job(targets: str, batch_size: int, sizes: list[int]) -> None:
+    chosen = resolve_targets(targets, network())
+    start = torch.arange(len(chosen)).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    jobs = make_jobs(chosen, batch_size, {}, [target.text for target in chosen], start)
+    assert [len(job.targets) for job in jobs] == sizes
+    assert [target for job in jobs for target in job.targets] == chosen
+    assert torch.equal(torch.cat([job.start for job in jobs if job.start is not None]), start)
+    smallest = smallest_batch_size(jobs)
+    assert smallest <= batch_size
+    assert [job.id for job in make_jobs(chosen, smallest, {}, [target.text for target in chosen], start)] == [
+        job.id for job in jobs
+    ]
+
+
+def test_one_picture_of_several_is_not_the_only_one() -> None:
+    ids = [make_jobs(resolve_targets(f"logits:0 x{count}", network()), 8, {})[0].id for count in (1, 2, 3)]
+    assert len(set(ids)) == 3
+    assert ids[0] == make_jobs(resolve_targets("logits:0", network()), 8, {})[0].id
 
 
 def test_whatever_changes_a_picture_changes_the_id() -> None:
@@ -44,6 +77,8 @@ def test_whatever_changes_a_picture_changes_the_id() -> None:
         "rate": Setup(same, FeatureVisualizer(optimizer=lambda p: torch.optim.Adam(p, lr=0.2)), options),
         "optimizer": Setup(same, FeatureVisualizer(optimizer=lambda p: torch.optim.SGD(p, lr=0.05)), options),
         "size": Setup(same, FeatureVisualizer(size=30), options),
+        "diversity": Setup(same, FeatureVisualizer(diversity=1), options),
+        "other diversity": Setup(same, FeatureVisualizer(diversity=1, diversity_layer="conv1"), options),
         "clip": Setup(same, FeatureVisualizer(), {**options, "gradient_clip_val": 1.0}),
     }
     ids = {name: make_jobs(targets, 2, setup.settings)[0].id for name, setup in setups.items()}

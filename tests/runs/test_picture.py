@@ -44,6 +44,17 @@ def test_png_is_lossless(photo: Tensor) -> None:
     np.testing.assert_array_equal(np.asarray(image), pixels.permute(1, 2, 0).numpy())
 
 
+def test_an_opacity_is_the_fourth_channel_of_a_png(tmp_path: Path, photo: Tensor) -> None:
+    opacity = torch.linspace(0, 1, 29).expand(1, 37, 29)
+    write_picture(tmp_path / "a.png", torch.cat([photo[0], opacity]), record(), {}, opaque=False)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGBA"
+        assert json.loads(image.info[CHUNK])["record"]["id"] == "0001-pizza"
+        pixels = np.asarray(image)
+    np.testing.assert_array_equal(pixels[..., :3], to_uint8(photo[0]).permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(pixels[0, :, 3], (opacity[0, 0] * 255).round().numpy())
+
+
 def test_jpeg_is_near(photo: Tensor) -> None:
     pixels = to_uint8(photo[0])
     image = opened(encode_jpeg(pixels))

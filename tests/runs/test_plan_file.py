@@ -16,7 +16,7 @@ def test_another_process_sees_only_the_run_that_it_would_render(run: RunFolder) 
     (run.path / ".run" / "plan.json").unlink()
     run.register(jobs_of(), {"digest": "ab", "recipe": {"size": 1}})
     other = jobs_of(settings="other weights")
-    with pytest.raises(RunFolderError, match="pictures: the code or a setting of an objective differs"):
+    with pytest.raises(RunFolderError, match="pictures: the code, a file or a setting of an objective differs"):
         run.register(other, {"digest": "ab", "recipe": {"size": 1}})
     with pytest.raises(RunFolderError, match=r'digest is "cd", in the run "ab"; recipe.size is 1\.0, in the run 1;'):
         run.register(other, {"digest": "cd", "recipe": {"size": 1.0}})

@@ -43,6 +43,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_one_picture_of_several(tmp_path: Path) -> None:
+    second = dataclasses.replace(DONE, target="logits:pizza #2", unit="logits:pizza", facet=2)
+    write_manifest(tmp_path / "manifest.jsonl", [second])
+    (found,) = read_manifest(tmp_path / "manifest.jsonl")
+    assert (found.target, found.unit, found.facet) == ("logits:pizza #2", "logits:pizza", 2)
+
+
 def test_an_empty_manifest(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.jsonl", [])
     assert read_manifest(tmp_path / "manifest.jsonl") == []
@@ -105,7 +112,7 @@ def changed(**values: object) -> str:
         changed(size="37x29"), changed(size=["37", "29"]), changed(size=[37]), changed(size=[37, 0]), changed(size=[37.0, 29]),
         changed(steps="128"), changed(steps=1.5), changed(seed=None), changed(seconds="0.1"), changed(seconds=None),
         changed(scores=[0.5]), changed(scores={"p": None}), changed(scores={"p": {"q": 1}}), changed(scores={"p": [1]}),
-        changed(error=5), changed(digest=5),
+        changed(error=5), changed(digest=5), changed(unit=5), changed(facet=1.0),
         changed(image=5), changed(image=""), changed(image="/etc/passwd"), changed(image="../other/images/x.png"),
         changed(image="images/../../x.png"), changed(image="images\\x.png"), changed(image="./x.png"), changed(image="a\0b"),
         changed(image="images/"),
@@ -136,6 +143,7 @@ def test_a_change_of_record_or_picture_is_found(tmp_path: Path) -> None:
     assert found.is_intact(tmp_path)
     values = {**dataclasses.asdict(DEAD), "scores": {"probability": 0.5}, "image": "images/other.png", "steps": 127}
     values |= {"seed": 2**63 - 2, "seconds": 0.2, "size": [37, 30], "error": "x", "network": "demo2"}
+    values |= {"unit": "layer2", "facet": 2}
     (tmp_path / "images" / "other.png").write_bytes(b"picture")
     for name, value in values.items():
         assert not dataclasses.replace(found, **{name: value}).is_intact(tmp_path), name

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from lightning_fv.errors import TargetError
-from lightning_fv.objectives import Channel, Logit
+from lightning_fv.objectives import Channel, Facets, Logit
 from lightning_fv.targets import Target, parse_targets
 from lightning_fv.targets.grammar import Spec
 
@@ -22,6 +22,11 @@ from lightning_fv.targets.grammar import Spec
         ("a:1 + b", [Spec("a:1", "a", "1"), Spec("b", "b")]),
         (["a:1+b", "c"], [Spec("a:1", "a", "1"), Spec("b", "b"), Spec("c", "c")]),
         (("a", "b"), [Spec("a", "a"), Spec("b", "b")]),
+        ("a:1 x4", [Spec("a:1 x4", "a", "1", facets=4)]),
+        ("a:1@2,3 x2+b  x64", [Spec("a:1@2,3 x2", "a", "1", (2, 3), 2), Spec("b  x64", "b", facets=64)]),
+        ("a:0-3,5 x1", [Spec("a:0-3,5 x1", "a", "0-3,5")]),
+        ("a:king x penguin", [Spec("a:king x penguin", "a", "king x penguin")]),
+        ("conv3x3", [Spec("conv3x3", "conv3x3")]),
     ],
 )
 def test_text(text: Any, specs: list[Spec]) -> None:
@@ -33,6 +38,10 @@ def test_objectives_and_targets_among_texts() -> None:
     assert parse_targets(composed) == [composed]
     assert parse_targets(Target.of(Logit(3))) == [Logit(3)]
     assert parse_targets([composed, "a:1", Target.of(Logit(3))]) == [composed, Spec("a:1", "a", "1"), Logit(3)]
+
+
+def test_a_target_stands_for_all_pictures_of_its_objective() -> None:
+    assert parse_targets(Target.of(Logit(3), facet=2, facets=4)) == [Facets(Logit(3), 4)]
 
 
 def plain(activations: object, images: object) -> None: ...
@@ -55,6 +64,11 @@ def plain(activations: object, images: object) -> None: ...
         ("body:1@²,1", r"a neuron is LAYER:UNIT@Y,X"),
         ("body:1@\x1b[31m,1", r"cannot read the target 'body:1@\\x1b\[31m,1'"),
         ("body:1@" + "9" * 5000 + ",0", r"cannot read the target 'body:1@999+ \.\.\. 9+,0'"),
+        ("body:1 x0", "'body:1 x0': a target has 1 to 64 pictures, not 0"),
+        ("body x65", "'body x65': a target has 1 to 64 pictures, not 65"),
+        ("body:1 x" + "9" * 5000, r"a target has 1 to 64 pictures, not 9+$"),
+        ("body:1 x" + "0" * 5000 + "4", r"a target has 1 to 64 pictures, not 0$"),
+        ("body: x4", "cannot read the target 'body: x4'"),
         ({"body": 1}, "targets are text, objectives or a list of them, not {'body': 1}"),
         (b"body:1", "targets are text, objectives or a list of them, not b'body:1'"),
         ([1, 2], "targets are text, objectives or a list of them, not 1"),

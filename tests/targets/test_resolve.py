@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_fv import render
 from lightning_fv.errors import CaptureError, LayerNotFoundError, TargetError
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.objectives import Channel, Function, Layer, Logit, Neuron, Objective, Probability
+from lightning_fv.objectives import Channel, Facets, Function, Layer, Logit, Neuron, Objective, Probability
 from lightning_fv.objectives.base import Activations
 from lightning_fv.targets import Target, resolve_targets
 
@@ -94,6 +94,8 @@ def test_what_is_written_is_what_is_maximised(
         ("bodi:1", LayerNotFoundError, "did you mean body"),
         ("body:6", TargetError, "units 0 to 5"),
         ("body:blue", TargetError, "units 0 to 5"),
+        ("body:1 #2", TargetError, r"'body:1 #2' is one of several pictures; write body:1 x2"),
+        ("logits:pizza #2", TargetError, r"'logits:pizza #2' is one of several pictures; write logits:pizza x2"),
         ("body:1@10,0", TargetError, "rows 0 to 9 and columns 0 to 15"),
         ("head:1@0,0", TargetError, "without rows and columns; leave out"),
         ("probability", TargetError, "names no class"),
@@ -122,6 +124,43 @@ def test_what_does_not_exist_is_said(network: VisionNetwork, text: str, error: t
         resolve_targets(text, network)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("targets", "texts"),
+    [
+        ("body:1 x2", ["body:1 #1", "body:1 #2"]),
+        ("body:1 x1", ["body:1"]),
+        ("body:1,4 x2+head:2", ["body:1 #1", "body:1 #2", "body:4 #1", "body:4 #2", "head:2"]),
+        ("body:2@9,15 x2+body x2", ["body:2@9,15 #1", "body:2@9,15 #2", "body #1", "body #2"]),
+        ("logits:7 x2+body:0+logits:7 up x3+logits:7", ["logits:7 up #1", "logits:7 up #2", "logits:7 up #3", "body:0"]),
+        ([Facets(Channel("body", 1) - Layer("head"), 2), Channel("body", 1) - Layer("head")],
+         ["Channel('body', 1) - Layer('head') #1", "Channel('body', 1) - Layer('head') #2"]),
+        (Facets(Logit(7), 1), ["logits:7 up"]),
+    ],
+)  # fmt: skip
+def test_several_pictures_of_a_unit_stand_together(network: VisionNetwork, targets: object, texts: list[str]) -> None:
+    found = resolve_targets(targets, network)  # type: ignore[arg-type]
+    assert [target.text for target in found] == texts
+    assert len({target.id for target in found}) == len({target.key for target in found}) == len(texts)
+    again = resolve_targets(found, network)
+    assert again == found  # Targets stand for all pictures of their objective
+
+
+def test_a_class_may_be_called_as_if_it_had_several_pictures() -> None:
+    names = ("BMW", "BMW X5", "a x2")
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    cars = VisionNetwork(module, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(8, 8), categories=names)
+
+    def texts(targets: str) -> list[str]:
+        return [target.text for target in resolve_targets(targets, cars)]
+
+    assert texts("logits:BMW X5") == texts("logits:bmw x5") == ["logits:BMW X5"]
+    assert texts("logits:BMW,bmw x5") == ["logits:BMW", "logits:BMW X5"]
+    assert texts("logits:audi|bmw x5") == ["logits:BMW X5"]
+    assert texts("logits:bmw x5 x2") == ["logits:BMW X5 #1", "logits:BMW X5 #2"]
+    assert texts("logits:BMW x2") == ["logits:BMW #1", "logits:BMW #2"]  # no class ends in "a x2" here
+    assert texts("logits:0-1 x2")[::2] == ["logits:BMW #1", "logits:BMW X5 #1"]
 
 
 def test_many_targets_take_little_time(network: VisionNetwork) -> None:

@@ -6,13 +6,18 @@ import pytest
 import torch
 
 import lightning_fv.transforms
-from lightning_fv.transforms import KeyedTransform, RandomNoise, RandomWarp
+from lightning_fv.transforms import KeyedTransform, RandomBackground, RandomCrop, RandomNoise, RandomWarp
 from tests.helpers import smooth_photos
 
-KINDS: list[Callable[[], KeyedTransform]] = [RandomWarp, lambda: RandomNoise(std=0.1)]
+KINDS: list[Callable[[], KeyedTransform]] = [
+    RandomWarp,
+    lambda: RandomNoise(std=0.1),
+    RandomCrop,
+    lambda: RandomBackground(2),  # of three channels, the third is the opacity
+]
 
 
-@pytest.fixture(params=KINDS, ids=["RandomWarp", "RandomNoise"])
+@pytest.fixture(params=KINDS, ids=["RandomWarp", "RandomNoise", "RandomCrop", "RandomBackground"])
 def transform(request: pytest.FixtureRequest) -> KeyedTransform:
     made: KeyedTransform = request.param()
     made.unit = 37

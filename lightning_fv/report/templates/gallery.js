@@ -3,7 +3,7 @@
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
 const natural = new Intl.Collator("en", { numeric: true });
-const controls = ["layer", "status", "network"];
+const controls = ["layer", "status", "network", "among"];
 
 /** A new element; texts among its children stay text. */
 function make(tag, properties = {}, ...children) {
@@ -23,24 +23,28 @@ function unitOf(target, layer) {
   return target.startsWith(layer + ":") ? target.slice(layer.length + 1) : target;
 }
 
-const items = data.rows.map(([run, kind, job, place, id, target, seconds, image, score, ...values], number) => {
+const items = data.rows.map(([run, kind, job, place, id, named, facet, seconds, image, score, ...values], number) => {
   const [network, status, height, width, steps, seed] = data.kinds[kind];
   const { name, url, recipe } = data.runs[run];
-  const layer = layerOf(target);
+  const layer = layerOf(named);
+  const suffix = facet ? ` #${facet}` : "";
+  const target = named + suffix;
+  const scores = Object.fromEntries(data.scores.map((name, column) => [name, values[column]]).filter(([, value]) => value !== null));
   return {
-    number, id, target, layer, network, status, recipe, place, run: name, unit: unitOf(target, layer),
+    number, id, target, layer, network, status, recipe, place, run: name, unit: unitOf(named, layer) + suffix,
+    best: scores.rank === 1, among: facet && scores.rank !== 1 ? "others" : "best of each",
     hash: "#" + [...name.split("/"), id].map(encodeURIComponent).join("/"),
     order: id.replace(/^probability-/, "logits-"),
     image: image === null ? null : url + (image === 1 ? `images/${id}.png` : image),
     film: job < 0 ? null : data.jobs[job],
-    scores: { score, ...Object.fromEntries(data.scores.map((name, column) => [name, values[column]]).filter(([, value]) => value !== null)) },
+    scores: { score, ...scores },
     facts: { network, run: name, size: `${height} × ${width}`, steps: String(steps), seed, seconds },
     words: [target, network, name, status].join("\n").toLowerCase(),
   };
 });
 const byHash = new Map(items.map((item) => [decodeURIComponent(item.hash), item]));
 const several = { run: data.runs.length > 1, network: new Set(items.map((item) => item.network)).size > 1 };
-const numeric = ["score", ...data.scores.filter((name) => items.some((item) => typeof item.scores[name] === "number"))];
+const numeric = ["score", ...data.scores.filter((name) => name !== "rank" && items.some((item) => typeof item.scores[name] === "number"))];
 
 let shown = []; // in the order on the page
 let current = null; // of the thumbnails, the one that Tab comes to; the one in the detail view
@@ -59,7 +63,7 @@ function numbersOf(item, sort) {
   const second = sort in item.scores && sort !== "score" ? sort : "probability";
   const value = item.scores[second];
   const told = typeof value !== "number" ? "" : second === "probability" ? `p ${value.toFixed(2)}` : `${plain(second)} ${digits(value, 3)}`;
-  return [digits(item.scores.score, 4), told].filter(Boolean).join(" · ");
+  return [digits(item.scores.score, 4), told, item.best ? "best" : ""].filter(Boolean).join(" · ");
 }
 
 const absent = (text) => make("span", { className: "none" }, text);

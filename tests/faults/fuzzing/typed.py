@@ -26,7 +26,8 @@ NASTY = [
 """Values for any option."""
 
 UNITS = ["0", "3", "-1", "255", "256", "9" * 30, "0-3", "3-0", "0-", "-", "0-999999999999", "all", "last", "pizza", "Pizza", "piza", "king penguin", "nope|lion",
-         "|", "1,2", "1,,2", ",", "0@0,0", "0@1,1", "0@-1,0", "0@99,0", "0@", "@1,1", "0@1", "\uff10", "³", "1.5", "nan", "é", "\x1b[2J", "x" * 1000, "0,0,0", ""]  # fmt: skip
+         "|", "1,2", "1,,2", ",", "0@0,0", "0@1,1", "0@-1,0", "0@99,0", "0@", "@1,1", "0@1", "\uff10", "³", "1.5", "nan", "é", "\x1b[2J", "x" * 1000, "0,0,0", "",
+         "0 x2", "0-3,5 x3", "0@1,1 x2", "pizza x2", "0 x0", "0 x65", "0 x" + "9" * 5000, "0 x-1", " x2", "0 #2", "0 x2 x2", "0\tx2"]  # fmt: skip
 LAYERS = ["logits", "probability", "layer1", "layer3", "layer4", "stem", "stem.0", "layer4.0", "layer4.0.conv1", "layr4", "fc", "avgpool", "", ".", "layer4.", "0",
           "Logits", " layer4", "layer4.0.conv1.weight", "__class__", "é", "\x00", "x" * 1000, "features.3", "module.layer4", "*"]  # fmt: skip
 
@@ -45,7 +46,7 @@ CLASSES = {
     "trainer.strategy": ["lightning.pytorch.strategies." + n for n in ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy", "DeepSpeedStrategy")],
     "trainer.profiler": ["lightning.pytorch.profilers." + n for n in ("SimpleProfiler", "AdvancedProfiler", "Profiler")],
     "trainer.accelerator": ["lightning.pytorch.accelerators." + n for n in ("CPUAccelerator", "CUDAAccelerator", "Accelerator")],
-    "targets": ["lightning_fv.objectives." + n for n in ("Channel", "Neuron", "Logit", "Probability", "Layer", "Function", "L2", "Objective", "TotalVariation")],
+    "targets": ["lightning_fv.objectives." + n for n in ("Channel", "Neuron", "Logit", "Probability", "Layer", "Function", "L2", "Objective", "TotalVariation", "Facets")],
 }  # fmt: skip
 """Classes by the option that takes them; a wrong one is as likely as a right one."""
 LISTS = {"model.transforms", "model.penalties", "trainer.callbacks", "targets"}

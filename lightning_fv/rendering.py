@@ -1,0 +1,181 @@
+"""What a render returns: pictures with their targets, scores and records."""
+
+from __future__ import annotations
+
+import base64
+import html
+import itertools
+import math
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import torch
+from torch import Tensor
+
+from lightning_fv.engines.plan import Plan
+from lightning_fv.engines.run import Outcome
+from lightning_fv.errors import DeviceMemoryError, RunFolderError, TargetError, nearest
+from lightning_fv.functional import to_uint8
+from lightning_fv.report import write_report
+from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.picture import encode_png, read_picture, write_picture
+from lightning_fv.runs.record import Record
+from lightning_fv.targets import Target
+
+
+class RenderedPicture(NamedTuple):
+    """One picture of a `Rendering`."""
+
+    image: Tensor
+    """(3, H, W) in [0, 1], on the CPU."""
+    score: float
+    """The target's value on the plain picture; NaN if it is not known or not finite."""
+    target: Target
+    record: Record
+    """Its line of the manifest."""
+
+
+@dataclass
+class Rendering:
+    """Rendered pictures and their scores.
+
+    ``rendering[0]`` is a `RenderedPicture`, ``rendering["logits:pizza"]`` that of a target, ``rendering[1:3]`` a Rendering of some,
+    and a loop over a Rendering goes through its `RenderedPicture`s in order. Of several pictures of a target,
+    ``rendering["logits:pizza"]`` is the one with the highest score, ``rendering["logits:pizza #2"]`` the second, and
+    ``rendering.facets("logits:pizza")`` a Rendering of all of them.
+
+    Attributes:
+        images: (N, 3, H, W) in [0, 1], on the CPU. Of jobs that were done before, as read from their files: multiples of 1/255.
+        scores: (N,), each target's value on its plain picture.
+        targets: one per picture.
+        records: the manifest's records.
+    """
+
+    images: Tensor
+    scores: Tensor
+    targets: list[Target]
+    records: list[Record]
+    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator[RenderedPicture]:
+        return (self[number] for number in range(len(self)))
+
+    @overload
+    def __getitem__(self, which: int | str) -> RenderedPicture: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> Rendering: ...
+
+    def __getitem__(self, which: int | str | slice) -> RenderedPicture | Rendering:
+        """A picture by its position or by its target as text, or a Rendering of a slice.
+
+        Raises:
+            IndexError: there is no picture at that position.
+            TargetError: there is none of that target.
+        """
+        if isinstance(which, slice):
+            return Rendering(
+                self.images[which], self.scores[which], self.targets[which], self.records[which], self.recipe
+            )
+        if isinstance(which, str):
+            which = min(self._rows_of(which), key=lambda row: self.records[row].scores.get("rank", math.inf))
+        number = operator.index(which)
+        target = self.targets[number]
+        return RenderedPicture(self.images[number], float(self.scores[number]), target, self.records[number])
+
+    def facets(self, target: str) -> Rendering:
+        """All pictures of a target, in order.
+
+        Args:
+            target: as text, without the number of pictures.
+
+        Raises:
+            TargetError: there is none of that target.
+        """
+        rows = self._rows_of(target)
+        return self[rows[0] : rows[-1] + 1]
+
+    def _rows_of(self, text: str) -> list[int]:
+        rows = [row for row, target in enumerate(self.targets) if text in (target.text, target.unit)]
+        if not rows:
+            texts = [target.text for target in self.targets]
+            raise TargetError(f"no picture of {text!r}; available: {', '.join(nearest(text, texts) or texts[:3])}")
+        return rows
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the pictures, a contact sheet, the manifest and a gallery to a folder and return it.
+
+        Raises:
+            RunFolderError: the folder is not empty, or cannot be created or written.
+        """
+        run = RunFolder(folder)
+        if run.path.is_dir() and any(run.path.iterdir()):
+            raise RunFolderError(f"{run} is not empty; choose another folder")
+        try:
+            run.images.mkdir(parents=True)
+            for record, picture in zip(self.records, self.images, strict=True):
+                record.image = None
+                if bool(torch.isfinite(picture).all()):
+                    file = run.picture(record.id)
+                    record.image = run.relative(file)
+                    record.sign(write_picture(file, picture, record, self.recipe))
+        except OSError as error:
+            raise RunFolderError(f"cannot write to {run}: {error.strerror}; choose another folder") from None
+        write_report(run, lambda: self.records)
+        return run.path
+
+    def _repr_html_(self) -> str:
+        """The pictures with their targets and scores, for a notebook."""
+        cells = []
+        for record, picture in zip(self.records, self.images, strict=True):
+            source = base64.b64encode(encode_png(to_uint8(picture.nan_to_num(0.5)))).decode()
+            score = record.status if record.score is None else f"{record.score:.4g}"
+            cells.append(
+                '<figure style="display:inline-block;margin:4px;text-align:center">'
+                f'<img src="data:image/png;base64,{source}" style="width:160px">'
+                f"<figcaption>{html.escape(record.target)}<br>{score}</figcaption></figure>"
+            )
+        return "".join(cells)
+
+
+def rendering_of(plan: Plan, outcome: Outcome) -> Rendering:
+    """The pictures and scores of a plan that was rendered in this process, or read from its run folder.
+
+    Raises:
+        DeviceMemoryError: there is no picture at all.
+    """
+    scores = torch.tensor([float("nan") if record.score is None else record.score for record in outcome.records])
+    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, plan.setup.provenance)
+
+
+def _pictures(plan: Plan, outcome: Outcome) -> Tensor:
+    """All pictures, (N, 3, H, W): rendered now, or read from the run folder; NaN where there is none."""
+    by_row: list[Tensor | None] = []
+    records = iter(outcome.records)
+    for job in plan.jobs:
+        rendered = outcome.pictures.get(job.id)
+        for row, record in enumerate(itertools.islice(records, len(job.targets))):
+            if rendered is not None:
+                by_row.append(rendered[row])
+            elif plan.folder is not None and record.image is not None and record.status in ("done", "dead", "diverged"):
+                by_row.append(_read(plan.folder.path / record.image, plan.setup.network.channels))
+            else:
+                by_row.append(None)
+    known = next((picture for picture in by_row if picture is not None), None)
+    if known is None:
+        raise DeviceMemoryError(
+            next((record.error for record in outcome.records if record.error), "nothing was rendered")
+        )
+    blank = torch.full_like(known, torch.nan)
+    return torch.stack([blank if picture is None else picture for picture in by_row])
+
+
+def _read(path: Path, channels: int) -> Tensor | None:
+    """A finished picture from its file, (C, H, W); None if it has more channels than a PNG shows."""
+    return read_picture(path)[:channels] if channels <= 3 else None

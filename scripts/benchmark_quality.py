@@ -1,0 +1,184 @@
+"""Measure what pictures of hidden channels tell a network that never saw the channel: the two-choice test.
+
+    python scripts/benchmark_quality.py --data PHOTOS [--network NAME] [--layers LAYER ...] [--recipes RECIPE ...]
+
+After Borowski et al. 2021 ("Exemplary Natural Images Explain CNN Activations Better than State-of-the-Art Feature Visualization")
+and Zimmermann et al. 2021, with a network in place of people. Given a hint of what a channel looks for, its picture or the photos
+that excite it most, which of two photos does it respond to? One of them is among the twenty that excite it most, the other among
+the half that excite it least; hints are never taken from the photos that are asked about. The judge (scripts/judge.py), another
+network trained on the same photos, chooses the photo whose features are more alike to those of the hint: s = the mean, over
+the hint's pictures, of the cosine similarity of features, each standardized over the photos. Of every channel 20 pairs are asked
+about; the share of right answers is .5 by chance. ``score`` is the channel's activation of the picture over that of the photo that
+excites it most.
+
+PHOTOS are those of train_demo.py; of the validation photos of all classes, every other one gives hints. Each number is a mean over channels and
+seeds, with the standard error over channels. Renders go to --runs and are not repeated; stop and continue at any time.
+"""
+
+import argparse
+import io
+import math
+import re
+import statistics
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from judge import load_judge, read_image
+from PIL import Image
+from series import Row
+from torch import Tensor
+
+from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.runs.folder import RunFolder
+
+# The judge's features: means over the map of its activations after three of its poolings, of small, middle and large receptive fields.
+FEATURES = ("features.10", "features.17", "features.24")
+PAIRS, BEST = 20, 20
+
+
+def read_all(data: Path) -> Tensor:
+    """The validation photos of all classes, uint8 (N, 3, 64, 64), in a fixed order."""
+    photos: dict[str, Tensor] = {}
+    for archive in sorted(data.glob("val*.tar")):
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if member.name.endswith(".JPEG") and (content := tar.extractfile(member)):
+                    with Image.open(io.BytesIO(content.read())) as photo:
+                        photos[member.name] = torch.from_numpy(np.array(photo.convert("RGB"))).permute(2, 0, 1)
+    if not photos:
+        raise SystemExit(f"{data}: no val*.tar with photos; give the folder of train_demo.py")
+    # By the file's name, which is unrelated to its class, so that every other photo is of any class.
+    return torch.stack([photos[name] for name in sorted(photos, key=lambda name: Path(name).name)])
+
+
+@torch.no_grad()
+def responses(network: VisionNetwork, pictures: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Mean over the map of every channel, by layer (N, C), of uint8 or float pictures (N, 3, H, W)."""
+    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    with network.frozen():
+        for batch in torch.split(pictures, 100):
+            batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch
+            for layer, activation in network.activations(batch, layers).items():
+                found[layer].append(activation.reshape(*activation.shape[:2], -1).mean(2))
+    return {layer: torch.cat(parts) for layer, parts in found.items()}
+
+
+class Features:
+    """The judge's features, standardized over photos: each layer has the same weight, and each picture the norm 1."""
+
+    def __init__(self, photos: Tensor) -> None:
+        self.judge = load_judge()
+        found = responses(self.judge, photos, FEATURES)
+        self.mean = {layer: values.mean(0) for layer, values in found.items()}
+        self.std = {layer: values.std(0).clamp(min=1e-6) for layer, values in found.items()}
+        self.photos = self._standardized(found)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        return self._standardized(responses(self.judge, pictures, FEATURES))
+
+    def _standardized(self, found: dict[str, Tensor]) -> Tensor:
+        parts = [(found[layer] - self.mean[layer]) / self.std[layer] for layer in FEATURES]
+        unit = torch.cat([torch.nn.functional.normalize(part, dim=1) for part in parts], 1)
+        return unit / math.sqrt(len(FEATURES))
+
+
+@dataclass
+class Questions:
+    """For every channel of a layer the photos that are asked about.
+
+    Attributes:
+        best: (C, 20) indices of photos that excite it most, of those asked about.
+        least: (C, 20) drawn from the half that excites it least.
+        hints: (C, 9) the photos that excite it most, of those that give hints.
+        top: (C,) the highest activation of all photos.
+    """
+
+    best: Tensor
+    least: Tensor
+    hints: Tensor
+    top: Tensor
+
+    @classmethod
+    def of(cls, activations: Tensor) -> "Questions":
+        asked, giving = torch.arange(1, len(activations), 2), torch.arange(0, len(activations), 2)
+        order = activations[asked].argsort(0, descending=True)
+        draws = torch.randint(
+            len(asked) // 2, len(asked), (activations.shape[1], PAIRS), generator=torch.Generator().manual_seed(0)
+        )
+        return cls(
+            asked[order[:BEST].T],
+            asked[order.T.gather(1, draws)],
+            giving[activations[giving].argsort(0, descending=True)[:9].T],
+            activations.amax(0),
+        )
+
+    def right(self, channels: Tensor, hints: Tensor, photos: Tensor) -> Tensor:
+        """Share of right answers (n,) for ``channels`` (n,), given features of hints (n, k, F) and of all photos (N, F)."""
+        hint = hints.mean(1)
+        better = torch.einsum("cpf,cf->cp", photos[self.best[channels]], hint)
+        worse = torch.einsum("cpf,cf->cp", photos[self.least[channels]], hint)
+        return ((better > worse).float() + 0.5 * (better == worse)).mean(1)
+
+
+def text(values: Tensor) -> str:
+    """Mean and standard error over channels."""
+    return f"{float(values.mean()):.3f} ± {float(values.std()) / math.sqrt(len(values)):.3f}"
+
+
+def pictures_of(folder: Path, layer: str) -> dict[int, list[Path]]:
+    """The pictures of a run by channel, also of several pictures of a channel."""
+    found: dict[int, list[Path]] = {}
+    for record in RunFolder(folder).records():
+        match = re.fullmatch(re.escape(layer) + r":([0-9]+)\b.*", record.target)
+        if match and record.image is not None:
+            found.setdefault(int(match[1]), []).append(folder / record.image)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--network", default="demo")
+    parser.add_argument("--layers", nargs="+", default=["layer3", "layer4"])
+    parser.add_argument("--recipes", nargs="*", default=["default"], help="of each a run of all channels and each seed")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("lightning_logs/quality"))
+    args = parser.parse_args()
+    network, photos = load_network(args.network), read_all(args.data)
+    features, activations = Features(photos), responses(network, photos, args.layers)
+    print(f"| {args.network}, {len(photos)} photos | right | score / best photo |")
+    print("|---|---|---|")
+    for layer in args.layers:
+        questions = Questions.of(activations[layer])
+        channels = torch.arange(activations[layer].shape[1])
+        for count in (1, 9):
+            hints = features.photos[questions.hints[:, :count]]
+            right = questions.right(channels, hints, features.photos)
+            print(f"| {layer}, {count} best photo{'s' if count > 1 else ''} | {text(right)} | |")
+        for recipe in args.recipes:
+            shares, others, scores = [], [], []
+            for seed in range(args.seeds):
+                words = f"--config {recipe} --targets {layer}:all --batch-size 32"
+                made = pictures_of(Row(recipe, words, args.network).render(args.runs, seed), layer)
+                channels = torch.tensor(sorted(made))
+                shown = [torch.cat([read_image(path) for path in made[int(c)]]) for c in channels]
+                hints = torch.stack([features(pictures) for pictures in shown])
+                shares.append(questions.right(channels, hints, features.photos))
+                others.append(questions.right(channels, hints.roll(1, 0), features.photos))
+                best = torch.stack(
+                    [responses(network, p, [layer])[layer][:, c].max() for p, c in zip(shown, channels, strict=True)]
+                )
+                scores.append(best / questions.top[channels].clamp(min=1e-6))
+            means = [torch.stack(values).mean(0) for values in (shares, others, scores)]
+            print(
+                f"| {layer}, picture by `{recipe}` | {text(means[0])} | {statistics.median(means[2].tolist()):.2f} (median) |"
+            )
+            print(f"| {layer}, picture of another channel | {text(means[1])} | |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
