@@ -226,6 +226,8 @@ def test_a_long_name_loses_its_middle() -> None:
     draw, font = ImageDraw.Draw(Image.new("RGB", (1, 1))), ImageFont.load_default()
     text = f"inversion:{'folder/' * 20}photo.png@layer4"
     shown = fit_text(draw, text, font, 150)
-    assert shown.startswith("inversion:") and shown.endswith(".png@layer4") and "…" in shown
+    assert shown.startswith("inversion:")
+    assert shown.endswith(".png@layer4")
+    assert "…" in shown
     assert draw.textlength(shown, font=font) <= 150 < draw.textlength(text, font=font)
     assert fit_text(draw, "logits:lion", font, 150) == "logits:lion"
