@@ -1,8 +1,9 @@
-"""Make the sheets of docs/methods.md: one run of the command line for each family of methods.
+"""Make the figures of docs/methods.md: one run of the command line for each family of methods, or one call of `render`.
 
     python scripts/methods.py [FAMILY ...] [--runs FOLDER] [--images FOLDER]
 
-Runs go to FOLDER and are not repeated; each run's contact sheet becomes docs/images/methods_FAMILY.webp.
+Runs go to FOLDER and are not repeated; each run's contact sheet becomes docs/images/methods_FAMILY.webp. Where a photo is needed, it
+is a picture of the package's own, since photos are not ours to show.
 """
 
 import argparse
@@ -14,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lightning_fv.commands.main import main as lightning_fv
+import lightning_fv
+from lightning_fv.commands.main import main as run
+from lightning_fv.functional import to_uint8
 from lightning_fv.networks import load_network
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -39,19 +42,77 @@ def directions(runs: Path) -> str:
 
 
 def deepdream(runs: Path) -> str:
-    """From a picture of the package's own, since photos are not ours to show."""
-    if lightning_fv(["--targets", "logits:beacon", "--out", str(runs / "beacon")]) != 0:
-        raise SystemExit(f"the picture to start from is not done, see {runs / 'beacon'}")
-    (start,) = (runs / "beacon" / "images").iterdir()
-    return f"--config deepdream --targets layer3+layer4+layer4:3 --start {start}"
+    return f"--config deepdream --targets layer3+layer4+layer4:3 --start {_photo(runs, 'beacon')}"
 
 
-FAMILIES: dict[str, Callable[[Path], str]] = {
-    "facets": facets,
-    "facets_without": facets_without,
-    "directions": directions,
-    "deepdream": deepdream,
+def accentuation(runs: Path) -> str:
+    photo = _photo(runs, "beacon")
+    return f"--config accentuation --targets 'logits:beacon+logits:pizza+logits:king penguin+layer4:3' --start {photo}"
+
+
+def inversion(runs: Path) -> str:
+    photo = _photo(runs, "beacon")
+    return f"--targets {'+'.join(f'inversion:{photo}@layer{n}' for n in (1, 2, 3, 4))}"
+
+
+def caricature(runs: Path) -> str:
+    photo = _photo(runs, "beacon")
+    return f"--targets {'+'.join(f'caricature:{photo}@layer{n}' for n in (1, 2, 3, 4))}"
+
+
+def activation_grid(runs: Path) -> Image.Image:
+    network = load_network("demo")
+    grid = lightning_fv.activation_grid(network, _photo(runs, "beacon"), "layer3")
+    images = lightning_fv.render(network, grid, size=32, progress=False).images
+    return Image.fromarray(to_uint8(grid.picture(images)).permute(1, 2, 0).numpy())
+
+
+CLASSES = (
+    "'" + "+".join(f"logits:{name}" for name in ("pizza", "lion", "school bus", "goldfish", "beacon", "iPod")) + "'"
+)
+
+
+def pyramid(runs: Path) -> str:
+    return f"--targets {CLASSES} --model.parameterization LaplacianPyramid"
+
+
+def cppn(runs: Path) -> str:
+    """Computed at four times the size in the last step."""
+    return (
+        f"--targets {CLASSES} --model.parameterization CPPN --trainer.callbacks+=ProgressiveUpscale "
+        "--trainer.callbacks.to=4.0 --trainer.callbacks.factor=4 --trainer.callbacks.every=127 --trainer.callbacks.blur=0"
+    )
+
+
+def opacity(runs: Path) -> str:
+    return f"--targets {CLASSES} --model.parameterization Alpha --model.penalties [Opacity]"
+
+
+FAMILIES: dict[str, Callable[[Path], str | Image.Image]] = {
+    family.__name__: family
+    for family in (
+        facets,
+        facets_without,
+        directions,
+        deepdream,
+        accentuation,
+        inversion,
+        caricature,
+        activation_grid,
+        pyramid,
+        cppn,
+        opacity,
+    )
 }
+
+
+def _photo(runs: Path, name: str) -> str:
+    """A finished picture of a class."""
+    folder = runs / name
+    if run(["--targets", f"logits:{name}", "--out", str(folder)]) != 0:
+        raise SystemExit(f"the picture to start from is not done, see {folder}")
+    (photo,) = (folder / "images").iterdir()
+    return os.path.relpath(photo)
 
 
 def main() -> None:
@@ -64,12 +125,13 @@ def main() -> None:
         parser.error(f"no family {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}")
     args.runs.mkdir(parents=True, exist_ok=True)
     for name in args.families or FAMILIES:
-        folder = args.runs / name
-        words = [*shlex.split(FAMILIES[name](args.runs)), "--out", str(folder)]
-        if lightning_fv(words) != 0:  # on a finished run it writes the report anew, and renders nothing
-            raise SystemExit(f"{name}: not all pictures are done, see {folder}")
-        with Image.open(folder / "sheet.png") as sheet:
-            sheet.convert("RGB").save(args.images / f"methods_{name}.webp", quality=82, method=6)
+        made = FAMILIES[name](args.runs)
+        if isinstance(made, str):
+            folder = args.runs / name
+            if run([*shlex.split(made), "--out", str(folder)]) != 0:  # on a finished run it writes the report anew
+                raise SystemExit(f"{name}: not all pictures are done, see {folder}")
+            made = Image.open(folder / "sheet.png")
+        made.convert("RGB").save(args.images / f"methods_{name}.webp", quality=82, method=6)
 
 
 if __name__ == "__main__":

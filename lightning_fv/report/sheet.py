@@ -129,10 +129,10 @@ def _score(record: Record) -> str:
 def fit_text(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> str:
-    """One line of text, truncated to at most ``width`` pixels."""
+    """One line of text of at most ``width`` pixels; a longer one loses its middle, since a target ends with its layer or unit."""
     text = " ".join(text.split())
-    if draw.textlength(text, font=font) <= width:
-        return text
-    while len(text) > 1 and draw.textlength(text + "…", font=font) > width:
-        text = text[:-1]
-    return text + "…"
+    shown, kept = text, len(text)
+    while kept > 1 and draw.textlength(shown, font=font) > width:
+        kept -= 1
+        shown = text[: kept - kept // 2] + "…" + text[len(text) - kept // 2 :]
+    return shown

@@ -134,5 +134,5 @@ def test_a_photo_is_read_as_large_as_the_pictures_grow(tmp_path: Path) -> None:
     words = ["--config", "deepdream", "--start", str(tmp_path / "photo.png"), "--trainer.accelerator", "cpu"]
     assert main([*words, "--trainer.max_steps", "22", "--model.size", "20", "--out", str(tmp_path / "run")]) == 0
     with Image.open(next((tmp_path / "run" / ".run").glob("start-*.png"))) as kept:
-        assert kept.size == (28, 28)
+        assert kept.size == (39, 39)  # 20 * 1.4 ** 2
     assert main(["--resume", "--out", str(tmp_path / "run")]) == 0

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
 from lightning_fv.report import contact_sheet, film
+from lightning_fv.report.sheet import fit_text
 from lightning_fv.runs.record import Record, Status
 
 # What stands around the pictures of a sheet, in pixels.
@@ -219,3 +220,14 @@ def test_a_film_of_one_frame(tmp_path: Path) -> None:
 def test_nothing_to_show_is_no_film(tmp_path: Path, frames: list[list[Path]]) -> None:
     film(frames, tmp_path / "film.webp")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_name_loses_its_middle() -> None:
+    draw, font = ImageDraw.Draw(Image.new("RGB", (1, 1))), ImageFont.load_default()
+    text = f"inversion:{'folder/' * 20}photo.png@layer4"
+    shown = fit_text(draw, text, font, 150)
+    assert shown.startswith("inversion:")
+    assert shown.endswith(".png@layer4")
+    assert "…" in shown
+    assert draw.textlength(shown, font=font) <= 150 < draw.textlength(text, font=font)
+    assert fit_text(draw, "logits:lion", font, 150) == "logits:lion"
