@@ -11,6 +11,8 @@ so that they do not say what another training would change):
 - shape bias: of the pictures with the shape of one class and the texture of another that are classified as one of the two,
   the share classified by shape (Geirhos et al. 2019). The pictures are made by style transfer (Gatys et al. 2016) through
   the judge, a network of another architecture, from photos that the judge and ``demo`` classify correctly;
+- attacked: accuracy on every fourth of these photos after changes of L2 norm 1 that 20 steps of projected gradient ascent on the
+  loss have found (Madry et al. 2018);
 - MFLOP: operations of a forward pass for one picture, a multiplication and an addition counted as two.
 
 ``--pictures`` writes two figures: ``cue_conflict.webp`` (shape, texture, both) and ``stylized_training.webp`` (photos as
@@ -32,6 +34,7 @@ from train_demo import read_photos
 
 from lightning_fv.functional import to_uint8
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.networks.demo import NAMES
 
 # Layers of the judge. Texture: its first two poolings and the first activation after them; shape: that activation alone.
 STYLE, CONTENT = (3, 7, 10), 10
@@ -66,6 +69,20 @@ def shift_consistency(network: VisionNetwork, photos: Tensor, side: int = 56, pa
         )
         agreed += (first == second).float() / pairs
     return agreed
+
+
+def attacked(network: VisionNetwork, photos: Tensor, labels: Tensor, radius: float = 1.0, steps: int = 20) -> Tensor:
+    """Photos (N, 3, H, W) in [0, 1], changed by at most ``radius`` in L2 norm so that the network errs."""
+    change = torch.zeros_like(photos)
+    for _ in range(steps):
+        change.requires_grad_()
+        loss = torch.nn.functional.cross_entropy(network(photos + change), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, change)
+        norms = gradient.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+        change = (change + 2.5 * radius / steps * gradient / norms).detach()
+        change = change * (radius / change.flatten(1).norm(dim=1).clamp(min=radius)).view(-1, 1, 1, 1)
+        change = (photos + change).clamp(0, 1) - photos
+    return photos + change
 
 
 def style_transfer(judge: VisionNetwork, shapes: Tensor, textures: Tensor, steps: int = 60) -> Tensor:
@@ -132,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pictures", type=Path)
-    parser.add_argument("--networks", nargs="+", default=["demo", "demo/antialiased", "demo/stylized", "demo/plain"])
+    parser.add_argument("--networks", nargs="+", default=list(NAMES))
     args = parser.parse_args()
     judge, plain = load_judge(), load_network("demo")
     networks = [load_network(name) for name in args.networks]
@@ -140,14 +157,17 @@ def main() -> None:
     photos = pixels.float() / 255
     known = (named(judge, photos) == labels) & (named(plain, photos) == labels)
     draws, cues, conflicts = cue_conflicts(judge, photos[known], labels[known])
-    print(f"| network | top-1, {len(photos)} photos | shift consistency | shape bias | by shape | by texture | MFLOP |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        f"| network | top-1, {len(photos)} photos | shift consistency | shape bias | by shape | by texture | attacked | MFLOP |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for network in networks:
         top1 = named(network, photos) == labels
         found = named(network, conflicts)
         shape, texture = (found == cues[:, cue] for cue in (0, 1))
         consistency = shift_consistency(network, photos)
-        values = (top1, consistency, shape[shape | texture], shape, texture)
+        survived = named(network, attacked(network, photos[::4], labels[::4])) == labels[::4]
+        values = (top1, consistency, shape[shape | texture], shape, texture, survived)
         with FlopCounterMode(display=False) as counter:
             network(photos[:1])
         print(f"| `{network.name}` | {' | '.join(map(percent, values))} | {counter.get_total_flops() / 1e6:.0f} |")

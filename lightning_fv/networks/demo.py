@@ -13,6 +13,7 @@ from torchvision.models.resnet import BasicBlock
 from lightning_fv.errors import CheckpointError, NetworkError, nearest
 from lightning_fv.networks.antialiased import BlurPool
 from lightning_fv.networks.base import VisionNetwork
+from lightning_fv.networks.vit import DemoViT
 from lightning_fv.networks.weights import load_strictly, read_metadata, read_weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -78,8 +79,8 @@ class Embedded:
     build: Callable[[int], nn.Module] = DemoNet
 
 
-# Twins of the first but for one thing: blurred strides, texture randomized in training, no noise added in training, training against
-# adversarial perturbations.
+# Four twins of the first, each with one thing changed (blurred strides, texture randomized in training, no noise in training,
+# adversarial training), and a transformer.
 EMBEDDED = {
     "": Embedded("demo.safetensors", "4f699fa766a4dd689b31f102037637c487ea872c5fe2b1576df70283e3b8aa94"),
     "antialiased": Embedded(
@@ -91,6 +92,10 @@ EMBEDDED = {
         "demo_stylized.safetensors", "3224964074248b45f45105283c78cb548d79ab700ba7413f7189abe83e3fc21e"
     ),
     "plain": Embedded("demo_plain.safetensors", "7129a98d25f08ce63c4f7cfc82aa07c19ac48aaf1ef44340337e4cbb06de6817"),
+    "robust": Embedded("demo_robust.safetensors", "f8b1c6dfe55067338d6fd935f37267333d67885148a0c7df2173bfffb49c39ab"),
+    "vit": Embedded(
+        "demo_vit.safetensors", "9711c451aa55975995f19a5eaf0ac9d774ed47aa06ffe6ba80267c718f00f84d", DemoViT
+    ),
 }
 
 

@@ -10,7 +10,7 @@ PATCH = 8
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; its heads' outputs, before they are mixed, are the layer ``heads``.
+    """Multi-head self-attention; the output of each head, before they are mixed, is a layer: ``heads.0``, ``heads.1``, ...
 
     Shape: (B, T, C) -> (B, T, C).
     """
@@ -19,15 +19,14 @@ class Attention(nn.Module):
         super().__init__()
         self.count = count
         self.qkv = nn.Linear(width, 3 * width)
-        self.heads = nn.Identity()
+        self.heads = nn.ModuleList(nn.Identity() for _ in range(count))
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, width = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.count, width // self.count).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        heads: Tensor = self.heads(mixed.transpose(1, 2).reshape(batch, tokens, width))
-        out: Tensor = self.out(heads)
+        attended = F.scaled_dot_product_attention(q, k, v).unbind(1)
+        out: Tensor = self.out(torch.cat([head(x) for head, x in zip(self.heads, attended, strict=True)], 2))
         return out
 
 
@@ -52,7 +51,7 @@ class DemoViT(nn.Module):
 
     Positions are fixed sines and cosines of row and column (Beyer, Zhai & Kolesnikov 2022, "Better plain ViT baselines"), so that
     pictures may have any size; sides that are no multiple of 8 are resized up to the next one. Layers: ``patches``
-    (B, T, C) of T patches row by row, ``blocks.0`` to ``blocks.5`` (the residual stream), within them ``attention.heads`` and
+    (B, T, C) of T patches row by row, ``blocks.0`` to ``blocks.5`` (the residual stream), within them ``attention.heads.0`` to ``attention.heads.3`` and
     ``mlp.1``, then ``norm`` and ``fc``.
 
     Args:

@@ -29,7 +29,7 @@ class UnitObjective(Objective):
     Args:
         layer: layer name.
         unit: index along the channel axis, or one per image; None for the whole layer.
-        position: (row, column) in the layer's map, for a neuron.
+        position: (row, column) in the layer's map, for a neuron; (token,) in its sequence.
     """
 
     kind: ClassVar[str]
@@ -37,7 +37,7 @@ class UnitObjective(Objective):
     is_class: ClassVar[bool] = False
     """Whether the unit is a class of the network."""
 
-    def __init__(self, layer: str, unit: Unit | None, position: tuple[int, int] | None = None) -> None:
+    def __init__(self, layer: str, unit: Unit | None, position: tuple[int, ...] | None = None) -> None:
         self.layer, self.position = layer, position
         self.unit = unit if unit is None else _checked(unit)
 
@@ -55,7 +55,7 @@ class UnitObjective(Objective):
         if self.unit is None:
             return self._prefix
         name = None if self.class_index is None or not categories else categories[self.class_index]
-        place = "" if self.position is None else f"@{self.position[0]},{self.position[1]}"
+        place = "" if self.position is None else "@" + ",".join(map(str, self.position))
         return f"{self._prefix}:{name or self.unit}{place}"
 
     @property
@@ -63,7 +63,8 @@ class UnitObjective(Objective):
         if not self._has_target_text:
             return None
         unit = f"{self.unit:04d}" if isinstance(self.unit, int) else "all"
-        place = "" if self.position is None else f"-y{self.position[0]}-x{self.position[1]}"
+        axes = "yx" if len(self.position or ()) == 2 else "t"
+        place = "".join(f"-{axis}{index}" for axis, index in zip(axes, self.position or ()))
         return f"{self._prefix}-{unit}{place}"
 
     @property

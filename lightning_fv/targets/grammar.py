@@ -23,14 +23,14 @@ class Spec:
         text: the whole text.
         layer: the part before the colon.
         units: the part after the colon, without the position and the number of pictures; None for a whole layer.
-        position: (row, column) in the map at the network's training size, for neurons.
+        position: (row, column) in the map at the network's training size, for neurons; (token,) in a sequence.
         facets: number of pictures of each unit.
     """
 
     text: str
     layer: str
     units: str | None = None
-    position: tuple[int, int] | None = None
+    position: tuple[int, ...] | None = None
     facets: int = 1
 
     def __str__(self) -> str:
@@ -49,7 +49,8 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
     Args:
         targets: ``logits:pizza``, ``logits:3``, ``logits:0-9``, ``logits:all``, ``probability:pizza``, ``layer4:12``,
             ``layer4:0-511``, ``layer4:3,5``, ``logits:pizza,lion,0-2``, ``layer3`` (the whole layer), ``layer4:12@3,4`` (the
-            neuron at row 3, column 4 of the map at the network's training size, and at the same relative place of other maps);
+            neuron at row 3, column 4 of the map at the network's training size, and at the same relative place of other maps),
+            ``blocks.3:12@20`` (at token 20 of a transformer's sequence);
             several joined by ``+`` or in a list. ``layer4:12 x4`` is four pictures of the unit, ``logits:all x4`` four of each;
             of an objective, ``Facets(objective, 4)``. ``vector:FILE:ROW@layer4`` is a direction, see `parse_vectors`;
             ``inversion:photo.jpg@layer4`` and ``caricature:photo.jpg@layer4`` compare with a photo. Objectives are passed through,
@@ -94,15 +95,17 @@ def parse_spec(text: str) -> Spec:
     facets = check_facets(int(found[2][:18]), quoted(text)) if found else 1
     layer, colon, units = (found[1] if found else text).partition(":")
     position = None
-    at = re.fullmatch(r"(.*)@([0-9]{1,18}),([0-9]{1,18})", units)
+    at = re.fullmatch(r"(.*)@([0-9]{1,18}(?:,[0-9]{1,18})?)", units)
     if at:
-        units, position = at[1], (int(at[2]), int(at[3]))
+        units, position = at[1], tuple(map(int, at[2].split(",")))
     if not layer or (colon and not units) or layer != layer.strip():
         raise TargetError(
-            f"cannot read the target {quoted(text)}; write LAYER, LAYER:UNIT, LAYER:FROM-TO or LAYER:UNIT@Y,X"
+            f"cannot read the target {quoted(text)}; write LAYER, LAYER:UNIT, LAYER:FROM-TO, LAYER:UNIT@Y,X or LAYER:UNIT@TOKEN"
         )
     if "@" in units or re.search("@[0-9, ]*$", layer):
-        raise TargetError(f"cannot read the target {quoted(text)}; a neuron is LAYER:UNIT@Y,X with two whole numbers")
+        raise TargetError(
+            f"cannot read the target {quoted(text)}; a neuron is LAYER:UNIT@Y,X with two whole numbers, a unit at a token LAYER:UNIT@TOKEN"
+        )
     return Spec(text, layer, units or None, position, facets)
 
 

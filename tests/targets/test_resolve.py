@@ -97,7 +97,7 @@ def test_what_is_written_is_what_is_maximised(
         ("body:1 #2", TargetError, r"'body:1 #2' is one of several pictures; write body:1 x2"),
         ("logits:pizza #2", TargetError, r"'logits:pizza #2' is one of several pictures; write logits:pizza x2"),
         ("body:1@10,0", TargetError, "rows 0 to 9 and columns 0 to 15"),
-        ("head:1@0,0", TargetError, "without rows and columns; leave out"),
+        ("head:1@0,0", TargetError, "without rows and columns; leave out the @"),
         ("probability", TargetError, "names no class"),
         ("probabilty:1", LayerNotFoundError, "did you mean probability"),
         ("pizza", TargetError, "no layer 'pizza' in the network, but a class; did you mean logits:pizza"),
