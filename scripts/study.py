@@ -176,6 +176,24 @@ def ablation_rows() -> dict[str, Row]:
     return rows
 
 
+def robustness(study: Study) -> None:
+    """Networks trained as the first, without noise, and against adversarial perturbations, and a transformer; with and without noise."""
+    names = ("demo", "demo/plain", "demo/robust", "demo/vit")
+    still = transforms(None, warp(0.06, 15.0, 0.8, 1.2))
+    rows = {
+        f"`{name}`{said}": Row(f"{name}{said}", f"{words} {ALL}".strip(), name)
+        for name in names
+        for said, words in {"": "", ", noise 0": still}.items()
+    }
+    numbers: dict[str, Spread | None] = {name: study.measure(row) for name, row in rows.items()}
+    columns = {"score": "logit", "probability": "own p", **JUDGED, **LOOKS}
+    study.write("robustness", table("means over 24 classes", numbers, columns))
+    study.figure(
+        "robustness",
+        {row.name: replace(row, arguments=row.arguments.replace(ALL, f'--targets "{FOUR}"')) for row in rows.values()},
+    )
+
+
 WEIGHTS = (0.5, 64.0, 128.0)
 
 
@@ -227,6 +245,7 @@ PARTS: dict[str, Callable[[Study], None]] = {
     "strategies": strategies,
     "networks": networks,
     "layers": layers,
+    "robustness": robustness,
     "penalty": penalty,
     "training": training,
 }

@@ -191,7 +191,7 @@ def _erase(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _ball(change: Tensor, radius: float) -> Tensor:
     """The nearest change of at most that L2 norm."""
-    norms = change.flatten(1).norm(dim=1).clamp(min=radius).view(-1, 1, 1, 1)
+    norms: Tensor = change.flatten(1).norm(dim=1).clamp(min=radius).view(-1, 1, 1, 1)
     return change * (radius / norms)
 
 

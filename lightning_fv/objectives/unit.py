@@ -64,7 +64,7 @@ class UnitObjective(Objective):
             return None
         unit = f"{self.unit:04d}" if isinstance(self.unit, int) else "all"
         axes = "yx" if len(self.position or ()) == 2 else "t"
-        place = "".join(f"-{axis}{index}" for axis, index in zip(axes, self.position or ()))
+        place = "".join(f"-{axis}{index}" for axis, index in zip(axes, self.position or (), strict=False))
         return f"{self._prefix}-{unit}{place}"
 
     @property
