@@ -67,6 +67,11 @@ def activation_grid(runs: Path) -> Image.Image:
     return Image.fromarray(to_uint8(grid.picture(images)).permute(1, 2, 0).numpy())
 
 
+def transformer(runs: Path) -> str:
+    heads = "blocks.2.attention.heads.0+blocks.2.attention.heads.3"
+    return f"--network demo/vit --targets {heads}+blocks.2:1+blocks.4.mlp.1:2+blocks.3:3@20+logits:lion"
+
+
 CLASSES = (
     "'" + "+".join(f"logits:{name}" for name in ("pizza", "lion", "school bus", "goldfish", "beacon", "iPod")) + "'"
 )
@@ -99,6 +104,7 @@ FAMILIES: dict[str, Callable[[Path], str | Image.Image]] = {
         inversion,
         caricature,
         activation_grid,
+        transformer,
         pyramid,
         cppn,
         opacity,

@@ -113,7 +113,7 @@ class FitCLI(LightningCLI):
             default=DEFAULT_TARGETS,
             help="what to render: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
             "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4 of the map at the network's training size, and at "
-            "the same relative place of larger and smaller maps); several joined by + or as a YAML list, in which an "
+            "the same relative place of other maps), blocks.3:12@20 (at token 20); several joined by + or as a YAML list, in which an "
             "objective may be given by class_path and init_args. layer4:12 x4: four pictures of the unit. vector:FILE:ROW@layer4: a "
             "direction. inversion:PHOTO@layer4, caricature:PHOTO@layer4: the photo as the layer keeps it, or exaggerates it",
         )

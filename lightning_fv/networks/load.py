@@ -49,8 +49,8 @@ def load_network(
     """Load a network with its weights, preprocessing and class names, in evaluation mode and frozen.
 
     Args:
-        name: ``demo``, the embedded network (24 classes of photos at 64 px), and its twins ``demo/antialiased``,
-            ``demo/stylized`` and ``demo/plain``; ``torchvision/resnet50`` or ``torchvision/resnet50:IMAGENET1K_V1``;
+        name: ``demo``, the embedded network (24 classes of photos at 64 px), its twins ``demo/antialiased``,
+            ``demo/stylized``, ``demo/plain`` and ``demo/robust``, the vision transformer ``demo/vit``; ``torchvision/resnet50`` or ``torchvision/resnet50:IMAGENET1K_V1``;
             ``timm/resnet18.a1_in1k``; ``antialiased/resnet50`` with ``:lpf2`` to ``:lpf5`` or ``:lpf4_finetune`` (the
             default; Zhang 2019, non-commercial weights); ``stylized/resnet50_sin``, ``stylized/resnet50_sin_in`` or
             ``stylized/resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``.
