@@ -20,11 +20,12 @@ from lightning_fv.errors import (
 from lightning_fv.functional import torch_defaults
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
-from lightning_fv.objectives import Activations, Channel, Facets, Layer, Logit, Neuron, Objective, Probability, Token
+from lightning_fv.objectives import Activations, Channel, Facets, Layer, Logit, Objective, Probability
 from lightning_fv.objectives.facets import FACETS
 from lightning_fv.objectives.photo import activations_of
 from lightning_fv.objectives.unit import PROBABILITY
 from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets, quoted
+from lightning_fv.targets.position import at_position
 from lightning_fv.targets.target import Target
 
 
@@ -184,39 +185,10 @@ def _resolve(
         return [Layer(layer)]
     units = _units(spec, shape[1], categories if layer == LOGITS and len(categories) == shape[1] else ())
     if spec.position is not None:
-        return _at_position(spec, layer, units, shape, trained(layer), network.input_size)
+        return at_position(spec, layer, units, shape, trained(layer), network.input_size)
     if spec.layer == PROBABILITY:
         return [Probability(unit) for unit in units]
     return [Logit(unit) if layer == LOGITS else Channel(layer, unit) for unit in units]
-
-
-def _at_position(
-    spec: Spec,
-    layer: str,
-    units: Sequence[int],
-    shape: tuple[int, ...],
-    trained: tuple[int, ...],
-    side: tuple[int, int],
-) -> Sequence[Objective]:
-    """Neurons of a map, or units at a token of a sequence; a neuron's position is in the map at the training size ``side``."""
-    assert spec.position is not None
-    if len(shape) not in (3, 4):
-        raise TargetError(f"{spec}: layer {layer!r} outputs {shape}, without rows and columns; leave out the @")
-    if len(spec.position) != len(shape) - 2:
-        given = "a map: write @Y,X" if len(shape) == 4 else "a sequence: write @TOKEN"
-        raise TargetError(f"{spec}: layer {layer!r} outputs {shape}, {given}")
-    if len(shape) == 3:
-        (token,) = spec.position
-        if token >= shape[2]:
-            raise TargetError(f"{spec}: layer {layer} has tokens 0 to {shape[2] - 1}")
-        return [Token(layer, unit, token) for unit in units]
-    (y, x), (height, width) = spec.position, trained[2:]
-    if y >= height or x >= width:
-        raise TargetError(
-            f"{spec}: the map of {layer} has rows 0 to {height - 1} and columns 0 to {width - 1} "
-            f"at the network's training size of {side[0]}x{side[1]} px"
-        )
-    return [Neuron(layer, unit, y, x, of=(height, width)) for unit in units]
 
 
 def check_layer(layer: str, network: VisionNetwork, size: tuple[int, int]) -> tuple[int, ...]:

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from lightning_fv.errors import TargetError
-from lightning_fv.networks import load_network
 from lightning_fv.objectives import Neuron, Token, stack_objectives
-from lightning_fv.targets import resolve_targets
 from tests.helpers import noise
 
 TOKENS, IMAGES = noise(4, 6, 5, seed=1), noise(4, 3, 9, 7)
@@ -34,17 +32,3 @@ def test_only_units_of_one_token_are_read_together() -> None:
     groups = stack_objectives([same[0], Token("tokens", 4, 1), Neuron("tokens", 4, 2, 0), same[1]])
     assert [rows for rows, _ in groups] == [[0, 3], [1], [2]]
     assert groups[0][1] == Token("tokens", (4, 0), 2)
-
-
-def test_a_target_of_a_transformer() -> None:
-    network = load_network("demo/vit")
-    (target,) = resolve_targets("blocks.3:5@63", network)
-    assert target.objective == Token("blocks.3", 5, 63)
-    for text, said in (
-        ("blocks.3:5@64", "blocks.3 has tokens 0 to 63"),
-        ("blocks.3:5@1,2", "a sequence: write @TOKEN"),
-        ("embed:5@1", "a map: write @Y,X"),
-        ("logits:5@1", "leave out the @"),
-    ):
-        with pytest.raises(TargetError, match=said):
-            resolve_targets(text, network)
