@@ -18,15 +18,16 @@ _EVERY_PICTURE = "every picture"
 _SHARED = {"forward_input_shape", "order"}
 """Parameters that pictures of a batch share: (B, C, H, W), and the order of a jitter's four operations."""
 
-_IN_ONE_CALL = frozenset(
-    """
-    CenterCrop ColorJiggle ColorJitter Denormalize Normalize PadTo RandomAffine RandomBoxBlur RandomBrightness
-    RandomChannelShuffle RandomContrast RandomCrop RandomErasing RandomFisheye RandomGamma RandomGaussianBlur
-    RandomGaussianNoise RandomGrayscale RandomHorizontalFlip RandomHue RandomInvert RandomMedianBlur RandomPerspective
-    RandomPlanckianJitter RandomRGBShift RandomResizedCrop RandomRotation RandomSaltAndPepperNoise RandomSaturation
-    RandomSharpness RandomShear RandomThinPlateSpline RandomTranslate RandomVerticalFlip Resize
-    """.split()
-)
+# fmt: off
+_IN_ONE_CALL = {
+    "CenterCrop", "ColorJiggle", "ColorJitter", "Denormalize", "Normalize", "PadTo", "RandomAffine", "RandomBoxBlur",
+    "RandomBrightness", "RandomChannelShuffle", "RandomContrast", "RandomCrop", "RandomErasing", "RandomFisheye",
+    "RandomGamma", "RandomGaussianBlur", "RandomGaussianNoise", "RandomGrayscale", "RandomHorizontalFlip", "RandomHue",
+    "RandomInvert", "RandomMedianBlur", "RandomPerspective", "RandomPlanckianJitter", "RandomRGBShift",
+    "RandomResizedCrop", "RandomRotation", "RandomSaltAndPepperNoise", "RandomSaturation", "RandomSharpness",
+    "RandomShear", "RandomThinPlateSpline", "RandomTranslate", "RandomVerticalFlip", "Resize",
+}
+# fmt: on
 
 
 def in_order(transforms: Iterable[nn.Module]) -> list[nn.Module]:
@@ -42,7 +43,7 @@ def in_order(transforms: Iterable[nn.Module]) -> list[nn.Module]:
 def _is_sequence(transform: nn.Module) -> bool:
     kind = type(transform)
     if kind.__module__.startswith("kornia.augmentation.container."):
-        return kind.__name__ in ("AugmentationSequential", "ImageSequential") and not transform.random_apply
+        return kind.__name__ == "ImageSequential" and not transform.random_apply
     return kind is nn.Sequential
 
 
@@ -58,7 +59,7 @@ def takes_parameters(transform: nn.Module) -> bool:
 
 
 class KeyedParameters:
-    """An augmentation's ``params``: row b of those of ``at(step, shape)`` depends on (seed, keys[b], purpose, step, size) alone.
+    """An augmentation's ``params``: row b of those of ``at(step, size)`` depends on (seed, keys[b], purpose, step, size) alone.
 
     They are drawn by Kornia's own ``forward_parameters`` on the CPU, of each picture in blocks of 64 steps, as if these were a batch,
     and stay on the CPU, where Kornia reads some of them.
@@ -95,12 +96,12 @@ class KeyedParameters:
             size: (C, H, W) of the pictures.
         """
         if size != self._size:
-            row = self._draw(_EVERY_PICTURE, 0, 1, size)
+            (row,) = self._draw([_EVERY_PICTURE], 0, 1, size)
             few = sum(values.numel() for values in row.values()) <= _LARGEST_ROW
             self._size, self._rows, self._number = size, BLOCK if few else 1, -1
         if step // self._rows != self._number:
             self._number = step // self._rows
-            self._block = self._stacked([self._draw(key, self._number, self._rows, size) for key in self._keys])
+            self._block = self._stacked(self._draw(self._keys, self._number, self._rows, size))
         params = {name: values[step % self._rows] for name, values in self._block.items() if name not in _SHARED}
         batch = self._batch.at(step)[0]
         params["forward_input_shape"] = self._block["forward_input_shape"].clone()
@@ -118,14 +119,18 @@ class KeyedParameters:
         shape[0] = self._pictures
         return block | {name: drawn[0][name] for name in drawn[0].keys() & _SHARED} | {"forward_input_shape": shape}
 
-    def _draw(self, key: str, number: int, steps: int, size: tuple[int, int, int]) -> dict[str, Tensor]:
-        """Parameters of one picture in a block of steps, (steps, ...)."""
+    def _draw(
+        self, keys: Sequence[str], number: int, steps: int, size: tuple[int, int, int]
+    ) -> list[dict[str, Tensor]]:
+        """Of each key, the parameters of one picture in a block of steps, (steps, ...)."""
         generator = torch.default_generator  # the only one that Kornia draws from on the CPU
         state = generator.get_state()
+        drawn = []
         try:
             with torch_defaults():
-                generator.manual_seed(seed_of(self._seed, key, self._purpose, number))
-                params: dict[str, Tensor] = self._augmentation.forward_parameters((steps, *size))  # type: ignore[operator]
+                for key in keys:
+                    generator.manual_seed(seed_of(self._seed, key, self._purpose, number))
+                    drawn.append(self._augmentation.forward_parameters((steps, *size)))  # type: ignore[operator]
         finally:
             generator.set_state(state)
-        return params
+        return drawn

@@ -15,6 +15,10 @@ from lightning_fv.transforms import KeyedTransform, RandomBackground
 class TransformPipeline:
     """Transforms applied in order: ``pipeline(images, step)``.
 
+    What a transform draws for a picture depends on (seed, key, number of the transform, step) alone. A `KeyedTransform` is given
+    uniforms, Kornia's augmentations their own parameters (`KeyedParameters`). Any other Module draws from torch's generators,
+    and is applied to one picture at a time: it costs more, and what mixes the pictures of a batch has nothing to mix.
+
     Args:
         transforms: Modules from pictures (B, 3, H, W) to pictures (B, 3, H', W').
         seed: of the run.
@@ -100,7 +104,7 @@ def _one_by_one(transform: nn.Module, images: Tensor, seeds: Sequence[int]) -> A
     on_cuda = images.device.type == "cuda"
     results = []
     with torch.random.fork_rng([images.device] if on_cuda else []):
-        for picture, seed in zip(images.split(1), seeds, strict=True):
+        for picture, seed in zip(torch.split(images, 1), seeds, strict=True):
             torch.default_generator.manual_seed(
                 seed
             )  # torch.manual_seed asks for every kind of device, 0.1 ms each time

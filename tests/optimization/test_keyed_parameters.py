@@ -7,7 +7,7 @@ import kornia.augmentation as augmentation
 import numpy as np
 import pytest
 import torch
-from kornia.augmentation import AugmentationSequential, ColorJitter, ImageSequential, RandomAffine, RandomCrop
+from kornia.augmentation import ColorJitter, ImageSequential, RandomAffine, RandomCrop
 from torch import Tensor, nn
 
 from lightning_fv import VisionNetwork, render
@@ -45,8 +45,8 @@ PARAMETRIC: dict[str, Callable[[], nn.Module]] = {
 ONE_BY_ONE: dict[str, Callable[[], nn.Module]] = {
     "elastic": lambda: augmentation.RandomElasticTransform((9, 9), (3.0, 3.0), p=0.8),
     "motion": lambda: augmentation.RandomMotionBlur((3, 7), 35.0, 0.5, p=1.0),
-    "any of": lambda: AugmentationSequential(*parts(), random_apply=1),
-    "sequence": lambda: AugmentationSequential(*parts()),
+    "any of": lambda: ImageSequential(*parts(), random_apply=1),
+    "sequence": lambda: ImageSequential(*parts()),
     "dropout": lambda: nn.Dropout2d(0.5),
 }
 
@@ -179,17 +179,15 @@ def test_the_augmentation_and_the_global_generator_are_left_as_they_were() -> No
 def test_parts_of_a_sequence_are_transforms_of_their_own() -> None:
     affine, jitter, elastic = *parts(), augmentation.RandomElasticTransform()
     inner = ImageSequential(jitter, elastic)
-    assert in_order([AugmentationSequential(affine, inner), nn.Sequential(affine)]) == [affine, jitter, elastic, affine]
+    assert in_order([ImageSequential(affine, inner), nn.Sequential(affine)]) == [affine, jitter, elastic, affine]
     for whole in (
         nn.Sequential(affine, nn.AvgPool2d(2)),  # between its parts there need not be pictures
         nn.Sequential(),
-        AugmentationSequential(affine, jitter, random_apply=True),
+        ImageSequential(affine, jitter, random_apply=True),
         ImageSequential(affine, jitter, random_apply=1),
     ):
         assert in_order([whole]) == [whole]
-    together = seen(
-        AugmentationSequential(*parts(), same_on_batch=True), KEYS, pictures()[:1].expand(3, -1, -1, -1), [0]
-    )
+    together = seen(ImageSequential(*parts(), same_on_batch=True), KEYS, pictures()[:1].expand(3, -1, -1, -1), [0])
     assert torch.equal(together[0][0], together[0][2])
 
 
@@ -215,9 +213,9 @@ def test_a_rendered_picture_is_the_same_alone_and_with_others(name: str) -> None
     def images(targets: str) -> Tensor:
         return render(network, targets, steps=12, transforms=[ALL[name]()], progress=False).images
 
-    together = images("logits:0-4")  # the network itself differs by 1e-7 with the size of a batch
-    torch.testing.assert_close(images("logits:3"), together[3:4], rtol=0, atol=1e-5)
-    torch.testing.assert_close(images("logits:3+logits:1"), together[[3, 1]], rtol=0, atol=1e-5)
+    together = images("logits:0-4")  # the network itself differs by 1e-7 with the size of a batch, other draws by 0.1
+    torch.testing.assert_close(images("logits:3"), together[3:4], rtol=0, atol=1e-3)
+    torch.testing.assert_close(images("logits:3+logits:1"), together[[3, 1]], rtol=0, atol=1e-3)
 
 
 def test_on_the_command_line_and_continued_from_its_settings(tmp_path: Path) -> None:
