@@ -10,8 +10,10 @@ import torch
 from kornia.augmentation import ColorJitter, ImageSequential, RandomAffine, RandomCrop
 from torch import Tensor, nn
 
-from lightning_fv import VisionNetwork, render
+from lightning_fv import VisionNetwork, load_network, render
 from lightning_fv.commands.main import main
+from lightning_fv.errors import TransformError
+from lightning_fv.functional import to_uint8
 from lightning_fv.functional.random import BLOCK
 from lightning_fv.optimization.keyed_parameters import KeyedParameters, in_order, takes_parameters
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
@@ -237,3 +239,31 @@ def test_on_the_command_line_and_continued_from_its_settings(tmp_path: Path) -> 
     assert torch.equal(others, alone)
     without = png("without", "--targets", "layer4:3", "--model.transforms", "[]")
     assert float((without - alone).abs().float().mean()) > 1
+
+
+def test_what_render_writes_is_continued_on_the_command_line(tmp_path: Path) -> None:
+    """And the job is the same: nothing is rendered again."""
+    kornias = [RandomAffine(10.0, p=1.0, padding_mode="reflection"), PARAMETRIC["blur"](), ONE_BY_ONE["elastic"]()]
+    rendered = render(
+        load_network("demo"), "layer4:3", steps=4, transforms=kornias, out=tmp_path / "run", progress=False
+    )
+    words = ["--config", str(tmp_path / "run" / "config.yaml"), "--out"]
+    assert main([*words, str(tmp_path / "again")]) == 0
+    ids = [[path.name for path in (tmp_path / run / "jobs").iterdir()] for run in ("run", "again")]
+    assert ids[0] == ids[1]
+    again = np.array(read_picture(tmp_path / "again" / "images" / "layer4-0003.png"))
+    assert (again == to_uint8(rendered.images)[0].permute(1, 2, 0).numpy()).all()
+
+
+class Unsteady(nn.Module):
+    """Crops by one or two pixels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[..., int(torch.randint(1, 3, ())) :]
+
+
+def test_pictures_of_several_sizes_are_refused() -> None:
+    with pytest.raises(
+        TransformError, match=r"Unsteady returned pictures of several sizes, \(1, 3, 37, 27\) and \(1, 3, 37, 28\)"
+    ):
+        seen(Unsteady(), KEYS, pictures(), list(range(9)))
