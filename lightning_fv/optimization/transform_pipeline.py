@@ -8,11 +8,16 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import FeatureVisualizationError, TransformError
 from lightning_fv.functional import KeyedUniforms, seed_of
+from lightning_fv.optimization.keyed_parameters import KeyedParameters, in_order, takes_parameters
 from lightning_fv.transforms import KeyedTransform, RandomBackground
 
 
 class TransformPipeline:
     """Transforms applied in order: ``pipeline(images, step)``.
+
+    What a transform draws for a picture depends on (seed, key, number of the transform, step) alone. A `KeyedTransform` is given
+    uniforms, Kornia's augmentations their own parameters (`KeyedParameters`). Any other Module draws from torch's generators,
+    and is applied to one picture at a time: it costs more, and what mixes the pictures of a batch has nothing to mix.
 
     Args:
         transforms: Modules from pictures (B, 3, H, W) to pictures (B, 3, H', W').
@@ -30,12 +35,15 @@ class TransformPipeline:
         unit: int,
         background: RandomBackground | None = None,
     ) -> None:
-        self._transforms, self._seed, self._keys = transforms, seed, list(keys)
+        self._transforms, self._seed, self._keys = in_order(transforms), seed, list(keys)
         self._uniforms: dict[int, KeyedUniforms] = {}
-        for number, transform in enumerate(transforms):
+        self._parameters: dict[int, KeyedParameters] = {}
+        for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
                 transform.unit = unit
                 self._uniforms[number] = KeyedUniforms(seed, self._keys, f"transform {number}", transform.draws)
+            elif takes_parameters(transform):
+                self._parameters[number] = KeyedParameters(transform, seed, self._keys, f"transform {number}")
         self._background = background
         if background is not None:
             self._colours = KeyedUniforms(seed, self._keys, "background", background.draws)
@@ -55,9 +63,11 @@ class TransformPipeline:
         for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
                 result = transform(images, self._uniforms[number].at(step, images.device))
+            elif number in self._parameters:
+                _, channels, height, width = images.shape
+                result = transform(images, params=self._parameters[number].at(step, (channels, height, width)))
             else:
-                # A copy, since it may work in place: penalties see the pictures as they are before transforms.
-                result = _apply_seeded(transform, images.clone(), seed_of(self._seed, self._keys, number, step))
+                result = _one_by_one(transform, images, [seed_of(self._seed, key, number, step) for key in self._keys])
             images = _checked(transform, images, result)
         return images
 
@@ -86,12 +96,32 @@ class TransformPipeline:
         return seen
 
 
-def _apply_seeded(transform: nn.Module, images: Tensor, seed: int) -> Any:
-    """Apply a transform that draws from torch's global generator, which is seeded for it and restored afterwards."""
-    devices = [images.device] if images.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        return transform(images)
+def _one_by_one(transform: nn.Module, images: Tensor, seeds: Sequence[int]) -> Any:
+    """Apply a transform that draws from torch's global generators to each picture by itself, so that none depends on its batch.
+
+    The generators are seeded for every picture, and restored afterwards.
+    """
+    on_cuda = images.device.type == "cuda"
+    results = []
+    with torch.random.fork_rng([images.device] if on_cuda else []):
+        for picture, seed in zip(torch.split(images, 1), seeds, strict=True):
+            torch.default_generator.manual_seed(
+                seed
+            )  # torch.manual_seed asks for every kind of device, 0.1 ms each time
+            if on_cuda:
+                with torch.cuda.device(images.device):
+                    torch.cuda.manual_seed(seed)
+            # A copy, since it may work in place: penalties see the pictures as they are before transforms.
+            results.append(transform(picture.clone()))
+    for result in results:
+        if not isinstance(result, Tensor) or result.ndim != 4 or len(result) != 1:
+            return result  # for `_checked` to refuse
+    sizes = sorted({tuple(result.shape) for result in results})
+    if len(sizes) > 1:
+        raise TransformError(
+            f"the transform {type(transform).__name__} returned pictures of several sizes, {sizes[0]} and {sizes[1]}"
+        )
+    return torch.cat(results)
 
 
 def _checked(transform: nn.Module, images: Tensor, result: Any) -> Tensor:

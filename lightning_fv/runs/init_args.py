@@ -28,8 +28,9 @@ class NotInConfigError(Exception):
 def init_args(part: object) -> dict[str, Any]:
     """``class_path`` and ``init_args`` of a part, plain values for YAML.
 
-    The arguments are taken from the attributes that hold them, by name or with an underscore before it. A part that they
-    construct anew must have the settings of this one.
+    The arguments are taken from the attributes that hold them, by name or with an underscore before it, and of Kornia's
+    augmentations from ``flags`` and the generator of their parameters. A part that they construct anew must have the settings
+    of this one.
 
     Raises:
         NotInConfigError: the class cannot be imported by its name, or an argument is not held or not plain.
@@ -85,6 +86,10 @@ def _held_arguments(part: object) -> dict[str, Any]:
         value = getattr(part, name, missing)
         if value is missing or inspect.ismethod(value):
             value = getattr(part, f"_{name}", missing)
+        if value is missing:  # as Kornia's augmentations hold them
+            flags = getattr(part, "flags", None)
+            value = getattr(getattr(part, "_param_generator", None), name, missing)
+            value = flags.get(name, value) if isinstance(flags, Mapping) else value
         if value is not missing:
             arguments[name] = value
         elif parameter.default is parameter.empty:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kornia.augmentation import RandomAffine, RandomCrop, RandomElasticTransform, RandomGaussianBlur
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
@@ -65,6 +66,17 @@ def test_arguments_construct_an_equal_part() -> None:
     terms = init_args(Logit(1) - 0.5 * L1())["init_args"]["terms"]
     assert [term["init_args"]["weight"] for term in terms] == [1.0, -0.5]
     assert init_args(ModelCheckpoint(filename="x", every_n_train_steps=3))["init_args"]["every_n_train_steps"] == 3
+
+
+def test_arguments_of_kornias_augmentations() -> None:
+    affine = init_args(RandomAffine(10.0, translate=(0.1, 0.2), padding_mode="border", p=1.0))["init_args"]
+    assert {name: affine[name] for name in ("degrees", "translate", "padding_mode", "resample", "p")} == {
+        "degrees": 10.0, "translate": [0.1, 0.2], "padding_mode": "BORDER", "resample": "BILINEAR", "p": 1.0,
+    }  # fmt: skip
+    assert init_args(RandomElasticTransform((9, 9), (3.0, 3.0)))["init_args"]["kernel_size"] == [9, 9]
+    assert init_args(RandomGaussianBlur((5, 5), (0.1, 2.0)))["init_args"]["sigma"] == [0.1, 2.0]
+    with pytest.raises(NotInConfigError, match="RandomCrop cannot be made again"):  # it holds p as p_batch
+        init_args(RandomCrop((20, 20), p=0.5))
 
 
 @pytest.mark.parametrize(
