@@ -35,9 +35,7 @@ class Fourier(Parameterization):
 
     _weights: Tensor
 
-    def __init__(
-        self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True, lowest: float = 1.0
-    ) -> None:
+    def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True, lowest: float = 1.0) -> None:
         super().__init__()
         if not math.isfinite(decay) or not 0 <= sd < math.inf:
             raise UsageError(f"Fourier needs a finite decay and a finite sd of at least 0, got decay={decay}, sd={sd}")

@@ -59,9 +59,7 @@ def shifted(images: Tensor, shift: Tensor, window: tuple[int, int], padding_mode
     return _warped(images, linear, shift, window, padding_mode)
 
 
-def _warped(
-    images: Tensor, linear: Tensor, shift: Tensor, window: tuple[int, int], padding_mode: Outside
-) -> Tensor:
+def _warped(images: Tensor, linear: Tensor, shift: Tensor, window: tuple[int, int], padding_mode: Outside) -> Tensor:
     """The pictures with p moved to ``linear @ p + shift``, both counted from [0, 0]; bilinear, without a low-pass filter."""
     from kornia.geometry.transform import warp_affine  # here: Kornia takes a second to import
 

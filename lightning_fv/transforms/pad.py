@@ -31,7 +31,9 @@ class Pad(KeyedTransform):
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
         width, sides = round(self.pad * self.unit), images.shape[-2:]
         if max(sides) + 2 * width > MAX_SIDE:
-            raise UsageError(f"Pad pads pictures to {max(sides) + 2 * width} px, more than {MAX_SIDE}; set a smaller pad")
+            raise UsageError(
+                f"Pad pads pictures to {max(sides) + 2 * width} px, more than {MAX_SIDE}; set a smaller pad"
+            )
         if self.padding_mode == "reflection" and width >= min(sides):
             raise UsageError(
                 f"Pad cannot reflect {width} px of pictures of {sides[0]}x{sides[1]} px; set a smaller pad or another padding_mode"
