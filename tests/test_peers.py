@@ -88,9 +88,8 @@ def test_lucid_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert recipe["trainer"]["max_steps"] == 513  # for i in range(max(thresholds)+1), (512,)      render.py
     # sd=None -> sd or 0.01, decay_power=1                                                         param/spatial.py
     assert parameterization(recipe) == {"decay": 1.0, "sd": 0.01, "decorrelate": True, "lowest": 1.0}
-    assert (
-        recipe["model"]["redirect_steps"] == 16
-    )  # global_step < 16                             overrides/redirected_relu_grad.py
+    # return_relu_grad = tf.greater(global_step_t, 16), so redirected in steps 0 to 16; overrides/redirected_relu_grad.py
+    assert recipe["model"]["redirect_steps"] == 17
     assert recipe["model"]["penalties"] is None
 
 
@@ -115,24 +114,23 @@ def test_lucent_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_torch_dreams_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = settings(capsys, "torch_dreams")
     assert parts(recipe) == [
-        rotate(largest=15.0, padding_mode="grey"),  # transforms.RandomAffine(degrees = 15, ...)         dreamer.py
+        rotate(largest=15.0, padding_mode="grey"),  # RandomAffine, 15 degrees         dreamer.py
         scale(smallest=0.5, largest=1.2, per_axis=True, padding_mode="reflection"),  # random_resize     transforms.py
     ]
-    assert px(recipe["model"]["size"]) == 256  # width = 256, height = 256                               dreamer.py
-    assert recipe["trainer"]["max_steps"] == 120  # iters = 120                                          dreamer.py
+    assert px(recipe["model"]["size"]) == 256  # 256 px  auto_image_param.py
+    assert recipe["trainer"]["max_steps"] == 120  # 120 iterations  dreamer.py
     kind, rate = optimizer(recipe)
     assert (
         kind == "torch.optim.AdamW"
-    )  # torch.optim.AdamW(params_list, lr=lr, weight_decay=...)        auto_image_param.py
+    )  # torch.optim.AdamW(params_list, lr=lr, ...)                     auto_image_param.py
     times = 2**-0.75 * 256**0.5 / 0.25  # of our scale; test_a_spectrum_gives_the_peers_picture checks this
-    assert rate == pytest.approx(0.009 * times, rel=1e-3)  # lr = 9e-3                                   dreamer.py
-    assert recipe["model"]["optimizer"]["init_args"]["weight_decay"] == 0.0  # weight_decay = 0.         dreamer.py
+    assert rate == pytest.approx(0.009 * times, rel=1e-3)  # learning rate 0.009  dreamer.py
+    assert recipe["model"]["optimizer"]["init_args"]["weight_decay"] == 0.0  # weight_decay = 0.  auto_image_param.py
     found = parameterization(recipe)
     assert found["sd"] == pytest.approx(0.01 * times, rel=1e-3)  # sd=0.01                               utils.py
     assert found["decay"] == 1.5  # freqs = (fx*fx + fy*fy) ** decay_power, decay_power=.75              utils.py
-    assert found["lowest"] == pytest.approx(
-        256 ** (1 / 3) * 2 ** (-1 / 6), rel=1e-3
-    )  # np.maximum(freqs, 1.0 / (max(w, h)*d))
+    # np.maximum(freqs, 1.0 / (max(w, h)*d)), d=.5**.5                                                   utils.py
+    assert found["lowest"] == pytest.approx(256 ** (1 / 3) * 2 ** (-1 / 6), rel=1e-3)
 
 
 def test_captum_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,28 +138,23 @@ def test_captum_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert parts(recipe) == [
         # RandomScale(scale=(1, 0.975, 1.025, 0.95, 1.05)), RandomSpatialJitter(16)                _core/optimization.py
         scale(choices=[1.0, 0.975, 1.025, 0.95, 1.05], padding_mode="reflection"),
-        translate(
-            -16, 15, "reflection"
-        ),  # torch.randint(high=2 * translate), ReflectionPad2d    _param/image/transforms.py
+        # torch.randint(high=self.pad_range), pad_range = 2 * translate, ReflectionPad2d           _param/image/transforms.py
+        translate(-16, 15, "reflection"),
     ]
     assert px(recipe["model"]["size"]) == 224  # NaturalImage((224, 224))                          _core/optimization.py
     assert optimizer(recipe) == ("torch.optim.Adam", 4 * 0.025)  # lr: float = 0.025               _core/optimization.py
     assert recipe["trainer"]["max_steps"] == 512  # n_steps(512)                                   _core/optimization.py
     found = parameterization(recipe)
-    assert (found["decay"], found["sd"]) == (
-        1.0,
-        4 * 0.02,
-    )  # random_coeffs / 50, no "/ 4"        _param/image/images.py
+    # random_coeffs / 50, and no division by 4                                                     _param/image/images.py
+    assert (found["decay"], found["sd"]) == (1.0, 4 * 0.02)
 
 
 def test_xplique_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = settings(capsys, "xplique")
-    u = 14.0  # unit = int(size / 16) = 32 px of 512, which are 14 of 224                          transformations.py
+    u = 32.0  # unit = int(size / 16), in pixels of the picture  transformations.py
     size = recipe["model"]["size"]
     assert px(size) == 512  # custom_shape = (512, 512)                                            optim.py
     crops = [2, 2, 4, 4, 4]  # random_jitter(unit * 2), random_jitter(unit * 2), unit * 4 (three)  transformations.py
-    # A recipe's lengths are pixels of the picture: u is 32 of 512.
-    u = 32.0
     assert parts(recipe) == [
         ("Pad", {"pad": pytest.approx(4 * u, abs=0.01), "padding_mode": "black"}),  # pad(unit * 4, 0.0)
         *(("RandomJitter", {"crop": pytest.approx(number * u, abs=0.01)}) for number in crops),
