@@ -4,8 +4,11 @@ The sources were read at these commits: tensorflow/lucid 6dcc927, greentfrapp/lu
 pytorch/captum optim-wip 39e6ab1, deel-ai/xplique 0c90fa4, serre-lab/Horama 060862c, fg91/visualizing-cnn-feature-maps cb245ed.
 """
 
+import functools
 import importlib
 import math
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import lightning_fv
 from lightning_fv.commands.main import main
 from lightning_fv.functional.color import CORRELATION
 from lightning_fv.optimization.size import in_pixels
 from lightning_fv.parameterizations import Fourier
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.transforms import KeyedTransform
-from tests.helpers import noise
+from tests.helpers import noise, save_picture, smooth_photos
 from tests.test_recipes import settings
 
 PEERS = ["lucid", "lucent", "torch_dreams", "captum", "xplique", "horama", "graetz"]
@@ -34,7 +38,7 @@ def px(fraction: float) -> float:
 
 def parts(recipe: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Names and arguments of a recipe's transforms, lengths in pixels."""
-    lengths = {"Pad": ("pad",), "RandomJitter": ("crop",), "Resize": ("to",)}
+    lengths = {"Pad": ("pad",), "RandomJitter": ("crop",), "Resize": ("size",)}
     lengths |= dict.fromkeys(("RandomTranslate", "RandomBlur"), ("smallest", "largest"))
     found = []
     for transform in recipe["model"]["transforms"]:
@@ -101,7 +105,7 @@ def test_lucent_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
         scale(choices=SCALES, padding_mode="black"),  # F.pad(upsample(image_t), [pad_y, pad_x] * 2)    transform.py
         rotate(choices=ANGLES, padding_mode="black"),  # kornia.warp_affine(...)                        transform.py
         translate(0, 3, "black"),  # jitter(4)                                                          transform.py
-        ("Resize", {"to": 224}),  # torch.nn.Upsample(size=224, mode='bilinear', align_corners=True)    render.py
+        ("Resize", {"size": 224}),  # torch.nn.Upsample(size=224, mode='bilinear', align_corners=True)    render.py
     ]
     assert px(recipe["model"]["size"]) == 128  # param_f = lambda: param.image(128)                     render.py
     assert optimizer(recipe) == ("torch.optim.Adam", 0.05)  # torch.optim.Adam(params, lr=5e-2)         render.py
@@ -162,7 +166,7 @@ def test_xplique_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
         ("RandomBlur", {"smallest": 1.0, "largest": 1.1}),  # random_blur(sigma_range=(1.0, 1.1))
         *(("RandomJitter", {"crop": pytest.approx(u, abs=0.01)}) for _ in range(2)),  # random_jitter(unit), twice
         ("RandomFlip", {"probability": 0.5}),  # tf.image.random_flip_left_right
-        ("Resize", {"to": 224}),  # tf.image.resize(imgs, (input_shape[1], input_shape[2]))        optim.py
+        ("Resize", {"size": 224}),  # tf.image.resize(imgs, (input_shape[1], input_shape[2]))        optim.py
     ]
     assert recipe["trainer"]["max_steps"] == 256  # nb_steps: int = 256                            optim.py
     times = 512**-0.15  # of our scale, at decay 0.85
@@ -181,7 +185,7 @@ def test_horama_has_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert parts(recipe) == [
         # rand * (box_size[1] - box_size[0]) + box_size[1], box_size=(0.20, 0.25)                  common.py, fourier_fv.py
         ("RandomCrop", {"smallest": 0.25, "largest": 0.25 + (0.25 - 0.20)}),
-        ("Resize", {"to": 224}),  # output_size=(model_input_size, model_input_size), 224          common.py
+        ("Resize", {"size": 224}),  # output_size=(model_input_size, model_input_size), 224          common.py
         ("RandomNoise", {"std": pytest.approx(noise_sd, abs=1e-4)}),
     ]
     assert recipe["trainer"]["accumulate_grad_batches"] == 6  # crops_per_iteration=6              fourier_fv.py
@@ -360,3 +364,36 @@ def test_the_network_sees_what_it_sees_there(
     ] * step[1]
     difference = expected + slope - np.stack([columns, rows])
     assert np.abs(difference).max() < (0.8 if name == "lucent" else 0.6), np.abs(difference).max()
+
+
+DOC = Path(__file__).parents[1] / "docs" / "coming_from.md"
+COMMANDS = re.findall(r"^    (lightning-fv .*)$", DOC.read_text(), re.M)
+CODE = [code for code in re.findall(r"```python\n(.*?)```", DOC.read_text(), re.S) if "import lightning_fv" in code]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_for_those_who_come_from_elsewhere(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_picture("photo.jpg", smooth_photos(80, 70)[0])
+    words = shlex.split(command)[1:]
+    assert main([*words, "--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--out", "run"]) == 0
+    assert {record.status for record in read_manifest(Path("run") / "manifest.jsonl")} == {"done"}
+
+
+@pytest.mark.parametrize("code", CODE, ids=range(len(CODE)))
+def test_code_for_those_who_come_from_elsewhere(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = functools.partial(lightning_fv.render, steps=1, accelerator="cpu", progress=False)
+    monkeypatch.setattr(lightning_fv, "render", short)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(code, names)
+    assert "lightning_fv" in names
+
+
+def test_there_is_a_command_for_each_package() -> None:
+    assert [line.split()[2] for line in COMMANDS] == [
+        "lucid", "lucent", "torch_dreams", "captum", "xplique", "horama", "accentuation", "torch_dreams"
+    ]  # fmt: skip
+    assert len(CODE) == 3

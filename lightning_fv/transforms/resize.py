@@ -15,17 +15,17 @@ class Resize(KeyedTransform):
     So that a small picture is seen as large as a photo (Lucent), or a part of a large one at the size of the whole.
 
     Args:
-        to: the longer side, a fraction of the network's training size.
+        size: the longer side, a fraction of the network's training size.
     """
 
-    def __init__(self, to: float = 1.0) -> None:
+    def __init__(self, size: float = 1.0) -> None:
         super().__init__()
-        if not 0 < to < math.inf:
-            raise UsageError(f"Resize needs a finite size above 0, got to={to}")
-        self.to = to
+        if not 0 < size < math.inf:
+            raise UsageError(f"Resize needs a finite size above 0, got size={size}")
+        self.size = size
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        longer, sides = round(self.to * self.unit), images.shape[-2:]
+        longer, sides = round(self.size * self.unit), images.shape[-2:]
         if not 1 <= longer <= MAX_SIDE:
             raise UsageError(f"Resize makes pictures of {longer} px; give a size from 1 to {MAX_SIDE} px")
         factor = longer / max(sides)

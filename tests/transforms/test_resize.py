@@ -9,9 +9,9 @@ from lightning_fv.transforms import Resize
 from tests.helpers import smooth_photos
 
 
-@pytest.mark.parametrize(("to", "unit", "size"), [(1.0, 64, (64, 50)), (0.5, 40, (20, 16)), (1.0, 37, (37, 29))])
-def test_the_longer_side_is_a_fraction_of_the_training_size(to: float, unit: int, size: tuple[int, int]) -> None:
-    made, images = Resize(to), smooth_photos(37, 29)
+@pytest.mark.parametrize(("side", "unit", "size"), [(1.0, 64, (64, 50)), (0.5, 40, (20, 16)), (1.0, 37, (37, 29))])
+def test_the_longer_side_is_a_fraction_of_the_training_size(side: float, unit: int, size: tuple[int, int]) -> None:
+    made, images = Resize(side), smooth_photos(37, 29)
     made.unit = unit
     assert made.draws == 0
     seen = made(images, torch.zeros(2, 0))
@@ -20,9 +20,9 @@ def test_the_longer_side_is_a_fraction_of_the_training_size(to: float, unit: int
 
 
 def test_sizes_that_are_none() -> None:
-    for to in (0.0, -1.0, float("nan"), float("inf")):
+    for side in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="Resize needs a finite size above 0"):
-            Resize(to)
-    for to in (1e-4, 100.0):
+            Resize(side)
+    for side in (1e-4, 100.0):
         with pytest.raises(UsageError, match="give a size from 1 to 16384 px"):
-            Resize(to)(smooth_photos(37, 29), torch.zeros(2, 0))
+            Resize(side)(smooth_photos(37, 29), torch.zeros(2, 0))
