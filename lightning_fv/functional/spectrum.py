@@ -21,16 +21,18 @@ def frequencies(height: int, width: int, dtype: torch.dtype = torch.float32) -> 
     return torch.sqrt(fy[:, None] ** 2 + fx[None] ** 2)
 
 
-def spectrum_weights(height: int, width: int, decay: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:
+def spectrum_weights(
+    height: int, width: int, decay: float = 1.0, dtype: torch.dtype = torch.float32, lowest: float = 1.0
+) -> Tensor:
     """The 1/f scale of a natural picture's spectrum (Olah et al. 2017), with the Nyquist bins of even sides masked.
 
     A coefficient at the Nyquist frequency of a small picture has no counterpart with the same meaning in a larger one;
     masked, growth by `resize_spectrum` leaves the picture as it was.
 
     Returns:
-        (height, width // 2 + 1): ``max(f, 1) ** -decay``, f in cycles per longer side.
+        (height, width // 2 + 1): ``max(f, lowest) ** -decay``, f and ``lowest`` in cycles per longer side.
     """
-    weights: Tensor = frequencies(height, width, dtype).clamp_min(1.0).pow(-decay)
+    weights: Tensor = frequencies(height, width, dtype).clamp_min(lowest).pow(-decay)
     if height % 2 == 0 and height > 1:
         weights[height // 2] = 0
     if width % 2 == 0 and width > 1:

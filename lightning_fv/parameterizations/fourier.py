@@ -30,15 +30,18 @@ class Fourier(Parameterization):
         decay: exponent of the scale 1 / f**decay. Photos measure 1.2; 1 is customary.
         sd: standard deviation of the coefficients to start from.
         decorrelate: optimise along the colour axes of natural photos instead of RGB.
+        lowest: frequency in cycles per longer side, below which the scale is that of this one (in torch-dreams about 5.7).
     """
 
     _weights: Tensor
 
-    def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True) -> None:
+    def __init__(self, decay: float = 1.0, sd: float = 0.01, decorrelate: bool = True, lowest: float = 1.0) -> None:
         super().__init__()
         if not math.isfinite(decay) or not 0 <= sd < math.inf:
             raise UsageError(f"Fourier needs a finite decay and a finite sd of at least 0, got decay={decay}, sd={sd}")
-        self.decay, self.sd, self.decorrelate = decay, sd, decorrelate
+        if not 0 < lowest < math.inf:
+            raise UsageError(f"Fourier needs a finite lowest frequency above 0, got lowest={lowest}")
+        self.decay, self.sd, self.decorrelate, self.lowest = decay, sd, decorrelate, lowest
         # Those of the last size, kept for the next step. Of one kind whatever the defaults: job ids see it.
         self.register_buffer("_weights", torch.empty(0, dtype=torch.float32, device="cpu"), persistent=False)
         self._weighted_size = (0, 0)
@@ -70,5 +73,5 @@ class Fourier(Parameterization):
         return values * blur_transfer(*size, sigma).to(values.device)[..., None]
 
     def _weights_for(self, size: tuple[int, int], device: torch.device) -> Tensor:
-        weights = GAIN * spectrum_weights(*size, self.decay)
+        weights = GAIN * spectrum_weights(*size, self.decay, lowest=self.lowest)
         return weights[..., None].expand(-1, -1, 2).contiguous().to(device)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from lightning_fv.errors import UsageError
 from lightning_fv.parameterizations import Fourier
 from tests.helpers import fourier_series, generators, pixel_places
 
@@ -95,3 +96,21 @@ def test_noise_falls_with_frequency() -> None:
     bands = [(2, 4), (8, 16), (16, 32)]
     levels = [(power * f**2)[inner][(f[inner] >= low) & (f[inner] < high)].mean() for low, high in bands]
     np.testing.assert_allclose(levels, np.mean(levels), rtol=0.15)
+
+
+def test_below_the_lowest_frequency_the_scale_is_flat() -> None:
+    """And above it as without: a single wave of 2 and one of 5 cycles, of pictures whose decay is 2."""
+    amplitudes = {}
+    for lowest in (1.0, 4.0):
+        made = Fourier(decay=2.0, decorrelate=False, lowest=lowest)
+        values = torch.zeros(2, 3, 32, 17, 2)
+        values[0, :, 0, 2, 0], values[1, :, 0, 5, 0] = 1.0, 1.0
+        amplitudes[lowest] = made.decode(values, (32, 32)).amax((1, 2, 3)).tolist()
+    assert amplitudes[1.0] == pytest.approx([0.5 / 4, 0.5 / 25])  # a quarter, and twice for both halves of the spectrum
+    assert amplitudes[4.0] == pytest.approx([0.5 / 16, 0.5 / 25])
+
+
+@pytest.mark.parametrize("lowest", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_lowest_frequency_that_is_none(lowest: float) -> None:
+    with pytest.raises(UsageError, match="Fourier needs a finite lowest frequency above 0"):
+        Fourier(lowest=lowest)

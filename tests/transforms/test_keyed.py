@@ -6,7 +6,21 @@ import pytest
 import torch
 
 import lightning_fv.transforms
-from lightning_fv.transforms import KeyedTransform, RandomBackground, RandomCrop, RandomNoise, RandomWarp
+from lightning_fv.transforms import (
+    KeyedTransform,
+    Pad,
+    RandomBackground,
+    RandomBlur,
+    RandomCrop,
+    RandomFlip,
+    RandomJitter,
+    RandomNoise,
+    RandomRotate,
+    RandomScale,
+    RandomTranslate,
+    RandomWarp,
+    Resize,
+)
 from tests.helpers import smooth_photos
 
 KINDS: list[Callable[[], KeyedTransform]] = [
@@ -14,10 +28,19 @@ KINDS: list[Callable[[], KeyedTransform]] = [
     lambda: RandomNoise(std=0.1),
     RandomCrop,
     lambda: RandomBackground(2),  # of three channels, the third is the opacity
+    lambda: RandomBlur(0.02, 0.1),
+    RandomFlip,
+    lambda: RandomJitter(0.3),
+    RandomRotate,
+    RandomScale,
+    lambda: RandomTranslate(-0.2, 0.2),
+    lambda: Pad(0.1),
+    Resize,
 ]
+NOT_RANDOM = (Pad, Resize)
 
 
-@pytest.fixture(params=KINDS, ids=["RandomWarp", "RandomNoise", "RandomCrop", "RandomBackground"])
+@pytest.fixture(params=KINDS, ids=lambda make: type(make()).__name__)
 def transform(request: pytest.FixtureRequest) -> KeyedTransform:
     made: KeyedTransform = request.param()
     made.unit = 37
@@ -41,7 +64,9 @@ def test_the_uniforms_decide_and_nothing_else(transform: KeyedTransform) -> None
     before = torch.random.get_rng_state()
     assert torch.equal(transform(images, draws(transform, 2)), first)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert not torch.allclose(transform(images, draws(transform, 2, seed=1)), first, atol=1e-3)
+    assert (transform.draws == 0) == isinstance(transform, NOT_RANDOM)
+    others = [transform(images, draws(transform, 2, seed=seed)) for seed in range(1, 9)]
+    assert all(torch.equal(other, first) for other in others) == isinstance(transform, NOT_RANDOM)
 
 
 def test_a_picture_depends_on_its_own_row(transform: KeyedTransform) -> None:
