@@ -16,6 +16,7 @@ from lightning_fv.objectives.neuron import Neuron
 from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
 from lightning_fv.objectives.penalty import Penalty
 from lightning_fv.objectives.probability import Probability
+from lightning_fv.objectives.sae_latent import SAELatent
 from lightning_fv.objectives.stack import stack_objectives
 from lightning_fv.objectives.total_variation import TotalVariation
 
@@ -40,6 +41,7 @@ __all__ = [
     "Opacity",
     "Penalty",
     "Probability",
+    "SAELatent",
     "TotalVariation",
     "stack_objectives",
 ]
