@@ -56,7 +56,8 @@ class SparseAutoencoder:
         threshold: (L,), of ``jumprelu``.
         normalization: of x at each place, over its C channels. ``layer_norm``: to mean 0 and standard deviation 1;
             ``constant_norm_rescale``: to the length sqrt(C); ``none``.
-        tokens: which of the tokens it was trained on, where these are not all: the class token, or all but it.
+        tokens: from which of the tokens to which it was trained on: (0, None) for all, (0, 1) for the class token, (1, None) for the
+            others.
         layer: the name of the layer in its network, None if the file does not give it.
         hook_point: how SAELens or ViT-Prisma call the layer, for messages.
     """
@@ -70,7 +71,7 @@ class SparseAutoencoder:
     k: int | None = field(default=None, compare=False)
     threshold: Tensor | None = field(default=None, compare=False, repr=False)
     normalization: str = field(default="none", compare=False)
-    tokens: slice = field(default=slice(None), compare=False)
+    tokens: tuple[int, int | None] = field(default=(0, None), compare=False)
     layer: str | None = field(default=None, compare=False)
     hook_point: str | None = field(default=None, compare=False)
 
@@ -113,7 +114,8 @@ def normalize(x: Tensor, kind: str) -> Tensor:
         # Divided by C - 1, and with 1e-5 added, as in SAELens; 1e-12 keeps the gradient finite where all channels are equal.
         return x / ((x.var(-1, keepdim=True) + 1e-12).sqrt() + 1e-5)
     if kind == "constant_norm_rescale":
-        return x * (x.shape[-1] ** 0.5 / x.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+        scale: Tensor = x.shape[-1] ** 0.5 / x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        return x * scale
     return x
 
 
@@ -158,11 +160,12 @@ def _read(path: Path, stamps: tuple[tuple[int, ...], ...]) -> SparseAutoencoder:
             f"{path} is no sparse autoencoder: it has neither W_enc, as those of SAELens and ViT-Prisma, nor dictionary._weights, "
             f"as those of Overcomplete, but {', '.join(sorted(state)[:5])}"
         )
+    for name, value in (state | parts).items():  # first those of the file, then what they give
+        if isinstance(value, Tensor) and not bool(value.isfinite().all()):
+            raise CheckpointError(f"{path} has numbers in its {name} that are NaN or infinite")
     whole = hashlib.blake2b(digest_size=8)
     for name, value in sorted(parts.items()):
         is_tensor = isinstance(value, Tensor)
-        if is_tensor and not bool(value.isfinite().all()):
-            raise CheckpointError(f"{path} has numbers in its {name} that are NaN or infinite")
         whole.update(repr((name, tuple(value.shape) if is_tensor else value)).encode())
         whole.update(value.numpy().tobytes() if is_tensor else b"")
     return SparseAutoencoder(whole.hexdigest(), str(path), **parts)
@@ -196,9 +199,7 @@ def _of_saelens(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
         "k": k,
         "threshold": threshold,
         "normalization": _normalization(path, config),
-        "tokens": slice(0, 1)
-        if config.get("cls_token_only")
-        else slice(int(bool(config.get("use_patches_only"))), None),
+        "tokens": (0, 1) if config.get("cls_token_only") else (int(bool(config.get("use_patches_only"))), None),
         "layer": own.get("layer"),
         "hook_point": _hook_point(config),
     }

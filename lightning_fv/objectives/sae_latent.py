@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Hashable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +13,7 @@ from lightning_fv.networks.sparse_autoencoder import normalize, read_sparse_auto
 from lightning_fv.objectives.base import Activations, Objective
 from lightning_fv.objectives.direction import at_places, checked_position
 from lightning_fv.objectives.facets import FACETS
+from lightning_fv.objectives.unit import index_of
 
 READINGS = {"sae": "pre_activation", "sae_activation": "activation", "sae_decoder": "decoder"}
 """The word before the colon of a target's text, and what is read."""
@@ -56,7 +56,8 @@ class SAELatent(Objective):
         digest: str | None = None,
     ) -> None:
         found = read_sparse_autoencoder(autoencoder)
-        if not isinstance(latent, Integral) or not 0 <= latent < found.latents:
+        self.latent = index_of(latent)
+        if not 0 <= self.latent < found.latents:
             raise TargetError(f"{autoencoder} has no latent {latent}; there are 0 to {found.latents - 1}")
         if reading not in READINGS.values():
             raise TargetError(f"the reading of a latent is one of {', '.join(READINGS.values())}, not {reading!r}")
@@ -68,7 +69,7 @@ class SAELatent(Objective):
                 f"{autoencoder} names no layer of the network{hint}; give it: sae:{autoencoder}:{latent}@LAYER, with a name that "
                 "`lightning-fv layers NETWORK` lists"
             )
-        self.autoencoder, self.latent, self.reading, self.digest = str(autoencoder), int(latent), reading, found.digest
+        self.autoencoder, self.reading, self.digest = str(autoencoder), reading, found.digest
         self.layer: str = layer or found.layer or ""
         self.position = checked_position(position, "SAELatent")
         self._named_by_file, self._tokens = self.layer == found.layer, found.tokens
@@ -97,7 +98,7 @@ class SAELatent(Objective):
             )
         places = at_places(found, self.layer, self.position).movedim(1, 2)  # (B, places, C)
         if self.position is None and found.ndim == 3:
-            places = places[:, self._tokens]
+            places = places[:, slice(*self._tokens)]
         read = normalize(places, self._normalization)
         value = torch.einsum("bpc,bc->bp", read, weight.expand(len(read), -1)) + bias.reshape(-1, 1)
         if self._competing is not None:
