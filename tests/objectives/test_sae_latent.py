@@ -175,9 +175,7 @@ def test_what_is_wrong_is_told_in_one_line(file: Path) -> None:
 
 def test_a_picture_of_a_latent_activates_it(tmp_path: Path) -> None:
     network = load_network("demo")
-    save_file(
-        autoencoder(128, 256), tmp_path / "sae.safetensors", {"architecture": "relu", "layer": "layer3"}
-    )
+    save_file(autoencoder(128, 256), tmp_path / "sae.safetensors", {"architecture": "relu", "layer": "layer3"})
     target = SAELatent(tmp_path / "sae.safetensors", 7)
     before = render(network, target, steps=1)
     after = render(network, target, steps=48)
