@@ -73,7 +73,7 @@ class Tokens:
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        for chosen in torch.randperm(len(self.photos), generator=generator).split(self.batch):
+        for chosen in torch.split(torch.randperm(len(self.photos), generator=generator), self.batch):
             mirrored = torch.rand(len(chosen), generator=generator) < 0.5
             photos = self.photos[chosen]
             tokens = self.of(torch.where(mirrored[:, None, None, None], photos.flip(3), photos))
@@ -174,7 +174,7 @@ def measure(parts: dict[str, Tensor], k: int, tokens: Tokens) -> dict[str, float
     """The share of the variance that is explained, that of latents that are never active, and how many are at a place."""
     w_enc, b_enc, w_dec, b_dec = (part.float().to(tokens.network.device) for part in parts.values())
     total, squares, missed, count, active = torch.zeros_like(b_dec), 0.0, 0.0, 0, torch.zeros_like(b_enc)
-    for photos in tokens.photos.split(tokens.batch):
+    for photos in torch.split(tokens.photos, tokens.batch):
         x = tokens.of(photos)
         latents = largest((x - b_dec) @ w_enc + b_enc, k)
         missed += float((x - b_dec - latents @ w_dec).square().sum())
@@ -251,6 +251,8 @@ def main(words: list[str] | None = None) -> None:
         log_every_n_steps=20,
     )
     trainer.fit(module, tokens, ckpt_path=str(last) if last.exists() else None)
+    if trainer.interrupted:
+        raise SystemExit(f"interrupted; the same command continues after the last whole epoch, from {last}")
 
     parts = module.stored()
     found = measure(parts, args.k, held_out)  # as it is stored
