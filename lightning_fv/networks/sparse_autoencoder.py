@@ -114,7 +114,7 @@ def normalize(x: Tensor, kind: str) -> Tensor:
         # Divided by C - 1, and with 1e-5 added, as in SAELens; 1e-12 keeps the gradient finite where all channels are equal.
         return x / ((x.var(-1, keepdim=True) + 1e-12).sqrt() + 1e-5)
     if kind == "constant_norm_rescale":
-        scale: Tensor = x.shape[-1] ** 0.5 / x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        scale: Tensor = x.shape[-1] ** 0.5 / x.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         return x * scale
     return x
 

@@ -115,17 +115,23 @@ class SAELatent(Objective):
             return active.gather(2, latents[:, None, None].expand(-1, active.shape[1], 1))[..., 0]
 
     def text(self, categories: Sequence[str] = ()) -> str:
-        kind = next(word for word, reading in READINGS.items() if reading == self.reading)
-        text = f"{kind}:{self.autoencoder}:{self.latent}{'' if self._named_by_file else f'@{self.layer}'}"
-        readable = "+" not in text and "@" not in self.layer and text == text.strip() and not FACETS.fullmatch(text)
-        return text if readable and self.position is None else repr(self)
+        return self._target_text or repr(self)
 
     @property
     def file_stem(self) -> str | None:
-        place = "" if self.position is None else "-" + "-".join(map(str, self.position))
+        if self._target_text is None:
+            return None
         reading = "" if self.reading == "pre_activation" else f"-{self.reading}"
         # Many files are called sae_weights.safetensors: a part of the digest tells them apart.
-        return f"sae-{self.layer}-{self.latent:04d}{place}{reading}-{self.digest[:6]}"
+        return f"sae-{self.layer}-{self.latent:04d}{reading}-{self.digest[:6]}"
+
+    @property
+    def _target_text(self) -> str | None:
+        """``sae:FILE:LATENT@LAYER``, if that can be read back."""
+        kind = next(word for word, reading in READINGS.items() if reading == self.reading)
+        text = f"{kind}:{self.autoencoder}:{self.latent}{'' if self._named_by_file else f'@{self.layer}'}"
+        readable = "+" not in text and "@" not in self.layer and text == text.strip() and not FACETS.fullmatch(text)
+        return text if readable and self.position is None else None
 
     @property
     def stack_key(self) -> Hashable:
