@@ -94,3 +94,13 @@ def low_pass(images: Tensor, cells: tuple[int, int] = (6, 5)) -> NDArray[np.floa
     planes = [Image.fromarray(plane.numpy(), "F") for plane in images.detach().cpu().flatten(0, 1)]
     small = [np.asarray(plane.resize(cells[::-1], Image.Resampling.BOX)) for plane in planes]
     return np.stack(small).reshape(*images.shape[:2], *cells)
+
+
+def autoencoder(width: int, latents: int, seed: int = 0) -> dict[str, Tensor]:
+    """The tensors of a sparse autoencoder of ``width`` channels, by the names of SAELens, ViT-Prisma and our own files."""
+    return {
+        "W_enc": noise(width, latents, seed=seed) / width**0.5,
+        "b_enc": noise(latents, seed=seed + 1) / 4,
+        "W_dec": noise(latents, width, seed=seed + 2),
+        "b_dec": noise(width, seed=seed + 3),
+    }

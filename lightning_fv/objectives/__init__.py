@@ -16,6 +16,7 @@ from lightning_fv.objectives.neuron import Neuron
 from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
 from lightning_fv.objectives.penalty import Penalty
 from lightning_fv.objectives.probability import Probability
+from lightning_fv.objectives.sae_latent import SAELatent
 from lightning_fv.objectives.stack import stack_objectives
 from lightning_fv.objectives.token import Token
 from lightning_fv.objectives.total_variation import TotalVariation
@@ -41,6 +42,7 @@ __all__ = [
     "Opacity",
     "Penalty",
     "Probability",
+    "SAELatent",
     "Token",
     "TotalVariation",
     "stack_objectives",

@@ -49,9 +49,7 @@ class Direction(Objective):
         if not 0 <= cosine_power < math.inf:
             raise TargetError(f"Direction needs a finite cosine_power of at least 0, got {cosine_power}")
         self.layer, self.row, self.cosine_power = layer, row, float(cosine_power)
-        self.position: tuple[int, ...] | None = None if position is None else tuple(map(int, position))
-        if self.position is not None and (len(self.position) not in (1, 2) or min(self.position) < 0):
-            raise TargetError(f"Direction needs a position (row, column) or (token,), counted from 0, got {position}")
+        self.position = checked_position(position, "Direction")
         is_file = isinstance(vector, str | Path)
         self.vector: str | None = str(vector) if is_file else None
         name = f"the vector {vector}" if is_file else "the vector"
@@ -72,14 +70,7 @@ class Direction(Objective):
             raise TargetError(
                 f"layer {self.layer} has {found.shape[1]} channels, and the vector {direction.shape[-1]} numbers"
             )
-        if self.position is not None:
-            if found.ndim != 2 + len(self.position):
-                raise TargetError(
-                    f"layer {self.layer} outputs {tuple(found.shape)}, without the position {self.position}"
-                )
-            for place in self.position:
-                found = found[:, :, place]
-        found = found.reshape(*found.shape[:2], -1)  # (B, C, places)
+        found = at_places(found, self.layer, self.position)
         along = torch.einsum("bcp,bc->bp", found, direction.expand(len(found), -1))
         if self.cosine_power:
             cosine = along / found.norm(dim=1).clamp(min=1e-6)
@@ -101,6 +92,32 @@ class Direction(Objective):
         stack = copy.copy(self)
         stack._direction = torch.stack([objective._direction for objective in objectives])
         return stack
+
+
+def checked_position(position: Sequence[int] | None, owner: str) -> tuple[int, ...] | None:
+    """A position as a tuple of one or two numbers from 0, or None for all of them.
+
+    Raises:
+        TargetError: it is something else; ``owner`` names in the message whose it is.
+    """
+    checked = None if position is None else tuple(map(int, position))
+    if checked is not None and (len(checked) not in (1, 2) or min(checked) < 0):
+        raise TargetError(f"{owner} needs a position (row, column) or (token,), counted from 0, got {position}")
+    return checked
+
+
+def at_places(found: Tensor, layer: str, position: tuple[int, ...] | None) -> Tensor:
+    """A layer's output, (B, C), (B, C, T) or (B, C, H, W), as (B, C, P): of all P places, or of the one at ``position``.
+
+    Raises:
+        TargetError: the output has no such axes.
+    """
+    if position is not None:
+        if found.ndim != 2 + len(position):
+            raise TargetError(f"layer {layer} outputs {tuple(found.shape)}, without the position {position}")
+        for place in position:
+            found = found[:, :, place]
+    return found.reshape(*found.shape[:2], -1)
 
 
 def read_vectors(file: Path) -> Tensor:

@@ -129,14 +129,19 @@ def _index(unit: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]
 
 def _checked(unit: Unit) -> int | tuple[int, ...]:
     """Plain integers; negative ones are refused, since they would silently count from the end."""
-    units = tuple(map(_index_of, unit)) if isinstance(unit, Sequence) else _index_of(unit)
+    units = tuple(map(index_of, unit)) if isinstance(unit, Sequence) else index_of(unit)
     lowest = units if isinstance(units, int) else min(units, default=0)
     if lowest < 0:
         raise TargetError(f"unit indices start at 0, got {lowest}")
     return units
 
 
-def _index_of(unit: object) -> int:
+def index_of(unit: object) -> int:
+    """A unit's index as a plain int.
+
+    Raises:
+        TargetError: it is no whole number.
+    """
     try:
         return int(operator.index(unit))  # type: ignore[arg-type]
     except TypeError:

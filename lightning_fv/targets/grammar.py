@@ -1,16 +1,25 @@
 """Parses the text of targets, without a network."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives import Facets, Objective
 from lightning_fv.objectives.facets import FACETS, check_facets
+from lightning_fv.objectives.sae_latent import READINGS
+from lightning_fv.targets.latents import parse_latents
 from lightning_fv.targets.photos import KINDS, parse_photo
 from lightning_fv.targets.target import Target
 from lightning_fv.targets.vectors import parse_vectors
+
+_OF_FILES: dict[str, Callable[[str], Sequence[Objective]]] = {
+    "vector": parse_vectors,
+    **dict.fromkeys(READINGS, parse_latents),
+    **dict.fromkeys(KINDS, lambda text: [parse_photo(text)]),
+}
+"""What stands before the colon of a target that reads a file, and who parses it."""
 
 TargetsLike: TypeAlias = "str | Target | Objective | Sequence[str | Target | Objective]"
 
@@ -53,9 +62,10 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
             ``blocks.3:12@20`` (at token 20 of a transformer's sequence);
             several joined by ``+`` or in a list. ``layer4:12 x4`` is four pictures of the unit, ``logits:all x4`` four of each;
             of an objective, ``Facets(objective, 4)``. ``vector:FILE:ROW@layer4`` is a direction, see `parse_vectors`;
-            ``inversion:photo.jpg@layer4`` and ``caricature:photo.jpg@layer4`` compare with a photo. Objectives are passed through,
-            Targets as their objectives, with all their pictures. For targets that suit many networks: ``layer4:last``, and
-            ``logits:brambling|lion``, the first class that exists.
+            ``sae:FILE:12`` a latent of a sparse autoencoder, see `parse_latents`; ``inversion:photo.jpg@layer4`` and
+            ``caricature:photo.jpg@layer4`` compare with a photo. Objectives are passed through, Targets as their objectives, with
+            all their pictures. For targets that suit many networks: ``layer4:last``, and ``logits:brambling|lion``, the first
+            class that exists.
 
     Raises:
         TargetError: one of them cannot be parsed, or is not a target.
@@ -73,7 +83,7 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
                 where = f"; there is nothing on one side of a + in {quoted(item)}" if len(texts) > 1 else ""
                 raise TargetError(f"no target{where}; give some, such as logits:all or layer4:0-15")
             for text in texts:
-                parsed += _of_file(text) if text.partition(":")[0] in ("vector", *KINDS) else [parse_spec(text)]
+                parsed += _of_file(text) if text.partition(":")[0] in _OF_FILES else [parse_spec(text)]
         elif isinstance(item, Target):
             parsed.append(Facets(item.objective, item.facets) if item.facets > 1 else item.objective)
         elif isinstance(item, Objective):
@@ -109,10 +119,10 @@ def parse_spec(text: str) -> Spec:
     return Spec(text, layer, units or None, position, facets)
 
 
-def _of_file(text: str) -> list[Objective]:
+def _of_file(text: str) -> Sequence[Objective]:
     found = FACETS.fullmatch(text)
     one = found[1] if found else text
-    objectives: list[Objective] = list(parse_vectors(one)) if one.startswith("vector:") else [parse_photo(one)]
+    objectives = _OF_FILES[text.partition(":")[0]](one)
     if found is None:
         return objectives
     return [Facets(objective, check_facets(int(found[2][:18]), quoted(text))) for objective in objectives]

@@ -1,7 +1,6 @@
 """Targets whose vectors are in files: ``vector:FILE:ROW@LAYER``."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_fv.errors import TargetError
@@ -29,17 +28,32 @@ def parse_vectors(text: str) -> list[Direction]:
     if match["rows"] is None:
         return [Direction(match["layer"], match["file"])]
     count = len(read_vectors(Path(match["file"])))
-    return [Direction(match["layer"], match["file"], row) for row in dict.fromkeys(_rows(match["rows"], count))]
+    return [Direction(match["layer"], match["file"], row) for row in parse_indices(match["rows"], count, "rows")]
 
 
-def _rows(text: str, count: int) -> Iterator[int]:
+def parse_indices(text: str, count: int, what: str) -> list[int]:
+    """Indices as a target gives them, ``3``, ``0-7``, ``0,3`` or ``all``, each once.
+
+    Args:
+        text: the part of the target.
+        count: how many there are. Of a range beyond the end only the last is returned, so that it is named as missing.
+        what: names them in messages: ``rows``.
+
+    Raises:
+        TargetError: it cannot be parsed.
+    """
+    found: dict[int, None] = {}
     for part in text.split(","):
         bounds = re.fullmatch(r"\s*([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?\s*", part)
         if part.strip() == "all":
-            yield from range(count)
+            found |= dict.fromkeys(range(count))
         elif bounds is None:
-            raise TargetError(f"rows are numbers, ranges or all, not {part.strip()[:50]!r}")
+            raise TargetError(f"{what} are numbers, ranges or all, not {part.strip()[:50]!r}")
         else:
-            last = int(bounds[2] or bounds[1])
-            # Of a range beyond the end the last row is asked for first, so that it is named.
-            yield from range(int(bounds[1]), last + 1) if last < count else [last]
+            first, last = int(bounds[1]), int(bounds[2] or bounds[1])
+            if first > last:
+                raise TargetError(f"{what} {first}-{last}: {first} comes after {last}; write {last}-{first}")
+            if last >= count:
+                return [last]
+            found |= dict.fromkeys(range(first, last + 1))
+    return list(found)

@@ -33,7 +33,13 @@ def test_a_file_of_one_vector(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [("12", "no row 12; there are 0 to 11"), ("3-99", "no row 99"), ("x", "not 'x'"), ("-1", "not '-1'")],
+    [
+        ("12", "no row 12; there are 0 to 11"),
+        ("3-99", "no row 99"),
+        ("x", "not 'x'"),
+        ("-1", "not '-1'"),
+        ("5-3", "5 comes after 3; write 3-5"),
+    ],
 )
 def test_rows_that_are_not_there(tmp_path: Path, rows: str, message: str) -> None:
     np.save(tmp_path / "rows.npy", noise(12, 4).numpy())
