@@ -5,7 +5,8 @@
 PHOTOS is a folder of ImageNet photos or a tar file of them, their shorter side 256 px; TINY_IMAGENET is the folder of
 ``train_demo.py``. Prints the colour decorrelation matrix of ``lightning_fv.functional.color`` and the slope of the
 magnitude spectrum that ``Fourier``'s decay follows, and writes the spectra of ``lightning_fv.functional.photo_spectrum``: of
-the centre of 224 px that ImageNet networks see, and of the training photos of the demo networks at their 64 px.
+the centre of 224 px that ImageNet networks see, and of the training photos of the demo networks at their 64 px; and the magnitudes of
+``lightning_fv.parameterizations.MACO``, of the former.
 """
 
 import argparse
@@ -19,12 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 from train_demo import read_photos
 
-from lightning_fv.functional import frequencies
+from lightning_fv.functional import decorrelate, frequencies
 from lightning_fv.functional.photos import SPECTRA
 from lightning_fv.metrics import windowed_power
+from lightning_fv.parameterizations.maco import MAGNITUDES
 
 
 def photos(data: Path) -> Iterator[Tensor]:
@@ -60,6 +63,30 @@ def centre(photos: Iterable[Tensor], side: int = 224) -> Iterator[Tensor]:
         yield photo[:, top : top + side, left : left + side]
 
 
+def magnitudes_of(photos: Iterable[Tensor]) -> Tensor:
+    """Mean magnitude of the waves in photos (3, side, side), float16 (3, side / 2, side / 2), rows and columns 0, 1, ... cycles per side.
+
+    Of the decorrelated logits, as a parameterization encodes photos, without what the jump from each border to the opposite one adds
+    (Moisan 2011, "Periodic plus Smooth Image Decomposition"); the mean of both directions of a wave.
+    """
+    total, count, half = torch.zeros(0), 0, 0
+    for photo in photos:
+        logits = decorrelate(photo.float().clamp(1 / 512, 1 - 1 / 512).logit())
+        side, half = photo.shape[-1], photo.shape[-1] // 2
+        jumps = torch.zeros_like(logits)
+        down, across = logits[:, -1] - logits[:, 0], logits[..., -1] - logits[..., 0]
+        jumps[:, 0], jumps[:, -1] = jumps[:, 0] + down, jumps[:, -1] - down
+        jumps[..., 0], jumps[..., -1] = jumps[..., 0] + across, jumps[..., -1] - across
+        cosine = torch.cos(2 * torch.pi * torch.fft.fftfreq(side))
+        laplacian = 2 * cosine[:, None] + 2 * cosine[None] - 4
+        laplacian[0, 0] = torch.inf
+        magnitude = (torch.fft.fft2(logits, norm="forward") - torch.fft.fft2(jumps, norm="forward") / laplacian).abs()
+        mirrored = magnitude.roll(-1, 1).flip(1)  # rows -k
+        magnitude = ((magnitude + mirrored) / 2)[:, :half, :half]
+        total, count = magnitude if count == 0 else total + magnitude, count + 1
+    return (total / count).half()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -93,6 +120,12 @@ def main() -> None:
         print("   ", [round(float(v), 4) for v in row])
     print(
         f"spectrum: magnitude ~ 1 / f^{-np.mean(slopes):.2f} (standard deviation {np.std(slopes):.2f} over {len(slopes)} photos)"
+    )
+    magnitudes = magnitudes_of(centre(photos(data)))
+    save_file({"imagenet": magnitudes.contiguous()}, MAGNITUDES)
+    print(
+        "magnitudes at 1, 2, 4 ... cycles:",
+        [[round(float(m[k, 0]), 4) for k in (1, 2, 4, 8, 16, 32, 64)] for m in magnitudes],
     )
     if args.tiny is not None:
         tiny = read_photos(args.tiny, "train")[0].float() / 255

@@ -100,14 +100,15 @@ class ArtifactWriter(pl.Callback):
         self._run.refuse_linked_folders(self._job)
         parameterization = visualizer.parameterization
         with torch.no_grad():
-            pictures = parameterization()
+            pictures = parameterization.shown(parameterization())
+        opaque = pictures.shape[1] == parameterization.channels
         for record, picture, recipe in zip(self.records, pictures, recipes, strict=True):
             if bool(torch.isfinite(picture).all()):
                 file = self._run.picture(record.id, complete)
                 record.image = self._run.relative(file)
                 try:
                     file.parent.mkdir(exist_ok=True)
-                    record.sign(write_picture(file, picture, record, recipe, not parameterization.has_opacity))
+                    record.sign(write_picture(file, picture, record, recipe, opaque))
                 except OSError as error:  # the next picture may be smaller
                     record.image, failed = None, error
                     continue

@@ -70,6 +70,11 @@ class Parameterization(nn.Module, ABC):
         """Pictures of `forward` as they are shown, (B, C, H, W): where they are transparent, over mid-grey."""
         return images
 
+    def shown(self, images: Tensor) -> Tensor:
+        """Pictures of `forward` as their files show them, (B, C or C + 1, H, W); with an opacity if that is there but not seen
+        by the network."""
+        return images
+
     def forward(self) -> Tensor:
         # Pictures stay in float32: the FFT does not support bfloat16, and small steps would be lost in it.
         with torch.autocast(self.values.device.type, enabled=False):

@@ -1,0 +1,176 @@
+"""Pictures with the magnitude spectrum of natural photos, of which only the phases are learned."""
+
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lightning_fv.errors import UsageError
+from lightning_fv.functional import frequencies, keep_in_place, resize_images, resize_spectrum
+from lightning_fv.parameterizations.base import Parameterization
+
+MAGNITUDES = Path(__file__).parents[1] / "assets" / "photo_magnitudes.safetensors"
+DECAY = 1.2
+"""Of the magnitudes beyond those that were measured."""
+
+_TRANSPARENT, _OPAQUE = 0.2, 0.8
+"""Shares of a picture's area up to which it is fully transparent, and from which on it is fully opaque."""
+
+
+class MACO(Parameterization):
+    """The phases of a Fourier series whose magnitudes are those of natural photos (Fel et al. 2023, "Unlocking Feature Visualization
+    for Deeper Networks with MAgnitude Constrained Optimization").
+
+    A picture is the inverse transform of ``r exp(i phi)``, r the mean magnitude over 1000 ImageNet photos of each wave, along the
+    colour axes of photos and before the sigmoid; phi is learned. So a picture cannot become one high-frequency pattern, and
+    looks like photos as far as the spectrum says: also where the unit does not care. The mean colour, which has no phase, is free
+    between plus and minus its r: r cos(phi).
+
+    The paper fixes the magnitudes before it standardizes the picture and squashes it to a range that is chosen; here r was measured before
+    the sigmoid, so that contrast and brightness are those of photos. For sizes above 224 px r is continued by 1 / f**1.2.
+
+    Growth keeps the waves where they were; new ones start with phases that are the same for every picture. There is nothing to blur,
+    since a blur changes magnitudes.
+
+    Args:
+        opacity: make the files transparent where little mattered: opacity grows with the sum over the steps of the absolute gradient of
+            the loss with respect to the picture (the paper's equation of the transparency map), up to the picture's 20 % quantile
+            0, from its 80 % quantile on 1. The network always sees opaque pictures.
+
+    Attributes:
+        importance: (B, H, W), that sum so far, if ``opacity``; else empty.
+    """
+
+    importance: Tensor
+    decorrelate = True
+    sd = math.pi / math.sqrt(3)  # of uniform phases
+
+    def __init__(self, opacity: bool = False) -> None:
+        super().__init__()
+        self.opacity = bool(opacity)
+        # Of one kind whatever the defaults: job ids see it.
+        self.register_buffer("importance", torch.empty(0, dtype=torch.float32, device="cpu"))
+        self._known: tuple[object, Tensor] = None, torch.empty(0)
+
+    @property
+    def can_blur(self) -> bool:
+        return False
+
+    def forward(self) -> Tensor:
+        images = super().forward()
+        if self.opacity and images.requires_grad:
+            images.register_hook(self._add_importance)  # type: ignore[no-untyped-call]
+        return images
+
+    def shown(self, images: Tensor) -> Tensor:
+        if not self.opacity:
+            return images
+        ranks = torch.tensor([_TRANSPARENT, _OPAQUE], device=images.device)
+        smooth = F.avg_pool2d(self.importance[:, None], 5, 1, 2, count_include_pad=False).flatten(1)
+        low, high = smooth.quantile(ranks, dim=1)
+        opacity = (smooth - low[:, None]) / (high - low).clamp_min(1e-30)[:, None]
+        return torch.cat([images, opacity.clamp(0, 1).view(len(images), 1, *images.shape[-2:])], 1)
+
+    def noise(self, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        return (2 * torch.rand(self.shape(size), generator=generator) - 1) * math.pi
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        return (self.channels, size[0], size[1] // 2 + 1)
+
+    def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
+        key = (size, values.shape[1], values.device)
+        if self._known[0] != key:
+            self._known = key, magnitudes(size, values.shape[1]).to(values.device)
+        spectrum = self._known[1] * _hermitian(torch.polar(torch.ones_like(values), values), size[0])
+        image: Tensor = torch.fft.irfft2(spectrum, s=size, norm="forward")
+        return image
+
+    def encode(self, logits: Tensor) -> Tensor:
+        phases: Tensor = torch.fft.rfft2(logits, norm="forward").angle()
+        return phases
+
+    def resample(self, values: Tensor, old: tuple[int, int], new: tuple[int, int], fill: float = 0.0) -> Tensor:
+        return resize_spectrum(values[..., None].expand(*values.shape, 2), old[1], new, fill)[..., 0]
+
+    def resized(self, values: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+        waves = torch.view_as_real(torch.polar(torch.ones_like(values), values))
+        kept = keep_in_place(resize_spectrum(waves, old[1], new), new[1], old)
+        phases = torch.view_as_complex(kept).angle()
+        random = self.noise(new, torch.Generator().manual_seed(0)).to(values.device)
+        return torch.where(kept.abs().amax(-1) > 0, phases, random)
+
+    def blurred(self, values: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+        raise UsageError("MACO has the magnitudes of photos, which a blur would change; leave out blurs")
+
+    def initialize(self, size: tuple[int, int], generators: Sequence[torch.Generator]) -> None:
+        super().initialize(size, generators)
+        self._reset_importance()
+
+    def from_image(self, images: Tensor) -> None:
+        super().from_image(images)
+        self._reset_importance()
+
+    def resize(self, size: tuple[int, int]) -> None:
+        super().resize(size)
+        if self.opacity:
+            self.importance = resize_images(self.importance[:, None], size)[:, 0]
+
+    def _reset_importance(self) -> None:
+        if self.opacity:
+            self.importance = torch.zeros(len(self.values), *self.size, device=self.values.device)
+
+    def _add_importance(self, gradient: Tensor) -> None:
+        added = gradient.detach().abs().mean(1)
+        self.importance += torch.where(added.isfinite(), added, 0.0)
+
+
+def magnitudes(size: tuple[int, int], channels: int = 3) -> Tensor:
+    """Mean magnitude of each wave in photos, along decorrelated colour axes, before the sigmoid.
+
+    Args:
+        size: (height, width) of the picture in pixels.
+        channels: 3; with another number, all have the magnitudes of brightness.
+
+    Returns:
+        (channels, height, width // 2 + 1), of the transform with ``norm="forward"``; Nyquist bins of even sides are 0, so that growth
+        keeps a picture.
+    """
+    table = _table()
+    known, side = table.shape[-1], max(size)
+    fy = torch.fft.fftfreq(size[0], 1 / side).abs()
+    fx = torch.fft.rfftfreq(size[1], 1 / side)
+    # Bilinear in the logarithm, at frequencies in cycles per longer side; beyond the table, the nearest within and a power law.
+    reach = torch.clamp((known - 1) / torch.maximum(fy[:, None], fx[None]).clamp_min(1e-9), max=1)
+    y, x = fy[:, None] * reach, fx[None] * reach
+    grid = torch.stack([x, y], -1) * (2 / (known - 1)) - 1
+    found = F.grid_sample(table.log()[None], grid[None], align_corners=True, padding_mode="border")[0].exp()
+    found = found * reach**DECAY
+    # Where a side is shorter, waves are fewer, and each has more of the energy.
+    found[:, frequencies(*size) > 0] *= side / math.sqrt(size[0] * size[1])
+    for axis, length in ((1, size[0]), (2, size[1])):
+        if length % 2 == 0:
+            found.narrow(axis, length // 2, 1).zero_()
+    return found if channels == 3 else found[:1].expand(channels, -1, -1)
+
+
+@functools.cache
+def _table() -> Tensor:
+    """(3, 112, 112): rows and columns are 0, 1, 2, ... cycles per side. By ``scripts/build_spectrum.py``."""
+    return load_file(MAGNITUDES)["imagenet"].float()
+
+
+def _hermitian(waves: Tensor, height: int) -> Tensor:
+    """Waves whose first column, of 0 cycles along x, is that of a real picture: (-k) is the conjugate of (k).
+
+    irfft2 would take the mean of both, with another magnitude.
+    """
+    positive = waves[:, :, 1 : (height + 1) // 2, :1]
+    mean = torch.complex(waves[:, :, :1, :1].real, torch.zeros_like(waves[:, :, :1, :1].real))
+    middle = waves[:, :, height // 2 : height // 2 + 1, :1] if height % 2 == 0 else waves[:, :, :0, :1]
+    column = torch.cat([mean, positive, middle, positive.flip(2).conj()], 2)
+    return torch.cat([column, waves[..., 1:]], 3)

@@ -1,0 +1,174 @@
+"""Phases with the magnitudes of photos."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lightning_fv import render
+from lightning_fv.errors import UsageError
+from lightning_fv.functional import decorrelate, photo_spectrum
+from lightning_fv.parameterizations import MACO
+from lightning_fv.parameterizations.maco import magnitudes
+from tests.helpers import generators, smooth_photos
+
+
+def made(size: tuple[int, int] = (64, 64), opacity: bool = False, channels: int = 3) -> MACO:
+    maco = MACO(opacity)
+    maco.channels = channels
+    maco.initialize(size, generators([0, 1]))
+    return maco
+
+
+def off(maco: MACO) -> float:
+    """The largest relative difference of a wave's magnitude from that of photos; the mean colour has no phase."""
+    images = maco().detach().double()
+    logits = images.logit()
+    if maco.channels == 3:
+        logits = decorrelate(logits)
+    found = torch.fft.rfft2(logits, norm="forward").abs()
+    expected = magnitudes(maco.size, maco.channels).double().expand_as(found)
+    assert (found[..., 0, 0] <= expected[..., 0, 0] * (1 + 1e-4)).all()
+    found[..., 0, 0] = expected[..., 0, 0]
+    waves = expected > 0
+    assert found[~waves].max() < 1e-5 if (~waves).any() else True
+    return float(((found - expected).abs() / expected)[waves].max())
+
+
+def decoded_off(maco: MACO) -> float:
+    """The same before colours are mixed and squashed, where float32 rounds less."""
+    found = torch.fft.rfft2(maco.decode(maco.values.detach(), maco.size).double(), norm="forward").abs()
+    expected = magnitudes(maco.size, maco.channels).double().expand_as(found)
+    waves = expected > 0
+    waves[..., 0, 0] = False
+    return float(((found - expected).abs() / expected)[waves].max())
+
+
+@pytest.mark.parametrize("size", [(64, 64), (37, 29), (48, 65), (224, 224)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_magnitudes_are_those_of_photos(size: tuple[int, int], channels: int) -> None:
+    assert decoded_off(made(size, channels=channels)) < 1e-5
+    assert off(made(size, channels=channels)) < 2e-3
+
+
+def test_magnitudes_stay_in_every_step_and_growth() -> None:
+    maco = made((40, 40))
+    wanted = smooth_photos(40, 40)
+    losses = []
+    for size in ((40, 40), (53, 61), (96, 80)):
+        if size != maco.size:
+            maco.resize(size)
+        optimizer = torch.optim.NAdam(maco.parameters(), lr=0.3)
+        for _ in range(5):
+            optimizer.zero_grad()
+            images = torch.nn.functional.interpolate(maco(), (40, 40), mode="area")
+            loss = (images - wanted).square().mean()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss))
+            assert decoded_off(maco) < 1e-5
+    assert losses[4] < 0.9 * losses[0]
+
+
+def test_growth_keeps_the_picture() -> None:
+    """Waves that the small picture has are where they were; only new ones are added."""
+    maco = made((40, 40))
+    before = maco.decode(maco.values.detach(), (40, 40))
+    maco.resize((80, 80))
+    after = maco.decode(maco.values.detach(), (80, 80))
+    small = torch.nn.functional.avg_pool2d(after, 2)
+    likeness = torch.nn.functional.cosine_similarity(small.flatten(1), before.flatten(1))
+    assert likeness.min() > 0.97
+
+
+def test_every_phase_is_learned_that_a_real_picture_has() -> None:
+    maco = made((37, 29))
+    (maco() * torch.rand(2, 3, 37, 29)).sum().backward()
+    assert maco.values.grad is not None
+    reached = maco.values.grad != 0
+    assert bool(reached[..., 1:].all())
+    assert bool(reached[..., :19, 0].all())  # of the first column, one of each conjugate pair
+
+
+def test_phases_of_a_photo_are_kept() -> None:
+    maco = made((37, 29))
+    photo = smooth_photos(37, 29)
+    maco.from_image(photo)
+    one, other = (decorrelate(images.detach().logit()) for images in (maco(), photo))
+    phases = torch.fft.rfft2(one).angle() - torch.fft.rfft2(other).angle()
+    assert phases.cos()[..., 1:5, 1:5].min() > 0.999
+    assert decoded_off(maco) < 1e-5
+
+
+def test_the_spectrum_is_that_of_photos() -> None:
+    """The share of low frequencies as in ``photo_spectrum``, which was measured in another way."""
+    from lightning_fv.metrics import windowed_power
+
+    maco = MACO()
+    maco.initialize((224, 224), generators(range(4)))
+    power = windowed_power(maco().detach()).sum(1)
+    f = torch.fft.fftfreq(224, 1 / 224)[:, None].square() + torch.fft.rfftfreq(224, 1 / 224)[None].square()
+    shares = [float(power[:, f.sqrt() <= k].sum() / power.sum()) for k in (4, 16, 56)]
+    expected = np.cumsum(photo_spectrum("imagenet"))[[3, 15, 55]]
+    np.testing.assert_allclose(shares, expected, atol=0.1)
+
+
+def test_opacity_is_where_the_gradient_was() -> None:
+    maco = made((40, 40), opacity=True)
+    mask = torch.zeros(40, 40)
+    mask[10:20, 10:20] = 1
+    for _ in range(3):
+        (maco() * mask).sum().backward()
+    shown = maco.shown(maco())
+    assert shown.shape == (2, 4, 40, 40)
+    assert bool((shown[:, 3, 12:18, 12:18] == 1).all())
+    assert bool((shown[:, 3, 25:, 25:] == 0).all())
+    torch.testing.assert_close(maco.importance[0], 3 * mask / 1.0)
+    (maco()[1] * torch.nan).sum().backward()
+    assert maco.importance.isfinite().all()
+    maco.resize((60, 60))
+    assert maco.shown(maco())[:, 3].shape == (2, 60, 60)
+    twin = copy.deepcopy(maco)
+    twin.load_state_dict(maco.state_dict())
+    assert torch.equal(twin.importance, maco.importance)
+
+
+def test_without_opacity_pictures_are_shown_as_they_are() -> None:
+    maco = made((9, 7))
+    images = maco()
+    assert maco.shown(images) is images
+
+
+def test_cannot_be_blurred() -> None:
+    with pytest.raises(UsageError, match="leave out blurs"):
+        made().blur(1.0)
+
+
+def test_a_render(tmp_path: Path) -> None:
+    """It rises, and again it gives the same file."""
+    options = {"parameterization": MACO(opacity=True), "size": 40, "progress": False, "seed": 1}
+    first = render("demo", "logits:pizza", steps=24, out=tmp_path / "one", **options)
+    assert first.scores[0] > 3
+    again = render("demo", "logits:pizza", steps=24, out=tmp_path / "two", **options)
+    assert again.scores == first.scores
+    pixels = []
+    for name in ("one", "two"):
+        with Image.open(next((tmp_path / name / "images").iterdir())) as picture:
+            assert picture.mode == "RGBA"
+            pixels.append(np.asarray(picture))
+    np.testing.assert_array_equal(pixels[0], pixels[1])
+    alpha = pixels[0][..., 3]
+    assert 0.1 < (alpha == 0).mean() < 0.3
+    assert 0.1 < (alpha == 255).mean() < 0.3
+
+
+def test_magnitudes_beyond_the_table_fall_on() -> None:
+    found: Tensor = magnitudes((512, 512))
+    assert found.shape == (3, 512, 257)
+    assert bool((found[:, 10, 250] < found[:, 10, 111]).all())
+    assert bool((found[:, 255, 256 - 2] > 0).all())
+    assert bool((found[:, 256] == 0).all())
