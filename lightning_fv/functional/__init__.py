@@ -1,7 +1,7 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.gram import gram_cosine
+from lightning_fv.functional.gram import gram, gram_cosine
 from lightning_fv.functional.image import MAX_SIDE, blur_reach, composite, gaussian_blur, resize_images, to_uint8
 from lightning_fv.functional.modes import torch_defaults
 from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
@@ -27,6 +27,7 @@ __all__ = [
     "decorrelate",
     "frequencies",
     "gaussian_blur",
+    "gram",
     "gram_cosine",
     "keep_in_place",
     "keyed_generator",

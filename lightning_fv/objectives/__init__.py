@@ -17,6 +17,7 @@ from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
 from lightning_fv.objectives.penalty import Penalty
 from lightning_fv.objectives.probability import Probability
 from lightning_fv.objectives.stack import stack_objectives
+from lightning_fv.objectives.style import Style
 from lightning_fv.objectives.total_variation import TotalVariation
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Opacity",
     "Penalty",
     "Probability",
+    "Style",
     "TotalVariation",
     "stack_objectives",
 ]

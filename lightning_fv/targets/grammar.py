@@ -52,8 +52,8 @@ def parse_targets(targets: TargetsLike) -> list[Spec | Objective]:
             neuron at row 3, column 4 of the map at the network's training size, and at the same relative place of other maps);
             several joined by ``+`` or in a list. ``layer4:12 x4`` is four pictures of the unit, ``logits:all x4`` four of each;
             of an objective, ``Facets(objective, 4)``. ``vector:FILE:ROW@layer4`` is a direction, see `parse_vectors`;
-            ``inversion:photo.jpg@layer4`` and ``caricature:photo.jpg@layer4`` compare with a photo. Objectives are passed through,
-            Targets as their objectives, with all their pictures. For targets that suit many networks: ``layer4:last``, and
+            ``inversion:photo.jpg@layer4``, ``caricature:photo.jpg@layer4`` and ``style:photo.jpg@layer2`` compare with a photo.
+            Objectives are passed through, Targets as their objectives, with all their pictures. For targets that suit many networks: ``layer4:last``, and
             ``logits:brambling|lion``, the first class that exists.
 
     Raises:
