@@ -1,6 +1,8 @@
 """What to maximise: one number per image, higher is better."""
 
 from lightning_fv.objectives.base import LOGITS, Activations, Objective
+from lightning_fv.objectives.blur import Blur
+from lightning_fv.objectives.boundary import Boundary
 from lightning_fv.objectives.caricature import Caricature
 from lightning_fv.objectives.channel import Channel
 from lightning_fv.objectives.direction import Direction
@@ -11,6 +13,7 @@ from lightning_fv.objectives.l1 import L1
 from lightning_fv.objectives.l2 import L2
 from lightning_fv.objectives.layer import Layer
 from lightning_fv.objectives.layer_distance import LayerDistance
+from lightning_fv.objectives.linf import Linf
 from lightning_fv.objectives.logit import Logit
 from lightning_fv.objectives.neuron import Neuron
 from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
@@ -27,6 +30,8 @@ __all__ = [
     "OPACITY",
     "REACHED",
     "Activations",
+    "Blur",
+    "Boundary",
     "Caricature",
     "Channel",
     "Direction",
@@ -35,6 +40,7 @@ __all__ = [
     "Inversion",
     "Layer",
     "LayerDistance",
+    "Linf",
     "Logit",
     "Neuron",
     "Objective",

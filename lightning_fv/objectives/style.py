@@ -15,9 +15,9 @@ class Style(PhotoObjective):
     G of the photo's, ``-|A - G|^2 / |G|^2`` (Gatys et al. 2016, "Image Style Transfer Using Convolutional Neural Networks", equations 3
     and 4, whose factor 1 / (4 C^2 P^2) depends on the layer alone).
 
-    0 where they are the same, -1 where the activations are 0. They sum over several layers: ``Style("layer1", photo) +
-    Style("layer2", photo)``. For a photo in the style of another, start from it, or from its picture by `Inversion`, with the penalty
-    `LayerDistance`.
+    0 where they are the same, -1 where the activations are 0. It sums over several layers: ``Style("layer1", photo) +
+    Style("layer2", photo)``. A picture that starts from one photo takes the style of another and keeps its own content if
+    `LayerDistance` at a deeper layer, times about 1, is subtracted.
 
     Args:
         layer: layer name.
