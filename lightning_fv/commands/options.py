@@ -178,9 +178,7 @@ class FitCLI(LightningCLI):
 def add_network_arguments(parser: LightningArgumentParser) -> None:
     """The options that name a network."""
     add = parser.add_argument
-    names = (
-        "torchvision/BUILDER[:WEIGHTS], timm/NAME, antialiased/resnet50[:VARIANT], stylized/VARIANT, checkpoint:PATH"
-    )
+    names = "torchvision/BUILDER[:WEIGHTS], timm/NAME, antialiased/resnet50[:VARIANT], stylized/VARIANT, checkpoint:PATH, ensemble:NAME,NAME"
     add("--network", type=str, default="demo", help=f"network to visualize: demo (embedded), {names}")
     add("--weights", type=str | None, default=None, help="a file instead of the published weights")
     add("--no_weights", "--no-weights", action="store_true", help="an untrained network")

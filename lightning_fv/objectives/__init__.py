@@ -15,6 +15,7 @@ from lightning_fv.objectives.layer import Layer
 from lightning_fv.objectives.layer_distance import LayerDistance
 from lightning_fv.objectives.linf import Linf
 from lightning_fv.objectives.logit import Logit
+from lightning_fv.objectives.minimum import Minimum
 from lightning_fv.objectives.neuron import Neuron
 from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
 from lightning_fv.objectives.penalty import Penalty
@@ -42,6 +43,7 @@ __all__ = [
     "LayerDistance",
     "Linf",
     "Logit",
+    "Minimum",
     "Neuron",
     "Objective",
     "Opacity",
