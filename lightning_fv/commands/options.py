@@ -114,7 +114,7 @@ class FitCLI(LightningCLI):
             help="what to render: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
             "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4 of the map at the network's training size, and at "
             "the same relative place of larger and smaller maps); several joined by + or as a YAML list, in which an "
-            "objective may be given by class_path and init_args. layer4:12 x4: four pictures of the unit. vector:FILE:ROW@layer4: a "
+            "objective may be given by class_path and init_args. layer4:12 x4: four pictures of the unit. sum(0.5*layer4:12 - 0.3*layer4:40): one target. vector:FILE:ROW@layer4: a "
             "direction. inversion:, caricature:, style:PHOTO@layer4: the photo as the layer keeps it, exaggerates it, its textures",
         )
         add_network_arguments(parser)
