@@ -8,6 +8,7 @@ from lightning_fv.objectives.channel import Channel
 from lightning_fv.objectives.direction import Direction
 from lightning_fv.objectives.facets import Facets
 from lightning_fv.objectives.function import Function
+from lightning_fv.objectives.interpolation import interpolation
 from lightning_fv.objectives.inversion import Inversion
 from lightning_fv.objectives.l1 import L1
 from lightning_fv.objectives.l2 import L2
@@ -51,5 +52,6 @@ __all__ = [
     "Probability",
     "Style",
     "TotalVariation",
+    "interpolation",
     "stack_objectives",
 ]
