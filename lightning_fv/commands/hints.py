@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_fv.errors import nearest
 from lightning_fv.objectives import Objective
@@ -18,6 +19,7 @@ from lightning_fv.transforms.keyed import KeyedTransform
 _ALIASES = {
     "trainer.max_steps": "steps num_steps n_steps iterations iters epochs num_epochs max_epochs",
     "model.optimizer.lr": "lr learning_rate rate",
+    "model.lr_scheduler": "scheduler schedule lr_schedule",
     "model.size": "image_size img_size resolution side width height px pixels",
     "targets": "target t facets class classes unit units neuron channel channels layer layers objective objectives logits",
     "out": "output output_dir outdir out_dir save_dir folder dir o",
@@ -42,6 +44,7 @@ _BASES: dict[str, type] = {
     "model.transforms": KeyedTransform,
     "model.penalties": Objective,
     "model.optimizer": Optimizer,
+    "model.lr_scheduler": LRScheduler,
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,
     "trainer.profiler": Profiler,

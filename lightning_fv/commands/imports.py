@@ -31,6 +31,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_fv.errors import UsageError, note
 from lightning_fv.objectives import Objective
@@ -41,6 +42,7 @@ PARTS = (
     Objective,
     Term,
     Optimizer,
+    LRScheduler,
     pl.Callback,
     Logger,
     Profiler,

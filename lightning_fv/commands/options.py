@@ -114,8 +114,10 @@ class FitCLI(LightningCLI):
             help="what to render: logits:pizza, logits:3, logits:0-9, logits:all, probability:pizza, layer4:12, layer4:0-511, "
             "layer3 (whole layer), layer4:12@3,4 (neuron at row 3, column 4 of the map at the network's training size, and at "
             "the same relative place of other maps), blocks.3:12@20 (at token 20); several joined by + or as a YAML list, in which an "
-            "objective may be given by class_path and init_args. layer4:12 x4: four pictures of the unit. vector:FILE:ROW@layer4: a "
-            "direction. sae:FILE:12, sae:FILE:0-99@layer4: latents of a sparse autoencoder. inversion:PHOTO@layer4, caricature:PHOTO@layer4: the photo as the layer keeps it, or exaggerates it",
+            "objective may be given by class_path and init_args. layer4:12 x4: four pictures of the unit. "
+            "sum(0.5*layer4:12 - 0.3*layer4:40): one target. vector:FILE:ROW@layer4: a direction. sae:FILE:12, sae:FILE:0-99@layer4: "
+            "latents of a sparse autoencoder. inversion:, caricature:, style:PHOTO@layer4: what the layer keeps of a photo, the "
+            "photo exaggerated, its textures",
         )
         add_network_arguments(parser)
         parser.add_argument(
@@ -178,9 +180,7 @@ class FitCLI(LightningCLI):
 def add_network_arguments(parser: LightningArgumentParser) -> None:
     """The options that name a network."""
     add = parser.add_argument
-    names = (
-        "torchvision/BUILDER[:WEIGHTS], timm/NAME, antialiased/resnet50[:VARIANT], stylized/VARIANT, checkpoint:PATH"
-    )
+    names = "torchvision/BUILDER[:WEIGHTS], timm/NAME, antialiased/resnet50[:VARIANT], stylized/VARIANT, checkpoint:PATH, ensemble:NAME,NAME"
     add("--network", type=str, default="demo", help=f"network to visualize: demo (embedded), {names}")
     add("--weights", type=str | None, default=None, help="a file instead of the published weights")
     add("--no_weights", "--no-weights", action="store_true", help="an untrained network")

@@ -37,6 +37,8 @@ from lightning_fv.engines.trainer import check_trainer
 from lightning_fv.errors import UsageError, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS
+from lightning_fv.optimization.coupling import behaviour
+from lightning_fv.optimization.schedule import check_schedule
 
 if TYPE_CHECKING:
     from lightning_fv.engines.plan import Setup
@@ -116,6 +118,13 @@ def check_options(setup: "Setup") -> None:
             "trainer.plugins must not hold a CheckpointIO: a run writes its checkpoints atomically by its own"
         )
     _check_optimizer(setup.visualizer.optimizer)
+    check_schedule(setup.visualizer.optimizer, setup.visualizer.lr_scheduler, options["max_steps"])
+    found = behaviour(setup.visualizer.optimizer)
+    if found.evaluates and (setup.shared or options.get("accumulate_grad_batches", 1) != 1):
+        raise UsageError(
+            f"{found.name} evaluates the objective several times in a step, which neither ddp nor accumulate_grad_batches can "
+            "follow; leave them out"
+        )
 
 
 def check_categories(network: VisionNetwork) -> None:

@@ -9,7 +9,7 @@ from lightning_fv.errors import RunFolderError
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.init_args import NotInConfigError, init_args, optimizer_init_args
+from lightning_fv.runs.init_args import NotInConfigError, init_args, optimizer_init_args, scheduler_init_args
 from lightning_fv.targets import TargetsLike, parse_targets
 from lightning_fv.targets.grammar import Spec
 
@@ -68,12 +68,13 @@ def _network(setup: Setup) -> dict[str, Any]:
 def _model(visualizer: FeatureVisualizer) -> dict[str, Any]:
     if type(visualizer) is not FeatureVisualizer:
         raise NotInConfigError(f"{type(visualizer).__name__} is a subclass of FeatureVisualizer")
-    size = visualizer.asked_size
+    size, schedule = visualizer.asked_size, visualizer.lr_scheduler
     return {
         "parameterization": init_args(visualizer.parameterization),
         "transforms": [init_args(transform) for transform in visualizer.transforms],
         "penalties": [init_args(penalty) for penalty in visualizer.penalties],
         "optimizer": optimizer_init_args(visualizer.optimizer),
+        "lr_scheduler": None if schedule is None else scheduler_init_args(schedule, visualizer.optimizer),
         "size": size if size is None or isinstance(size, int | float) else list(size),
         "stage_steps": visualizer.stage_steps,
         "moments": visualizer.moments,

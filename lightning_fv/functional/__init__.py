@@ -1,8 +1,16 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.gram import gram_cosine
-from lightning_fv.functional.image import MAX_SIDE, blur_reach, composite, gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional.gram import gram, gram_cosine
+from lightning_fv.functional.image import (
+    MAX_SIDE,
+    blur_reach,
+    box_blur,
+    composite,
+    gaussian_blur,
+    resize_images,
+    to_uint8,
+)
 from lightning_fv.functional.modes import torch_defaults
 from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
@@ -22,11 +30,13 @@ __all__ = [
     "PhotoSet",
     "blur_reach",
     "blur_transfer",
+    "box_blur",
     "composite",
     "correlate",
     "decorrelate",
     "frequencies",
     "gaussian_blur",
+    "gram",
     "gram_cosine",
     "keep_in_place",
     "keyed_generator",

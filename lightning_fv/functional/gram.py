@@ -1,7 +1,12 @@
-"""How alike features are, wherever in the picture they are: the cosine between Gram matrices."""
+"""Gram matrices of features, which do not tell where in the picture they are, and the cosine between them."""
 
 import torch
 from torch import Tensor
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices of the channels of features (B, C, P), mean over positions, (B, C, C)."""
+    return features @ features.mT / features.shape[2]
 
 
 def gram_cosine(one: Tensor, other: Tensor) -> Tensor:

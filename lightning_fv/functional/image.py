@@ -50,6 +50,22 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     return blurred
 
 
+def box_blur(images: Tensor, side: int) -> Tensor:
+    """Weighted mean over a square around each pixel, in which those at the square's edge count half; of a square that extends
+    beyond the picture, over the rest. The blur of Lucid's penalties (``_tf_blur`` in lucid/optvis/objectives.py).
+
+    Args:
+        images: (B, C, H, W).
+        side: of the square in pixels, odd, at least 3.
+    """
+
+    def total(values: Tensor) -> Tensor:  # by pooling, which mixed precision leaves in float32
+        outer, inner = (F.avg_pool2d(values, width, 1, width // 2, divisor_override=1) for width in (side, side - 2))
+        return (outer + inner) / 2
+
+    return total(images) / total(torch.ones_like(images[:1, :1]))
+
+
 def blur_reach(sigma: float) -> int:
     """Radius of the kernel of a Gaussian blur, in pixels: 3 ``sigma``, at least 1."""
     return max(1, round(3 * sigma))

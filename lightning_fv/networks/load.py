@@ -10,6 +10,7 @@ from lightning_fv.networks.antialiased import load_antialiased
 from lightning_fv.networks.base import VisionNetwork
 from lightning_fv.networks.checkpoint import load_checkpoint
 from lightning_fv.networks.demo import NAMES, load_demo
+from lightning_fv.networks.ensemble import EnsembleNetwork
 from lightning_fv.networks.stylized import load_stylized
 from lightning_fv.networks.timm import knows, load_timm
 from lightning_fv.networks.torchvision import builders, load_torchvision
@@ -53,7 +54,8 @@ def load_network(
             ``demo/stylized``, ``demo/plain`` and ``demo/robust``, the vision transformer ``demo/vit``; ``torchvision/resnet50`` or ``torchvision/resnet50:IMAGENET1K_V1``;
             ``timm/resnet18.a1_in1k``; ``antialiased/resnet50`` with ``:lpf2`` to ``:lpf5`` or ``:lpf4_finetune`` (the
             default; Zhang 2019, non-commercial weights); ``stylized/resnet50_sin``, ``stylized/resnet50_sin_in`` or
-            ``stylized/resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``.
+            ``stylized/resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``;
+            ``ensemble:demo,demo/stylized``, several of these with the same classes at once, see `EnsembleNetwork`.
         weights: ``"default"`` for the published ones, None for an untrained network, or a path to a file.
         offline: use the cache, never download. HF_HUB_OFFLINE=1 means the same.
         architecture: for ``checkpoint:`` only, a torchvision or timm name, such as ``torchvision/resnet18``.
@@ -73,8 +75,17 @@ def load_network(
     if name.startswith("checkpoint:"):
         classes = None if categories is None else len(categories)
         network = load_checkpoint(Path(name.removeprefix("checkpoint:")), architecture, mean, std, classes)
+    elif name.startswith("ensemble:"):
+        given = {"architecture": architecture, "mean": mean, "std": std, "input_size": input_size,
+                 "categories": categories, "channel_axes": channel_axes}  # fmt: skip
+        if weights not in (None, "default") or any(value is not None for value in given.values()):
+            raise NetworkError(
+                f"{name}: the networks of an ensemble bring their own weights, preprocessing and classes"
+            )
+        names = [one.strip() for one in name.removeprefix("ensemble:").split(",")]
+        network = EnsembleNetwork([load_network(one, weights, offline=offline) for one in names])
     elif source not in SOURCES:
-        names = [*(form for known in SOURCES.values() for form in known.names), "checkpoint:PATH"]
+        names = [*(form for known in SOURCES.values() for form in known.names), "checkpoint:PATH", "ensemble:NAME,NAME"]
         near = _with_source(name) or nearest(name, names, 1)
         raise NetworkError(
             f"no network {name!r}; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}")

@@ -11,6 +11,8 @@ class L1(Penalty):
 
     The study adds it inside an argmax, which would reward distance from grey; it is subtracted here.
 
+    Lucid's is ``sum |x - constant|`` over all values, with a constant of 0.
+
     Args:
         weight: factor (0.5 in the study).
         center: the grey value, in [0, 1].

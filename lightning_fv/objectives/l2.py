@@ -9,6 +9,8 @@ from lightning_fv.objectives.penalty import Penalty
 class L2(Penalty):
     """Mean squared distance to a grey value: ``mean (x - center)^2``.
 
+    Lucid's is ``sqrt(1e-6 + sum (x - constant)^2)``, with a constant of 0.
+
     Args:
         weight: factor.
         center: the grey value, in [0, 1].

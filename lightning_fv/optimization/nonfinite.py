@@ -33,7 +33,7 @@ class NonFiniteGuard(nn.Module):
 
     def reset(self, values: Tensor) -> None:
         """Forget all events; ``values`` (B, ...) are the starting values of the pictures."""
-        self._weight, self._all_finite = torch.ones(()), False
+        self._weight, self._all_finite, self._in_step = torch.ones(()), False, False
         self.register_buffer("nonfinite_count", torch.zeros(len(values), dtype=torch.long, device=values.device))
         self.register_buffer("last_finite", values.detach().clone())
         scales = torch.tensor([0.5**count for count in range(NONFINITE_LIMIT)] + [0.0], device=values.device)
@@ -51,9 +51,18 @@ class NonFiniteGuard(nn.Module):
 
     @torch.no_grad()
     def before_step(self, values: nn.Parameter) -> None:
-        """Zero the non-finite rows of the gradient of ``values`` (B, ...) and restore these rows of ``values``."""
+        """Zero the non-finite rows of the gradient of ``values`` (B, ...) and restore these rows of ``values``.
+
+        Where an optimizer evaluates the objective several times in a step (LBFGS), this is done at the first; at the others only
+        the gradient is changed, since ``values`` are then what a line search tries.
+        """
         gradient, shape = values.grad, (-1, *[1] * (values.ndim - 1))
         if gradient is None:
+            return
+        again, self._in_step = self._in_step, True
+        if again:
+            finite = torch.linalg.vector_norm(gradient.flatten(1), dim=1) < torch.inf
+            gradient.nan_to_num_(0.0, 0.0, 0.0).mul_((finite & ~self.diverged).view(shape))
             return
         # The norm is infinite also where squares overflow: Adam's second moment would never recover. NaN compares false.
         finite = torch.linalg.vector_norm(gradient.flatten(1), dim=1) < torch.inf
@@ -76,6 +85,7 @@ class NonFiniteGuard(nn.Module):
     @torch.no_grad()
     def after_step(self, values: nn.Parameter) -> None:
         """Scale down the optimizer's update of ``values`` (B, ...) for the pictures with shortened steps."""
+        self._in_step = False
         if self._all_finite and bool(torch.linalg.vector_norm(values) < torch.inf):
             return
         # An update to infinity becomes NaN here, which the next step counts and undoes.

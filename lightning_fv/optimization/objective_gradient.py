@@ -19,6 +19,9 @@ from lightning_fv.optimization.redirected_relu import RedirectedReLU
 from lightning_fv.optimization.references import NO_REFERENCES, Pictures, References
 from lightning_fv.targets import Target
 
+LOWEST = -1e30
+"""Stands for an objective that is NaN or infinite in the loss: a line search turns back from it, and fails at NaN."""
+
 
 @dataclass
 class ObjectiveGradient:
@@ -69,7 +72,7 @@ class PrecomputedGradient(torch.autograd.Function):
     ) -> Tensor:
         ctx.one = 1 + 0 * objectives  # NaN where these are NaN or infinite
         ctx.gradients = by_seen, by_images
-        return objectives.clone()
+        return objectives.nan_to_num(LOWEST, LOWEST, LOWEST)
 
     @staticmethod
     @once_differentiable

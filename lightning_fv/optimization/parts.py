@@ -9,7 +9,7 @@ from torch import nn
 from lightning_fv.errors import UsageError
 from lightning_fv.objectives import Objective, Opacity
 from lightning_fv.parameterizations import Parameterization
-from lightning_fv.runs.settings import optimizer_settings, plain_value, qualified_name, settings_of
+from lightning_fv.runs.settings import optimizer_settings, plain_value, qualified_name, scheduler_settings, settings_of
 
 if TYPE_CHECKING:
     from lightning_fv.optimization.visualizer import FeatureVisualizer
@@ -58,12 +58,20 @@ def describe_recipe(recipe: "FeatureVisualizer") -> dict[str, Any]:
     Raises:
         UsageError: a setting cannot be described; the message names the part and its attribute.
     """
+    optimizer = recipe.optimizer([nn.Parameter(torch.zeros(1))])
+    settings = optimizer_settings(optimizer)
+    if recipe.lr_scheduler is not None and not callable(recipe.lr_scheduler):
+        raise UsageError(
+            f"lr_scheduler is {_text(recipe.lr_scheduler)}; give a function that makes one from an optimizer"
+        )
+    schedule = None if recipe.lr_scheduler is None else scheduler_settings(recipe.lr_scheduler(optimizer))
     return {
         "visualizer": qualified_name(type(recipe)),
         "parameterization": settings_of(recipe.parameterization),
         "transforms": [settings_of(transform) for transform in recipe.transforms],
         "penalties": [settings_of(penalty) for penalty in recipe.penalties],
-        "optimizer": optimizer_settings(recipe.optimizer([nn.Parameter(torch.zeros(1))])),
+        "optimizer": settings,
+        "lr_scheduler": schedule,
         "size": plain_value(recipe.asked_size, "FeatureVisualizer.size"),
         "moments": recipe.moments,
         "redirect_steps": plain_value(recipe.redirect_steps, "FeatureVisualizer.redirect_steps"),

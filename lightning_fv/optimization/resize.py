@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.parameterizations import Parameterization
@@ -43,10 +43,13 @@ def resize_pictures(
     guard.last_finite = kept.contiguous()
     for optimizer in optimizers:
         state = optimizer.state.pop(before, {})
-        if moments == "resample" and state:
+        if moments == "resample" and state and not isinstance(optimizer, LBFGS):  # which holds directions, all flat
             optimizer.state[after] = _resampled(state, before, parameterization, old, size)
         for group in optimizer.param_groups:
-            group["params"] = [after if parameter is before else parameter for parameter in group["params"]]
+            # In place, since LBFGS holds the same list.
+            group["params"][:] = [after if parameter is before else parameter for parameter in group["params"]]
+        if isinstance(optimizer, LBFGS):
+            optimizer._numel_cache = None
 
 
 def _resampled(

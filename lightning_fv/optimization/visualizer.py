@@ -1,7 +1,7 @@
 """Activation maximization as a LightningModule; the data flow from picture to loss reads from top to bottom."""
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,6 +19,7 @@ from lightning_fv.optimization.objective_gradient import ChunkedObjective
 from lightning_fv.optimization.parts import check_parts, describe_recipe
 from lightning_fv.optimization.references import NO_REFERENCES, Pictures
 from lightning_fv.optimization.resize import Moments, resize_pictures
+from lightning_fv.optimization.schedule import MakeOptimizer, MakeScheduler, optimizer_and_schedule
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
 from lightning_fv.optimization.start import check_count, check_start, refuse_given, start_from
@@ -40,18 +41,16 @@ class FeatureVisualizer(pl.LightningModule):
             augmentations. Default: RandomWarp and RandomNoise.
         penalties: subtracted from the objective; those that read activations are multiplied by its magnitude before.
         optimizer: makes the optimizer from the parameters; default: Adam with a learning rate of 0.1.
-        size: of the pictures at the start: pixels (int), a fraction of the network's training size (float), or
-            (height, width). Default: the network's training size.
+        size: of the pictures at the start: pixels (int), (height, width), or a fraction of the network's training size; default: 1.0.
         stage_steps: steps in a stage (epoch). Default: a sixteenth of the render.
-        redirect_steps: number of first steps in which pictures without any gradient get that of redirected ReLUs, so that
-            units which noise does not excite become active (16 in Lucid).
+        redirect_steps: first steps in which pictures without any gradient get that of redirected ReLUs (16 in Lucid).
         moments: what happens to the optimizer's moments when the pictures grow: ``reset`` or ``resample``.
         diversity: how much several pictures of one unit (``logits:pizza x4``) are made to differ: 0 not at all, 1 visibly, for
             about a tenth of the objective; see `lightning_fv.optimization.diversity`.
-        diversity_layer: where they are compared. Default: at the layer that the objective reads, for logits at the last block
-            before the last reduction of resolution.
+        diversity_layer: where they are compared; default: see `lightning_fv.optimization.diversity.layer_to_compare`.
         chunk: pictures per forward pass, where memory is short; default: the whole batch, and fewer once the device runs
             out of memory. Changes pictures only by rounding.
+        lr_scheduler: makes a schedule of the learning rate from the optimizer, which advances every step; default: none.
 
     Example:
         >>> from lightning_fv import load_network, resolve_targets
@@ -68,7 +67,7 @@ class FeatureVisualizer(pl.LightningModule):
         parameterization: Parameterization | None = None,
         transforms: list[nn.Module] | None = None,
         penalties: list[Objective] | None = None,
-        optimizer: Callable[[Iterable[Any]], Optimizer] = lambda parameters: Adam(parameters, lr=0.1, fused=True),
+        optimizer: MakeOptimizer = lambda parameters: Adam(parameters, lr=0.1, fused=True),
         size: Size | None = None,
         stage_steps: int | None = None,
         moments: Moments = "reset",
@@ -76,6 +75,7 @@ class FeatureVisualizer(pl.LightningModule):
         chunk: int | None = None,
         diversity: float = 0.0,
         diversity_layer: str | None = None,
+        lr_scheduler: MakeScheduler | None = None,
     ) -> None:
         super().__init__()
         check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk, diversity)
@@ -83,7 +83,7 @@ class FeatureVisualizer(pl.LightningModule):
         self.transforms = nn.ModuleList(transforms if transforms is not None else [RandomWarp(), RandomNoise()])
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
-        self.redirect_steps, self.chunk = redirect_steps, chunk
+        self.redirect_steps, self.chunk, self.lr_scheduler = redirect_steps, chunk, lr_scheduler
         self.diversity, self.diversity_layer = diversity, diversity_layer
         self.guard, self.dead_units = NonFiniteGuard(), DeadUnitMonitor()
         self.network: VisionNetwork | None = None
@@ -193,8 +193,8 @@ class FeatureVisualizer(pl.LightningModule):
         batches = self.trainer.accumulate_grad_batches
         loss = self.loss(step, step * batches + batch_idx % batches)
         if self.trainer.world_size > 1:  # a unit is dead only if it is inactive on every rank
-            last_active = self.trainer.strategy.reduce(self.dead_units.last_active_step, reduce_op="max")
-            self.dead_units.last_active_step = last_active
+            reduce, own = self.trainer.strategy.reduce, self.dead_units.last_active_step
+            self.dead_units.last_active_step = reduce(own, reduce_op="max")
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (step + 1) % every == 0:  # when Lightning logs
             self.log("objective", self.mean_objective(), batch_size=len(self.targets))
@@ -254,8 +254,8 @@ class FeatureVisualizer(pl.LightningModule):
         assert self._pipeline is not None
         return self._pipeline(images, step)
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(self.parameterization.parameters())
+    def configure_optimizers(self) -> Any:
+        return optimizer_and_schedule(self.optimizer, self.lr_scheduler, self.parameterization)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.guard.before_step(self.parameterization.values)  # Lightning clips gradients after this

@@ -2,6 +2,7 @@
 
 import copy
 import enum
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -13,12 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_fv.errors import FeatureVisualizationError
 from lightning_fv.objectives import Objective
 from lightning_fv.objectives.base import Term
 from lightning_fv.runs.attributes import as_declared
-from lightning_fv.runs.settings import is_observer, optimizer_settings, qualified_name, settings_of
+from lightning_fv.runs.settings import is_observer, optimizer_settings, qualified_name, scheduler_settings, settings_of
 
 
 class NotInConfigError(Exception):
@@ -59,6 +61,26 @@ def optimizer_init_args(make: Callable[[Iterable[Any]], Optimizer]) -> dict[str,
     arguments = as_declared(kind, arguments)
     values = {name: _plain(value, f"{kind.__name__}.{name}") for name, value in arguments.items()}
     _check_equal(optimizer, lambda: kind(parameters, **arguments), optimizer_settings)
+    return {"class_path": path, "init_args": values}
+
+
+def scheduler_init_args(
+    make: Callable[[Optimizer], LRScheduler], make_optimizer: Callable[[Iterable[Any]], Optimizer]
+) -> dict[str, Any]:
+    """As `init_args`, of what makes a schedule of the learning rate from an optimizer.
+
+    Raises:
+        NotInConfigError: the class cannot be imported by its name, or an argument is not held or not plain.
+    """
+    scheduler = make(make_optimizer([nn.Parameter(torch.zeros(1))]))
+    kind: Any = type(scheduler)
+    path = import_path(kind)
+    arguments = {
+        name: value for name, value in _held_arguments(scheduler).items() if name not in ("optimizer", "last_epoch")
+    }
+    values = {name: _plain(value, f"{kind.__name__}.{name}") for name, value in as_declared(kind, arguments).items()}
+    again = functools.partial(kind, **arguments)
+    _check_equal(scheduler, lambda: again(make_optimizer([nn.Parameter(torch.zeros(1))])), scheduler_settings)
     return {"class_path": path, "init_args": values}
 
 

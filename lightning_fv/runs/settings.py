@@ -43,6 +43,7 @@ from lightning.pytorch.callbacks import (
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional.code import code_digest, hook_digests, unnamed_code
@@ -150,6 +151,32 @@ def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
     return {"class": qualified_name(type(optimizer)), **_named(as_declared(type(optimizer), settings), owner)}
 
 
+def scheduler_settings(scheduler: LRScheduler) -> dict[str, Any]:
+    """The class of a schedule of the learning rate, its attributes, and what it added to the optimizer's groups; before its first step.
+
+    Raises:
+        UsageError: a setting cannot be described; the message names schedule and attribute.
+    """
+    owner = type(scheduler).__name__
+    if not isinstance(scheduler, LRScheduler):
+        raise UsageError(
+            f"lr_scheduler makes an object of type {owner}; it must return an LRScheduler of the optimizer"
+        )
+    known = {"params", *scheduler.optimizer.defaults}
+    groups = [{k: value for k, value in group.items() if k not in known} for group in scheduler.optimizer.param_groups]
+    found = {"groups": plain_value(groups, owner)}
+    for name, value in vars(scheduler).items():
+        if name in ("optimizer", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"):
+            continue
+        try:
+            found[name] = plain_value(value, f"{owner}.{name}")
+        except UsageError:
+            # Of torch's own, such attributes are functions that others name.
+            if not name.startswith("_") or not type(scheduler).__module__.startswith("torch."):
+                raise
+    return {"class": qualified_name(type(scheduler)), **found}
+
+
 def qualified_name(value: Any) -> str:
     """Module and name of a class or function, such as ``torch.nn.functional.relu``."""
     return f"{value.__module__}.{value.__qualname__}"
@@ -199,6 +226,8 @@ def plain_value(value: object, where: str) -> Any:
         return _part(value, where)
     if _has_settings(value):
         return _part(value, where)
+    if isinstance(value, LRScheduler):  # inside of another
+        return scheduler_settings(value)
     raise _refusal(where, f"an object of type {type(value).__name__}")
 
 

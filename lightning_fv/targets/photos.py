@@ -1,12 +1,12 @@
-"""Targets that compare a picture with a photo in a file: ``inversion:FILE@LAYER``, ``caricature:FILE@LAYER``."""
+"""Targets that compare a picture with a photo in a file: ``inversion:FILE@LAYER``, ``caricature:FILE@LAYER``, ``style:FILE@LAYER``."""
 
 import re
 
 from lightning_fv.errors import TargetError
-from lightning_fv.objectives import Caricature, Inversion
+from lightning_fv.objectives import Caricature, Inversion, Style
 from lightning_fv.objectives.photo import PhotoObjective
 
-KINDS: dict[str, type[PhotoObjective]] = {"inversion": Inversion, "caricature": Caricature}
+KINDS: dict[str, type[PhotoObjective]] = {"inversion": Inversion, "caricature": Caricature, "style": Style}
 """What stands before the colon, and what it means."""
 
 
@@ -14,7 +14,7 @@ def parse_photo(text: str) -> PhotoObjective:
     """The objective of a text.
 
     Args:
-        text: ``inversion:photo.jpg@layer3``, ``caricature:photo.jpg@layer3``.
+        text: ``inversion:photo.jpg@layer3``, ``caricature:photo.jpg@layer3``, ``style:photo.jpg@layer1``.
 
     Raises:
         TargetError: it cannot be parsed, or the file cannot be read.

@@ -24,8 +24,9 @@ from lightning_fv.objectives import Activations, Channel, Facets, Layer, Logit, 
 from lightning_fv.objectives.facets import FACETS
 from lightning_fv.objectives.photo import activations_of
 from lightning_fv.objectives.unit import PROBABILITY
-from lightning_fv.targets.grammar import Spec, TargetsLike, parse_targets, quoted
+from lightning_fv.targets.grammar import Spec, TargetsLike, WeightedSum, parse_targets, quoted
 from lightning_fv.targets.position import at_position
+from lightning_fv.targets.sums import combined
 from lightning_fv.targets.target import Target
 
 
@@ -169,6 +170,8 @@ def _resolve(
     trained: Callable[[str], tuple[int, ...]],
     network: VisionNetwork,
 ) -> Sequence[Objective]:
+    if isinstance(spec, WeightedSum):
+        return [combined(spec, functools.partial(_resolve, shape_of=shape_of, trained=trained, network=network))]
     categories = network.categories
     layer = LOGITS if spec.layer == PROBABILITY else spec.layer
     try:

@@ -237,3 +237,41 @@ def test_a_resume_from_any_step_is_bitwise_the_same(tmp_path: Path, parameteriza
         assert torch.equal(resumed.pictures(), whole.pictures()), checkpoint
         for name, value in whole.state_dict().items():
             assert torch.equal(resumed.state_dict()[name], value), (checkpoint, name)
+
+
+def test_within_a_step_only_the_first_evaluation_counts() -> None:
+    """LBFGS evaluates the objective where a line search tries it: there the pictures must stay as they are."""
+    guard, values = NonFiniteGuard(), nn.Parameter(noise(3, 2, 5))
+    guard.reset(values)
+    before = values.detach().clone()
+    for row in (None, 1, 1, 1, 1, 1):
+        values.grad = torch.ones_like(values)
+        if row is not None:
+            values.grad[row, 0, 0] = torch.nan
+        guard.before_step(values)
+        assert values.grad[:, 1, 1].tolist() == [1, row is None, 1]
+        with torch.no_grad():
+            values += 1.0
+    assert guard.nonfinite_count.tolist() == [0, 0, 0]
+    assert torch.equal(guard.last_finite, before)
+    guard.after_step(values)
+    values.grad = torch.full_like(values, torch.nan)
+    guard.before_step(values)
+    assert guard.nonfinite_count.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("how", ["both", "value", "gradient"])
+def test_lbfgs_ends_with_a_finite_picture_and_its_record(how: str, line_search: str | None) -> None:
+    def make(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.LBFGS(parameters, lr=0.02, max_iter=4, line_search_fn=line_search)
+
+    recipe = FeatureVisualizer(size=(24, 20), optimizer=make)
+    begin, end = (run(Flawed(math.inf, how), recipe, max_steps=steps).records[0].score for steps in (1, 12))
+    assert end > begin
+    bad = run(Flawed((begin + end) / 2, how), recipe, max_steps=12)
+    assert bool(bad.pictures.isfinite().all())
+    assert (bad.records[0].status in ("done", "diverged"), bad.records[0].error) == (True, None)
+    assert (
+        bad.records[0].score is None or bad.records[0].score < end
+    )  # None where the picture breaks without transforms

@@ -9,7 +9,7 @@ from torch import nn
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives import Channel, Facets, Logit
 from lightning_fv.targets import Target, parse_targets
-from lightning_fv.targets.grammar import Spec
+from lightning_fv.targets.grammar import Spec, WeightedSum
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,34 @@ def test_what_is_no_target_is_refused_in_one_line(targets: Any, told: str) -> No
         parse_targets(targets)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 500
+
+
+def test_a_weighted_sum_is_one_target() -> None:
+    layer = Spec("layer4:12", "layer4", "12"), Spec("layer4:40", "layer4", "40")
+    for text, weights in {
+        "sum(0.5*layer4:12 - 0.3*layer4:40)": (0.5, -0.3),
+        "sum(layer4:12 + layer4:40)": (1.0, 1.0),
+        "sum( 2 * layer4:12+1e-3*layer4:40 )": (2.0, 1e-3),
+        "sum(- layer4:12 + -.5*layer4:40)": (-1.0, -0.5),
+    }.items():
+        (found,) = parse_targets(text)
+        assert isinstance(found, WeightedSum)
+        assert found.terms == tuple(zip(weights, layer, strict=True))
+        assert found.text == text
+    (three,) = parse_targets("sum(layer4:12 - logits:T-shirt) x3")
+    assert isinstance(three, WeightedSum)
+    assert (three.facets, three.terms[1]) == (3, (-1.0, Spec("logits:T-shirt", "logits", "T-shirt")))
+    several = parse_targets("logits:3+sum(logits:3 + 2*logits:4)+ layer3:0-4")
+    assert [str(getattr(item, "text", item)) for item in several] == [
+        "logits:3",
+        "sum(logits:3 + 2*logits:4)",
+        "layer3:0-4",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["sum()", "sum(", "sum(1*)", "sum(x*logits:3", "sum(1.2.3*logits:3)", "sum(logits:3) 4", "sum(+)"]
+)
+def test_what_is_no_weighted_sum(text: str) -> None:
+    with pytest.raises(TargetError, match=r"cannot read the target 'sum.*write sum\(WEIGHT\*TARGET"):
+        parse_targets(text)
