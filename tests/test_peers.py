@@ -31,6 +31,17 @@ from tests.test_recipes import settings
 PEERS = ["lucid", "lucent", "torch_dreams", "captum", "xplique", "horama", "graetz"]
 
 
+def test_numbers_of_maco(capsys: pytest.CaptureFixture[str]) -> None:
+    """xplique/features_visualizations/maco.py, ``maco``."""
+    recipe = settings(capsys, "maco")
+    assert recipe["trainer"]["max_steps"] == 256  # nb_steps: int = 256
+    # optimizer = tf.keras.optimizers.Nadam(1.0); one crop in place of 32 at a tenth of the rate, as the recipe says
+    assert optimizer(recipe) == ("torch.optim.NAdam", 1.0 / 10)
+    noise = dict(parts(recipe))["RandomNoise"]
+    assert noise["std"] == 0.08  # noise_intensity: Optional[Union[float, Callable]] = 0.08
+    assert parameterization(recipe, "MACO") == {"opacity": True}  # returns the image and the transparency map
+
+
 def px(fraction: float) -> float:
     """A length of a recipe in pixels of a network trained at 224 px, to a hundredth."""
     return round(fraction * 224, 2)
