@@ -6,6 +6,7 @@ from lightning_fv.objectives.boundary import Boundary
 from lightning_fv.objectives.caricature import Caricature
 from lightning_fv.objectives.channel import Channel
 from lightning_fv.objectives.direction import Direction
+from lightning_fv.objectives.distribution_matching import DistributionMatching
 from lightning_fv.objectives.facets import Facets
 from lightning_fv.objectives.function import Function
 from lightning_fv.objectives.interpolation import interpolation
@@ -39,6 +40,7 @@ __all__ = [
     "Caricature",
     "Channel",
     "Direction",
+    "DistributionMatching",
     "Facets",
     "Function",
     "Inversion",

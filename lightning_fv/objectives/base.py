@@ -13,6 +13,7 @@ from lightning_fv.networks.capture import LOGITS as LOGITS
 from lightning_fv.objectives.identity import Identified
 
 if TYPE_CHECKING:
+    from lightning_fv.networks import VisionNetwork
     from lightning_fv.objectives.photo import Photo
 
 Activations: TypeAlias = Mapping[str, Tensor]
@@ -44,6 +45,14 @@ class Objective(Identified, ABC):
         """Those of its layers whose activations it also reads for a photo, or for the picture that the render starts from (None),
         under the name that `lightning_fv.objectives.photo.activations_of` gives. One objective has one photo at most."""
         return frozenset()
+
+    def for_network(self, network: VisionNetwork) -> Self:
+        """This penalty, ready for a network; ``self`` unless it knows something of each network.
+
+        Raises:
+            UsageError: it knows nothing of this one.
+        """
+        return self
 
     @abstractmethod
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ class ChunkedObjective:
     ) -> None:
         self.network, self.targets, self.chunk, self.diversity = network, list(targets), chunk, diversity
         self.comparison = Comparison(network, self.targets, diversity_layer)
-        self.penalties = [penalty for penalty in penalties if penalty.layers]
+        self.penalties = [penalty.for_network(network) for penalty in penalties if penalty.layers]
         self.references = References(self.targets, self.penalties, start, network.channels)
         self._stacked: dict[tuple[int, int], _Stacked] = {}
 

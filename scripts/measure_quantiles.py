@@ -1,0 +1,69 @@
+"""Measure how the channels of a network's layers respond to photos, for the penalty `lightning_fv.objectives.DistributionMatching`.
+
+    python scripts/measure_quantiles.py --photos FOLDER --network NAME --layers LAYER ... --out FILE
+    python scripts/measure_quantiles.py --photos TINY_IMAGENET
+
+Of each channel the mean over photos of its sorted activations, at 32 levels, and the mean squared distance of photos from that. The file
+may hold several networks: what it has is kept. Without --network and --out, the package's own file is made, of all embedded networks.
+FOLDER holds photos, or ``val*.tar`` of them, as for train_sae.py; those are taken that it measures on.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from train_sae import read_photos
+
+from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.networks.demo import NAMES
+from lightning_fv.objectives.distribution_matching import QUANTILES, resampled
+
+LEVELS = 32
+
+
+@torch.no_grad()
+def measure(network: VisionNetwork, photos: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Quantiles (C, LEVELS) and spread (C,) of each layer, float16, of photos uint8 (N, 3, H, W)."""
+    sums: dict[str, Tensor] = {}
+    with network.frozen():
+        for batch in torch.split(photos, 100):
+            for layer, found in network.activations(batch.float() / 255, layers).items():
+                if found.ndim < 3:
+                    raise SystemExit(f"{layer} outputs {tuple(found.shape)}, without positions")
+                values = resampled(found.flatten(2).sort(2).values, LEVELS).double()
+                both = torch.stack([values, values.square()]).sum(1)
+                sums[layer] = sums[layer] + both if layer in sums else both
+    made = {}
+    for layer, (total, squares) in sums.items():
+        quantiles = total / len(photos)
+        spread = (squares / len(photos) - quantiles.square()).mean(1)
+        made[f"{network.name}:{layer}"] = quantiles.half()
+        # A channel that photos never excite: of the size of the others, so that it does not outweigh them.
+        made[f"{network.name}:{layer} spread"] = spread.clamp_min(float(spread.median()) / 100).half()
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--network")
+    parser.add_argument("--layers", nargs="+", help="default: layer1 to layer4, or the blocks of a transformer")
+    parser.add_argument("--out", type=Path, default=QUANTILES)
+    args = parser.parse_args()
+    made = load_file(args.out) if args.out.is_file() else {}
+    for name in [args.network] if args.network else NAMES:
+        network = load_network(name)
+        photos = read_photos(args.photos, "val", network.input_size)
+        known = {info.name for info in network.layers()}
+        usual = [f"{kind}{number}" for kind in ("layer", "blocks.") for number in range(48)]
+        made |= measure(network, photos, args.layers or [layer for layer in usual if layer in known])
+        print(f"{name}: {len(photos)} photos")
+    save_file({key: value.contiguous() for key, value in sorted(made.items())}, args.out)
+    print(f"{args.out}: {args.out.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
