@@ -1,6 +1,6 @@
 """Measure what pictures of hidden channels tell a network that never saw the channel: the two-choice test.
 
-    python scripts/benchmark_quality.py --data PHOTOS [--network NAME] [--layers LAYER ...] [--recipes RECIPE ...]
+    python scripts/benchmark_quality.py --data PHOTOS [--network NAME] [--layers LAYER ...] [--recipes RECIPE ...] [--channels N]
 
 After Borowski et al. 2021 ("Exemplary Natural Images Explain CNN Activations Better than State-of-the-Art Feature Visualization")
 and Zimmermann et al. 2021, with a network in place of people. Given a hint of what a channel looks for, its picture or the photos
@@ -10,6 +10,9 @@ network trained on the same photos, chooses the photo whose features are more al
 the hint's pictures, of the cosine similarity of features, each standardized over the photos. Of every channel 20 pairs are asked
 about; the share of right answers is .5 by chance. ``score`` is the channel's activation of the picture over that of the photo that
 excites it most.
+
+A layer may be ``sae:FILE``, the latents of a sparse autoencoder; a recipe may end in `` x4``: four pictures of each unit with a diversity
+of 1. With --channels N, every k-th unit is asked about, so that there are N. Pictures of another size are scaled to that of the network.
 
 PHOTOS are those of train_demo.py; of the validation photos of all classes, every other one gives hints. Each number is a mean over channels and
 seeds, with the standard error over channels. Renders go to --runs and are not repeated; stop and continue at any time.
@@ -32,7 +35,9 @@ from PIL import Image
 from series import Row
 from torch import Tensor
 
+from lightning_fv.functional import resize_images
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.networks.sparse_autoencoder import read_sparse_autoencoder
 from lightning_fv.runs.folder import RunFolder
 
 # The judge's features: means over the map of its activations after three of its poolings, of small, middle and large receptive fields.
@@ -124,9 +129,33 @@ class Questions:
         return ((better > worse).float() + 0.5 * (better == worse)).mean(1)
 
 
+def unit_responses(network: VisionNetwork, pictures: Tensor, layer: str) -> Tensor:
+    """Mean over positions of every unit of a layer (N, C), or of every latent of ``sae:FILE`` after its nonlinearity."""
+    if not layer.startswith("sae:"):
+        return responses(network, pictures, [layer])[layer]
+    autoencoder = read_sparse_autoencoder(layer.removeprefix("sae:"))
+    if autoencoder.layer is None:
+        raise SystemExit(f"{layer} does not name its layer")
+    found = []
+    with network.frozen(), torch.no_grad():
+        for batch in torch.split(pictures, 50):
+            batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch
+            activation = network.activations(batch, [autoencoder.layer])[autoencoder.layer].flatten(2).transpose(1, 2)
+            before = autoencoder.pre_activations(activation)
+            found.append((before * autoencoder.active(before)).mean(1))
+    return torch.cat(found)
+
+
 def text(values: Tensor) -> str:
     """Mean and standard error over channels."""
     return f"{float(values.mean()):.3f} ± {float(values.std()) / math.sqrt(len(values)):.3f}"
+
+
+def shown_at(network: VisionNetwork, picture: Tensor) -> Tensor:
+    """A picture (1, 3, H, W) at the size that the network and the judge were trained at."""
+    return (
+        picture if picture.shape[-2:] == network.input_size else resize_images(picture, network.input_size).clamp(0, 1)
+    )
 
 
 def pictures_of(folder: Path, layer: str) -> dict[int, list[Path]]:
@@ -144,17 +173,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--network", default="demo")
     parser.add_argument("--layers", nargs="+", default=["layer3", "layer4"])
-    parser.add_argument("--recipes", nargs="*", default=["default"], help="of each a run of all channels and each seed")
+    parser.add_argument("--recipes", nargs="*", default=["default"], help="of each a run of each seed")
+    parser.add_argument("--channels", type=int, help="units of each layer; default: all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=Path("lightning_logs/quality"))
     args = parser.parse_args()
     network, photos = load_network(args.network), read_all(args.data)
-    features, activations = Features(photos), responses(network, photos, args.layers)
+    features = Features(photos)
     print(f"| {args.network}, {len(photos)} photos | right | score / best photo |")
     print("|---|---|---|")
     for layer in args.layers:
-        questions = Questions.of(activations[layer])
-        channels = torch.arange(activations[layer].shape[1])
+        activations = unit_responses(network, photos, layer)
+        questions, units = Questions.of(activations), activations.shape[1]
+        chosen = range(0, units, max(1, units // (args.channels or units)))[: args.channels]
+        channels = torch.tensor(chosen)
         for count in (1, 9):
             hints = features.photos[questions.hints[:, :count]]
             right = questions.right(channels, hints, features.photos)
@@ -162,15 +194,19 @@ def main() -> None:
         for recipe in args.recipes:
             shares, others, scores = [], [], []
             for seed in range(args.seeds):
-                words = f"--config {recipe} --targets {layer}:all --batch-size 32"
+                name, times, facets = recipe.partition(" x")
+                asked = "all" if len(chosen) == units else ",".join(map(str, chosen))
+                words = f"--config {name} --targets '{layer}:{asked}{times}{facets}' --batch-size 32"
+                words += " --model.diversity 1" if facets else ""
                 made = pictures_of(Row(recipe, words, args.network).render(args.runs, seed), layer)
-                channels = torch.tensor(sorted(made))
-                shown = [torch.cat([read_image(path) for path in made[int(c)]]) for c in channels]
+                if missing := len(set(chosen) - set(made)):
+                    raise SystemExit(f"{missing} units of {layer} have no picture by {recipe}, seed {seed}")
+                shown = [torch.cat([shown_at(network, read_image(path)) for path in made[int(c)]]) for c in channels]
                 hints = torch.stack([features(pictures) for pictures in shown])
                 shares.append(questions.right(channels, hints, features.photos))
                 others.append(questions.right(channels, hints.roll(1, 0), features.photos))
                 best = torch.stack(
-                    [responses(network, p, [layer])[layer][:, c].max() for p, c in zip(shown, channels, strict=True)]
+                    [unit_responses(network, p, layer)[:, c].max() for p, c in zip(shown, channels, strict=True)]
                 )
                 scores.append(best / questions.top[channels].clamp(min=1e-6))
             means = [torch.stack(values).mean(0) for values in (shares, others, scores)]
