@@ -67,6 +67,17 @@ def activation_grid(runs: Path) -> Image.Image:
     return Image.fromarray(to_uint8(grid.picture(images)).permute(1, 2, 0).numpy())
 
 
+def maco(runs: Path) -> str:
+    return "--config maco --targets 'logits:pizza+logits:lion+logits:school bus+logits:beacon+layer4:3+layer4:12'"
+
+
+def distribution_matching(runs: Path) -> str:
+    return (
+        "--config distribution_matching --targets "
+        "'logits:pizza+logits:lion+logits:school bus+logits:iPod+layer3:3+layer4:3'"
+    )
+
+
 def transformer(runs: Path) -> str:
     heads = "blocks.2.attention.heads.0+blocks.2.attention.heads.3"
     return f"--network demo/vit --targets {heads}+blocks.2:1+blocks.4.mlp.1:2+blocks.3:3@20+logits:lion"
@@ -104,6 +115,8 @@ FAMILIES: dict[str, Callable[[Path], str | Image.Image]] = {
         inversion,
         caricature,
         activation_grid,
+        maco,
+        distribution_matching,
         transformer,
         pyramid,
         cppn,
