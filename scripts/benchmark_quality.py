@@ -188,7 +188,7 @@ def main() -> None:
         chosen = range(0, units, max(1, units // (args.channels or units)))[: args.channels]
         channels = torch.tensor(chosen)
         for count in (1, 9):
-            hints = features.photos[questions.hints[:, :count]]
+            hints = features.photos[questions.hints[channels][:, :count]]
             right = questions.right(channels, hints, features.photos)
             print(f"| {layer}, {count} best photo{'s' if count > 1 else ''} | {text(right)} | |")
         for recipe in args.recipes:
