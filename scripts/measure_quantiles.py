@@ -19,6 +19,7 @@ from train_sae import read_photos
 
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.networks.demo import NAMES
+from lightning_fv.networks.weights import read_metadata
 from lightning_fv.objectives.distribution_matching import QUANTILES, resampled
 
 LEVELS = 32
@@ -54,14 +55,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=QUANTILES)
     args = parser.parse_args()
     made = load_file(args.out) if args.out.is_file() else {}
+    digests = read_metadata(args.out) if args.out.is_file() else {}
     for name in [args.network] if args.network else NAMES:
         network = load_network(name)
         photos = read_photos(args.photos, "val", network.input_size)
+        digests[name] = network.digest()
         known = {info.name for info in network.layers()}
         usual = [f"{kind}{number}" for kind in ("layer", "blocks.") for number in range(48)]
         made |= measure(network, photos, args.layers or [layer for layer in usual if layer in known])
         print(f"{name}: {len(photos)} photos")
-    save_file({key: value.contiguous() for key, value in sorted(made.items())}, args.out)
+    save_file({key: value.contiguous() for key, value in sorted(made.items())}, args.out, digests)
     print(f"{args.out}: {args.out.stat().st_size / 1e3:.0f} kB")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_fv.errors import UsageError
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.networks.weights import read_weights
+from lightning_fv.networks.weights import read_metadata, read_weights
 from lightning_fv.objectives.base import Activations, Objective
 
 QUANTILES = Path(__file__).parents[1] / "assets" / "photo_quantiles.safetensors"
@@ -52,7 +52,8 @@ class DistributionMatching(Objective):
             raise UsageError(f"DistributionMatching needs a finite weight, got {weight}")
         self.layer, self.weight = layer, float(weight)
         self.quantiles = None if quantiles is None else str(quantiles)
-        self._stored = read_weights(Path(self.quantiles) if self.quantiles is not None else QUANTILES)
+        file = Path(self.quantiles) if self.quantiles is not None else QUANTILES
+        self._stored, self._measured = read_weights(file), read_metadata(file)
         self.digest = None if self.quantiles is None else _digest(self._stored)
         if digest is not None and digest != self.digest:
             raise UsageError(
@@ -71,6 +72,11 @@ class DistributionMatching(Objective):
             raise UsageError(
                 f"no quantiles of {name} in {self.quantiles or 'the package'}; known are {', '.join(known) or 'none'}; "
                 "scripts/measure_quantiles.py measures others"
+            )
+        if self._measured.get(network.name) != network.digest():
+            raise UsageError(
+                f"the quantiles of {network.name} in {self.quantiles or 'the package'} are of other weights; "
+                "scripts/measure_quantiles.py measures those of these"
             )
         bound = copy.copy(self)
         bound._of = self._stored[name], self._stored[f"{name} spread"]

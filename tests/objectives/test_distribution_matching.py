@@ -19,7 +19,7 @@ def stored(folder: Path, channels: int = 6, network: str = "demo", layer: str = 
     """A file of quantiles: of channel c -1 to 1 times c + 1, and the spread 2."""
     levels = torch.linspace(-1, 1, 32) * torch.arange(1, channels + 1)[:, None]
     tensors = {f"{network}:{layer}": levels.half(), f"{network}:{layer} spread": torch.full((channels,), 2.0).half()}
-    save_file(tensors, folder / "quantiles.safetensors")
+    save_file(tensors, folder / "quantiles.safetensors", {network: load_network(network).digest()})
     return folder / "quantiles.safetensors"
 
 
@@ -130,6 +130,9 @@ def test_another_network_or_layer_is_refused_before_any_work(tmp_path: Path) -> 
         UsageError, match=r"no quantiles of demo:stem in the package; known are demo/antialiased:layer1"
     ):
         render("demo", "logits:0", penalties=[DistributionMatching("stem")], progress=False)
+    other = load_network("demo", None)
+    with pytest.raises(UsageError, match="of demo in the package are of other weights"):
+        render(other, "logits:0", penalties=[DistributionMatching("layer1")], progress=False)
     file = stored(tmp_path, channels=5)
     with pytest.raises(FeatureVisualizationError, match="quantiles of 5 channels"):
         render("demo", "logits:0", penalties=[DistributionMatching("layer1", 1.0, file)], steps=1, progress=False)
