@@ -30,10 +30,13 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import CheckpointError
+from lightning_fv.networks.demo import ASSETS
 from lightning_fv.networks.weights import read_metadata, read_weights
 
 ARCHITECTURES = ("topk", "relu", "jumprelu")
 NORMALIZATIONS = ("none", "layer_norm", "constant_norm_rescale")
+EMBEDDED = {"demo/vit": ASSETS / "demo_vit_sae.safetensors"}
+"""The package's own, by the name of their network."""
 MAX_CONFIG = 2**20
 """The largest file of settings, in bytes."""
 _CONFIGS = ("cfg.json", "config.json")
@@ -130,13 +133,14 @@ def _moved(autoencoder: SparseAutoencoder, device: torch.device) -> SparseAutoen
 
 
 def read_sparse_autoencoder(path: str | Path) -> SparseAutoencoder:
-    """The sparse autoencoder of a file, in a format of the module's table. A file that has not been touched is read once.
+    """The sparse autoencoder of a file, in a format of the module's table, or the package's own of the network ``demo/vit``. A file
+    that has not been touched is read once.
 
     Raises:
         CheckpointError: the file cannot be read, or is in none of the formats, or its numbers are not finite or do not fit each
             other, or its settings are missing or not supported.
     """
-    path = Path(path)
+    path = EMBEDDED.get(str(path)) or Path(path)
     return _read(path, tuple(_stamp(file) for file in (path, *(path.with_name(name) for name in _CONFIGS))))
 
 

@@ -34,7 +34,7 @@ class SAELatent(Objective):
       than what it detects.
 
     Args:
-        autoencoder: a file; see `lightning_fv.networks.sparse_autoencoder` for the formats.
+        autoencoder: a file, or ``demo/vit``; see `lightning_fv.networks.sparse_autoencoder` for the formats.
         latent: the index of the latent, from 0.
         layer: layer name; its output is (B, C), (B, C, T) or (B, C, H, W). None if the file names the layer.
         reading: ``pre_activation``, ``activation`` or ``decoder``.

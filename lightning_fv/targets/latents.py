@@ -3,13 +3,13 @@
 import re
 
 from lightning_fv.errors import TargetError
-from lightning_fv.networks.sparse_autoencoder import read_sparse_autoencoder
+from lightning_fv.networks.sparse_autoencoder import EMBEDDED, read_sparse_autoencoder
 from lightning_fv.objectives import SAELatent
 from lightning_fv.objectives.sae_latent import READINGS
 from lightning_fv.targets.vectors import parse_indices
 
 _LATENTS = re.compile(
-    r"(?P<kind>\w+):(?P<file>.+?\.(?:safetensors|pt|pth|bin|ckpt))(?::(?P<latents>[^@:]+))?(?:@(?P<layer>[^@]+))?"
+    rf"(?P<kind>\w+):(?P<file>{'|'.join(EMBEDDED)}|.+?\.(?:safetensors|pt|pth|bin|ckpt))(?::(?P<latents>[^@:]+))?(?:@(?P<layer>[^@]+))?"
 )
 
 
@@ -18,7 +18,7 @@ def parse_latents(text: str) -> list[SAELatent]:
 
     Args:
         text: ``sae:FILE:12``, or ``sae:FILE:12@LAYER`` if the file does not name its layer; for several latents ``:0-7``, ``:0,3`` or
-            ``:all``. ``sae_activation:`` reads them after the nonlinearity, ``sae_decoder:`` is the direction in the decoder.
+            ``:all``. ``sae:demo/vit:12`` is one of the package's own autoencoder. ``sae_activation:`` reads them after the nonlinearity, ``sae_decoder:`` is the direction in the decoder.
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -28,7 +28,7 @@ def parse_latents(text: str) -> list[SAELatent]:
     if match is None or match["kind"] not in READINGS:
         raise TargetError(
             f"cannot read the target {text[:200]!r}; write sae:FILE:LATENT, or sae:FILE:LATENT@LAYER for a file that names no layer, "
-            "FILE ending in .safetensors or .pt"
+            "FILE ending in .safetensors or .pt, or demo/vit"
         )
     count = read_sparse_autoencoder(match["file"]).latents
     if match["latents"] is None:

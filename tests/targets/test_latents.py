@@ -9,10 +9,11 @@ import lightning_fv
 from lightning_fv import load_network, resolve_targets
 from lightning_fv.commands.main import main
 from lightning_fv.errors import FeatureVisualizationError
+from lightning_fv.networks.sparse_autoencoder import EMBEDDED, read_sparse_autoencoder
 from lightning_fv.objectives import SAELatent
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.targets.latents import parse_latents
-from tests.helpers import autoencoder, noise
+from tests.helpers import autoencoder, noise, smooth_photos
 from tests.processes import pictures
 
 
@@ -125,3 +126,20 @@ def test_a_run_of_render_is_continued_by_the_command_line(tmp_path: Path, monkey
         picture.unlink()
     assert main(["--resume", "--out", "run"]) == 0
     assert pictures(Path("run")) == before
+
+
+def test_the_packages_own_autoencoder() -> None:
+    """It names its layer, is small, and explains most of what a photo does there."""
+    network = load_network("demo/vit")
+    targets = resolve_targets("sae:demo/vit:3,2047", network)
+    assert [target.text for target in targets] == ["sae:demo/vit:3", "sae:demo/vit:2047"]
+    assert EMBEDDED["demo/vit"].stat().st_size <= 2_000_000
+    sae = read_sparse_autoencoder("demo/vit")
+    photos = smooth_photos(64, 64)
+    with torch.no_grad():
+        x = network.activations(photos, ["blocks.3"])["blocks.3"].transpose(1, 2)  # (B, T, C)
+        before = sae.pre_activations(x)
+        latents = before * sae.active(before)
+    assert int((latents > 0).sum(2).max()) <= 16
+    likeness = torch.nn.functional.cosine_similarity(latents @ sae.decoder, x - x.mean((0, 1)), dim=2)
+    assert float(likeness.mean()) > 0.5
