@@ -67,6 +67,10 @@ def activation_grid(runs: Path) -> Image.Image:
     return Image.fromarray(to_uint8(grid.picture(images)).permute(1, 2, 0).numpy())
 
 
+def latents(runs: Path) -> str:
+    return "--network demo/vit --targets sae:demo/vit:0-11"
+
+
 def maco(runs: Path) -> str:
     return "--config maco --targets 'logits:pizza+logits:lion+logits:school bus+logits:beacon+layer4:3+layer4:12'"
 
@@ -115,6 +119,7 @@ FAMILIES: dict[str, Callable[[Path], str | Image.Image]] = {
         inversion,
         caricature,
         activation_grid,
+        latents,
         maco,
         distribution_matching,
         transformer,
