@@ -7,6 +7,7 @@ from lightning_fv.errors import UsageError
 from lightning_fv.functional import composite
 from lightning_fv.parameterizations.base import Parameterization
 from lightning_fv.parameterizations.fourier import Fourier
+from lightning_fv.parameterizations.maco import MACO
 
 _START = 2.0
 """Opacity of noise before the sigmoid: 0.88. Half transparent pictures, at 0, may vanish before they show anything."""
@@ -35,6 +36,8 @@ class Alpha(Parameterization):
             raise UsageError(
                 f"Alpha takes opaque pictures, and those of {type(self.base).__name__} have an opacity already"
             )
+        if isinstance(self.base, MACO):
+            raise UsageError("Alpha would give an opacity the spectrum of photos; set MACO's own `opacity` instead")
         self.decorrelate = self.base.decorrelate
 
     @property

@@ -1,6 +1,8 @@
 """Phases with the magnitudes of photos."""
 
 import copy
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lightning_fv import render
+from lightning_fv import FeatureVisualizer, load_network, render, resolve_targets
+from lightning_fv.commands.main import main
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import decorrelate, photo_spectrum
-from lightning_fv.parameterizations import MACO
+from lightning_fv.parameterizations import MACO, Alpha, Parameterization, Shared
 from lightning_fv.parameterizations.maco import magnitudes
+from tests.faults.signals import SENDING, VARIABLE
 from tests.helpers import generators, smooth_photos
+from tests.processes import QUICK, pictures, run
 
 
 def made(size: tuple[int, int] = (64, 64), opacity: bool = False, channels: int = 3) -> MACO:
@@ -146,6 +151,42 @@ def test_without_opacity_pictures_are_shown_as_they_are() -> None:
 def test_cannot_be_blurred() -> None:
     with pytest.raises(UsageError, match="leave out blurs"):
         made().blur(1.0)
+
+
+RUN = [
+    *QUICK, "--targets", "logits:pizza+layer3:5", "--checkpoint_seconds", "0.01", "--trainer.max_steps", "40",
+    "--model.parameterization", "MACO", "--model.parameterization.opacity", "true", "--model.size", "24", SENDING,
+    "--trainer.accumulate_grad_batches", "2", "--trainer.callbacks+=ProgressiveUpscale", "--trainer.callbacks.to=32",
+    "--trainer.callbacks.every=15", "--trainer.callbacks.blur=0",
+]  # fmt: skip
+
+
+def test_opacity_is_the_same_after_a_kill(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(["--out", str(whole), *RUN]) == 0
+    code, _ = run("--out", str(killed), *RUN, **{VARIABLE: "SIGKILL@23"})
+    assert code == -signal.SIGKILL
+    assert list(killed.glob("jobs/*/checkpoints/step=*.ckpt"))
+    assert main(["--out", str(killed), "--resume", *QUICK]) == 0
+    assert pictures(killed) == pictures(whole)
+
+
+def test_a_picture_and_its_opacity_are_the_same_alone_and_among_others() -> None:
+    shown = []
+    for targets in ("logits:pizza", "logits:lion+logits:pizza"):
+        network = load_network("demo")
+        visualizer = FeatureVisualizer(MACO(opacity=True), size=32)
+        bound = visualizer.bind(network, resolve_targets(targets, network))
+        for step in range(3):
+            bound.loss(step, step).backward()  # type: ignore[no-untyped-call]
+        shown.append(bound.parameterization.shown(bound.parameterization())[-1])
+    torch.testing.assert_close(shown[0], shown[1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("make", [lambda: Alpha(MACO()), lambda: Shared(2, MACO())])
+def test_it_is_no_base_of_others(make: Callable[[], Parameterization]) -> None:
+    with pytest.raises(UsageError, match="MACO"):
+        make()
 
 
 def test_a_render(tmp_path: Path) -> None:
