@@ -104,8 +104,12 @@ def test_phases_of_a_photo_are_kept() -> None:
     photo = smooth_photos(37, 29)
     maco.from_image(photo)
     one, other = (decorrelate(images.detach().logit()) for images in (maco(), photo))
-    phases = torch.fft.rfft2(one).angle() - torch.fft.rfft2(other).angle()
-    assert phases.cos()[..., 1:5, 1:5].min() > 0.999
+    given = torch.fft.rfft2(other, norm="forward")
+    phases = torch.fft.rfft2(one).angle() - given.angle()
+    strong = given.abs() > 1e-3  # of the others float32 hardly knows the phase
+    strong[..., 0, 0] = False
+    assert int(strong.sum()) > 50
+    assert phases.cos()[strong].min() > 0.999
     assert decoded_off(maco) < 1e-5
 
 

@@ -44,7 +44,7 @@ def mean(activations: Any, images: Tensor) -> Tensor:
 def test_arguments_construct_an_equal_part() -> None:
     assert init_args(Fourier(decay=2)) == {
         "class_path": "lightning_fv.parameterizations.fourier.Fourier",
-        "init_args": {"decay": 2.0, "sd": 0.01, "decorrelate": True},
+        "init_args": {"decay": 2.0, "sd": 0.01, "decorrelate": True, "lowest": 1.0},
     }
     assert init_args(RandomWarp(scale=(1, 2)))["init_args"]["scale"] == [1.0, 2.0]
     value = [Kind.ONE, Path("a"), np.float64(0.5), {"a": (1,)}, {3, 2}, mean, Kind, nn.ReLU()]
