@@ -166,7 +166,7 @@ def _parse_sum(text: str) -> WeightedSum:
                 raise wrong
             terms.append((sign * weight, targets[0]))
             sign = 1.0
-    if not terms:
+    if not terms or re.search(r"[-+]\s*\)", text):
         raise wrong
     return WeightedSum(text, "sum", None, None, facets, tuple(terms))
 
