@@ -11,15 +11,18 @@ from torch.overrides import TorchFunctionMode
 _RELU = {F.relu, torch.relu, Tensor.relu}
 _IN_PLACE = {torch.relu_, Tensor.relu_, F.relu_}
 _RELU6 = {F.relu6}
+# With the input at which they are least: below it they rise towards 0 as the input falls, so that ascent would lower it for good.
+_LOWEST = {F.gelu: -0.7518, F.silu: -1.2785}
 
 
 class RedirectedReLU(TorchFunctionMode):
-    """While active, every ReLU and ReLU6, as module or function, has a redirected gradient.
+    """While active, every ReLU, ReLU6, GELU and SiLU, as module or function, has a redirected gradient.
 
     The gradient is assumed to be that of an objective to be maximised. Values are unchanged. A picture for which a ReLU
     blocks the whole gradient, for example because noise does not excite the unit, gets the gradient that reaches the ReLU instead, except
     where following it would push inputs further below zero (Lucid's "redirected ReLU gradient"). Pictures with any
-    gradient passing the ReLU keep the ordinary one.
+    gradient passing the ReLU keep the ordinary one. GELU and SiLU block nothing, but lead the wrong way where the input is below that of
+    their least value, as noise has it for many a unit: there they are taken as blocked.
 
     Args:
         rows: (B,) bool, which pictures of the batch to redirect; all by default, and in a ReLU whose first axis is not the
@@ -45,6 +48,8 @@ class RedirectedReLU(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func in _LOWEST and not kwargs.get("inplace", False):
+            return _RedirectedDip.apply(args[0] if args else kwargs["input"], func, args[1:], kwargs, self.rows)
         if func not in _RELU and func not in _IN_PLACE and func not in _RELU6:
             return func(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
@@ -73,3 +78,29 @@ class _Redirected(torch.autograd.Function):
         if ctx.rows is not None:
             blocked = blocked & ctx.rows
         return torch.where(blocked.view(-1, *[1] * (gradient.ndim - 1)), redirected, ordinary), None, None
+
+
+class _RedirectedDip(torch.autograd.Function):
+    """A nonlinearity that falls to a least value, and rises to 0 on the left of it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, func: Any, args: Any, kwargs: Any, rows: Tensor | None) -> Tensor:
+        ctx.rows = rows if rows is not None and len(rows) == len(x) else None
+        ctx.lowest = _LOWEST[func]
+        with torch.enable_grad():
+            inner = x.detach().requires_grad_()
+            y: Tensor = func(inner, *args, **{key: value for key, value in kwargs.items() if key != "input"})
+        ctx.inner, ctx.outer = inner, y
+        return y.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = grads
+        (ordinary,) = torch.autograd.grad(ctx.outer, ctx.inner, gradient)
+        below = ctx.inner <= ctx.lowest
+        blocked = (gradient.masked_fill(below, 0) == 0).reshape(len(gradient), -1).all(1)
+        if ctx.rows is not None:
+            blocked = blocked & ctx.rows
+        redirected = gradient.clamp_min(0)
+        chosen = blocked.view(-1, *[1] * (gradient.ndim - 1)) & below
+        return torch.where(chosen, redirected, ordinary), None, None, None, None

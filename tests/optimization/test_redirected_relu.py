@@ -1,9 +1,11 @@
 """The redirected ReLU: same values, and a gradient where there would be none."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_fv import load_network, render
 from lightning_fv.objectives import Neuron
@@ -71,3 +73,27 @@ def test_neurons_that_noise_does_not_excite_wake_up() -> None:
     rendering = render(network, targets, steps=24, progress=False)
     assert {record.status for record in rendering.records} == {"done"}
     assert float(rendering.scores.min()) > 0
+
+
+@pytest.mark.parametrize(
+    ("nonlinearity", "lowest"),
+    [(nn.GELU(), -0.7518), (nn.GELU(approximate="tanh"), -0.7525), (nn.SiLU(), -1.2785), (F.gelu, -0.7518)],
+)
+def test_a_gelu_leads_upwards_out_of_its_left_side(nonlinearity: Callable[[Tensor], Tensor], lowest: float) -> None:
+    x = torch.tensor([[-3.0, -2.0], [-3.0, 0.5], [lowest + 0.05, -2.0]], requires_grad=True)
+    (ordinary,) = torch.autograd.grad(nonlinearity(x).sum(), x)
+    assert bool((ordinary[0] < 0).all())  # as ascent would follow it, further down
+    with RedirectedReLU():
+        y = nonlinearity(x)
+    torch.testing.assert_close(y, nonlinearity(x), rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient[0].tolist() == [1.0, 1.0]
+    torch.testing.assert_close(gradient[1:], ordinary[1:])  # something on the right of it has a gradient already
+    with RedirectedReLU(torch.tensor([False, True, True])):
+        y = nonlinearity(x)
+    torch.testing.assert_close(torch.autograd.grad(-y.sum(), x)[0], -ordinary)
+
+
+def test_a_neuron_behind_a_gelu_wakes_up() -> None:
+    result = render("demo/vit", "blocks.4.mlp.1:5", steps=48, progress=False)
+    assert result.scores[0] > 0.5

@@ -119,7 +119,18 @@ def test_a_weighted_sum_is_one_target() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["sum()", "sum(", "sum(1*)", "sum(x*logits:3", "sum(1.2.3*logits:3)", "sum(logits:3) 4", "sum(+)", "sum(logits:3 + )", "sum(logits:3 -)"]
+    "text",
+    [
+        "sum()",
+        "sum(",
+        "sum(1*)",
+        "sum(x*logits:3",
+        "sum(1.2.3*logits:3)",
+        "sum(logits:3) 4",
+        "sum(+)",
+        "sum(logits:3 + )",
+        "sum(logits:3 -)",
+    ],
 )
 def test_what_is_no_weighted_sum(text: str) -> None:
     with pytest.raises(TargetError, match=r"cannot read the target 'sum.*write sum\(WEIGHT\*TARGET"):
