@@ -19,7 +19,7 @@ from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
 from lightning_fv.errors import CheckpointError, UsageError, first_line, warn
 from lightning_fv.networks import VisionNetwork
-from lightning_fv.optimization.coupling import behaviour, check_coupling
+from lightning_fv.optimization.coupling import behaviour, check_clipping, check_coupling
 from lightning_fv.optimization.diversity import check_layers
 from lightning_fv.optimization.references import References
 from lightning_fv.optimization.start import check_groups, check_start
@@ -219,7 +219,9 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     setup.visualizer.bind(setup.network, chosen[:1], setup.seed, first).rehearse(layers)
     details = [objective_settings(target.objective) for target in chosen]
     jobs = make_jobs(chosen, batch_size, setup.settings, details, start, photos)
-    check_coupling(setup.visualizer.optimizer, max(len(job.targets) for job in jobs))
+    most = max(len(job.targets) for job in jobs)
+    check_coupling(setup.visualizer.optimizer, most)
+    check_clipping(setup.options, most)
     check_groups(setup.visualizer.parameterization, [len(job.targets) for job in jobs])
     if setup.shared and len(jobs) > 1:
         raise UsageError(

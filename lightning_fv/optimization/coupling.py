@@ -4,7 +4,7 @@ Adam and SGD update each number by itself. L-BFGS has one curvature and one step
 shares second moments and scales among them: with these, a picture is a batch of its own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,25 @@ def check_coupling(make: Callable[[Iterable[Any]], Optimizer], count: int) -> No
         raise UsageError(
             f"{found.name} would make the {count} pictures of a batch depend on each other; render them one by one: "
             "--batch-size 1 (batch_size=1 in Python), and one picture of each unit"
+        )
+
+
+def check_clipping(options: Mapping[str, Any], count: int) -> None:
+    """Refuse to clip several pictures in a batch by the norm of their common gradient, as Lightning does unless told otherwise.
+
+    Args:
+        options: of the Trainer.
+        count: pictures in the batch.
+
+    Raises:
+        UsageError: they would depend on each other.
+    """
+    algorithm = options.get("gradient_clip_algorithm")
+    by_norm = str(getattr(algorithm, "value", algorithm) or "norm").lower() == "norm"
+    if count > 1 and options.get("gradient_clip_val") and by_norm:
+        raise UsageError(
+            f"gradient_clip_val would clip the norm of the gradient of all {count} pictures of a batch, which then depend on each "
+            "other; use --trainer.gradient_clip_algorithm value, or render them one by one: --batch-size 1"
         )
 
 

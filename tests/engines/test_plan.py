@@ -56,7 +56,7 @@ def ids(**options: Any) -> list[str]:
         ({"callbacks": [Signal(1)]}, True),  # it says that it has no settings
         ({"max_steps": 5}, False),
         ({"accumulate_grad_batches": 2}, False),
-        ({"gradient_clip_val": 1.0}, False),
+        ({"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"}, False),
         ({"precision": "bf16-mixed"}, False),
         ({"callbacks": [PeriodicBlur(every=2)]}, False),
     ],

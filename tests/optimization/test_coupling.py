@@ -1,16 +1,19 @@
 """No optimizer makes the pictures of a batch depend on each other."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch.optim import LBFGS, SGD, Adafactor, Adam, AdamW, NAdam, Optimizer, RMSprop, Rprop
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, render
+from lightning_fv.commands.main import main
 from lightning_fv.engines.plan import Setup, batch_size_for, make_plan
 from lightning_fv.errors import UsageError
-from lightning_fv.optimization.coupling import behaviour, check_coupling
+from lightning_fv.optimization.coupling import behaviour, check_clipping, check_coupling
 from tests.engines.runs import QUICK
 from tests.helpers import TinyNet
 
@@ -74,3 +77,29 @@ def test_it_climbs_faster_than_adam_without_transforms() -> None:
     start = render(network(), "logits:0", **{**options, "steps": 1}, optimizer=lambda p: SGD(p, lr=1e-9))
     newton, adam = render(network(), "logits:0", optimizer=lbfgs, **options), render(network(), "logits:0", **options)
     assert float(newton.scores - start.scores) > 2 * float(adam.scores - start.scores) > 0
+
+
+def test_the_norm_of_a_batch_is_not_clipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--targets",
+        "logits:0-1",
+        "--trainer.max_steps",
+        "1",
+        "--trainer.gradient_clip_val",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(words) == 2
+    assert "all 2 pictures of a batch" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+    assert main([*words, "--batch-size", "1"]) == 0
+    with pytest.raises(UsageError, match="gradient_clip_algorithm value"):
+        check_clipping({"gradient_clip_val": 1.0, "gradient_clip_algorithm": GradClipAlgorithmType.NORM}, 2)
+
+
+def test_other_clipping_is_per_picture() -> None:
+    check_clipping({"gradient_clip_val": 1.0}, 1)
+    check_clipping({"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"}, 8)
+    check_clipping({"gradient_clip_val": 0.0}, 8)
+    check_clipping({}, 8)

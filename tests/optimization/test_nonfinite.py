@@ -145,9 +145,10 @@ def test_a_picture_that_is_never_finite_keeps_its_start() -> None:
 
 
 def test_clipping_by_norm_sees_no_nan() -> None:
-    result = run(five(limit_of()), gradient_clip_val=0.01, gradient_clip_algorithm="norm")
+    """Of one picture: several are refused."""
+    result = run(Flawed(limit_of()), gradient_clip_val=0.01, gradient_clip_algorithm="norm")
     assert bool(result.pictures.isfinite().all())
-    assert result.records[0].status == result.records[2].status == "done"
+    assert math.isfinite(result.records[0].score)
 
 
 @pytest.mark.parametrize(
