@@ -1,4 +1,4 @@
-"""Complexity of a picture near its border."""
+"""Complexity of a picture along its border."""
 
 from torch import Tensor
 
@@ -8,13 +8,13 @@ from lightning_fv.objectives.penalty import Penalty
 
 
 class Boundary(Penalty):
-    """Variation and distance from grey in a frame along the border, so that what the picture shows is inside: the mean over the
-    frame of ``(x - blur(x))^2 + 0.8 (x - center)^2`` (``penalize_boundary_complexity`` in Lucid, which has the sum; its frame is 20
-    pixels wide, of pictures of 128). The blur is a mean over 5x5 pixels, those at the edge counted half.
+    """Variation and distance from grey in a frame along the border, so that the content stays inside: the mean over the
+    frame of ``(x - blur(x))^2 + 0.8 (x - center)^2`` (``penalize_boundary_complexity`` in Lucid, which uses the sum; its frame is 20
+    pixels wide, for pictures of 128). The blur is a weighted 5x5 mean in which the outer pixels count half.
 
     Args:
-        weight: factor. With 1000, the frame of the demo network's classes is all but grey, for a tenth of their logits.
-        width: of the frame, a fraction of the picture's shorter side, above 0 and at most a half; at least one pixel.
+        weight: factor. With 1000, the frame is almost grey for the demo network's classes, whose logits fall by a tenth.
+        width: width of the frame as a fraction of the picture's shorter side, above 0 and at most a half; at least one pixel.
         center: the grey value, in [0, 1].
     """
 

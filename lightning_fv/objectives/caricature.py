@@ -1,4 +1,4 @@
-"""Caricature: what a layer finds in a photo, more strongly."""
+"""Caricature: what a layer finds in a photo, exaggerated."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -13,17 +13,18 @@ from lightning_fv.objectives.photo import PhotoObjective
 
 
 class Caricature(PhotoObjective):
-    """Activations in the direction of a photo's, and beyond: with the activations a of the picture and p of the photo, over the
+    """Activations in the direction of a photo's, as strong as possible: with the activations a of the picture and p of the photo, over the
     whole layer, ``a.p / |p| * max(cos(a, p), 0.1)^n`` (``dot_compare`` in lucid/recipes/caricature.py; Olah et al. 2018, "The Building Blocks
-    of Interpretability", invert photos by it with n = 0).
+    of Interpretability", use it with n = 0 to invert photos).
 
-    Lucid's cosine is not divided by the length of p, so that its 0.1 is another number for each layer.
+    Lucid does not divide its cosine by the norm of p, so that its lower bound of 0.1 means something different for each layer.
 
     Args:
         layer: layer name.
         photo: a file in any raster format that Pillow reads, or (C, H, W) in [0, 1].
-        cosine_power: n, at least 0: 0 asks for strong activations that agree with the photo's, more for their proportions too.
-        digest: of the photo, as ``digest`` gives it: another photo in the file is refused.
+        cosine_power: n, at least 0: with 0, only the projection onto the photo's activations counts; above 0, also how well the
+            directions agree.
+        digest: the photo's expected ``digest``; a file with any other photo is refused.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Distance of a layer's activations from those that photos cause, channel by channel."""
+"""Distance between the distributions of a layer's activations for a picture and for photos, channel by channel."""
 
 import copy
 import hashlib
@@ -15,33 +15,33 @@ from lightning_fv.networks.weights import read_metadata, read_weights
 from lightning_fv.objectives.base import Activations, Objective
 
 QUANTILES = Path(__file__).parents[1] / "assets" / "photo_quantiles.safetensors"
-"""Quantiles of the embedded networks, by ``scripts/measure_quantiles.py``."""
+"""Quantiles for the embedded networks, measured by ``scripts/measure_quantiles.py``."""
 
 
 class DistributionMatching(Objective):
-    """How far the activations of each channel of a layer, sorted, are from those of photos; as a penalty.
+    """A penalty: how far the sorted activations of each channel of a layer are from those for photos.
 
     After VITAL (Adagorgun et al. 2025, "VITAL: More Understandable Feature Visualization through Distribution Alignment and Relevant
-    Information Flow"), which sorts the activations of a picture and of about 50 photos of a class and makes the former like the
-    latter. Here photos are summed up by the mean of their sorted activations q, the quantile function of the barycentre of
-    their distributions, so that none is needed while rendering. With a picture's activations a of channel c at P positions, sorted:
+    Information Flow"), which sorts the activations of a picture and of about 50 photos of a class and matches the former to the
+    latter. Here photos are summarized by the mean q of their sorted activations, which is the quantile function of the Wasserstein
+    barycentre of their distributions, so that no photos are needed while rendering. With a_c, the sorted activations of channel c at P positions:
 
         d = mean over c of  sum over i (a_ci - q_ci)^2 / P  /  spread_c
 
-    and spread_c the mean of the same over the photos themselves: photos have a mean of 1. Like all penalties that read activations it is
-    multiplied by the objective reached: o (1 - weight d).
+    where spread_c is the mean of the same squared distance over the photos themselves, so that d is 1 on average for photos. Like all
+    penalties that read activations, it is multiplied by the current objective: o (1 - weight d).
 
-    What it risks: it asks that pictures be like photos, whatever the unit responds to. What a picture shows because of it is known of
-    photos, not of the unit.
+    The risk: pictures are made to resemble photos, whatever the unit responds to. What a picture shows may come from the photo
+    statistics rather than from the unit.
 
     Args:
         layer: layer name; its output is (B, C, ...) with positions.
         weight: factor.
-        quantiles: a file of ``scripts/measure_quantiles.py``. None for the package's own, of the embedded networks.
-        digest: of the file, as ``digest`` gives it: another one is refused.
+        quantiles: a file made by ``scripts/measure_quantiles.py``. None for the package's own, for the embedded networks.
+        digest: the file's expected ``digest``; any other file is refused.
 
     Raises:
-        UsageError: the weight is not finite, or the file is not that of the digest.
+        UsageError: the weight is not finite, or the file does not match the digest.
         CheckpointError: the file cannot be read.
     """
 
@@ -98,7 +98,7 @@ class DistributionMatching(Objective):
 
 
 def resampled(values: Tensor, count: int) -> Tensor:
-    """Sorted values (..., N), at the levels (i + 1/2) / N, at ``count`` such levels: linear in between, constant beyond."""
+    """Sorted values (..., N), given at the levels (i + 1/2) / N, interpolated linearly to ``count`` such levels; constant beyond the ends."""
     stored = values.shape[-1]
     places = ((torch.arange(count, device=values.device) + 0.5) * (stored / count) - 0.5).clamp(0, stored - 1)
     below = places.floor().long()

@@ -1,4 +1,4 @@
-"""Feature inversion: a picture with the activations of a photo."""
+"""Feature inversion: a picture with the same activations as a photo."""
 
 from collections.abc import Hashable, Sequence
 
@@ -9,17 +9,17 @@ from lightning_fv.objectives.photo import PhotoObjective
 
 
 class Inversion(PhotoObjective):
-    """How little a layer tells a picture from a photo: with the activations a of the picture and p of the photo,
+    """How similar a layer's activations are for a picture and for a photo: with the activations a of the picture and p of the photo,
     ``-|a - p|^2 / |p|^2`` over the whole layer (Mahendran & Vedaldi 2015, "Understanding Deep Image Representations by Inverting
-    Them", equations 1 and 2, without their priors of pictures).
+    Them", equations 1 and 2, without their image priors).
 
-    0 where they are the same, -1 where the activations are 0. What a picture that starts from noise does not show again,
-    the layer does not keep.
+    0 if they are equal, -1 if the picture's activations are 0. What is missing from a picture reconstructed from noise, the layer
+    does not represent.
 
     Args:
         layer: layer name.
         photo: a file in any raster format that Pillow reads, or (C, H, W) in [0, 1].
-        digest: of the photo, as ``digest`` gives it: another photo in the file is refused.
+        digest: the photo's expected ``digest``; a file with any other photo is refused.
     """
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:

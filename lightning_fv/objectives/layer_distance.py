@@ -1,4 +1,4 @@
-"""Distance from the picture that a render starts from, in a layer."""
+"""Distance from the picture that a render starts from, in a layer's activations."""
 
 import math
 
@@ -10,17 +10,18 @@ from lightning_fv.objectives.photo import Photo, compared
 
 
 class LayerDistance(Objective):
-    """How far a picture has moved from the one that it started from, in a layer's activations: with those a of the picture and s
-    of the start, the mean over positions of ``|a - s|`` over that of ``|s|``.
+    """How far a picture has moved from the one that it started from: with a layer's activations a for the picture and s
+    for the start, the mean over positions of ``|a - s|`` divided by that of ``|s|``.
 
     The regularizer of feature accentuation (Hamblin et al. 2024, "Feature Accentuation"), which keeps a photo recognizable while a unit
-    is excited more strongly. There it is an absolute distance, multiplied once, at the first step, by the ratio of both
-    gradients. Here it is relative, and as all penalties that read activations it is multiplied by the objective of the step:
-    for a positive objective o, o - o w d is climbed with the factor o held fixed, which is the direction in which log(o) - w d rises.
+    is excited more strongly. There it is an absolute distance, scaled once, at the first step, by the ratio of the gradient
+    magnitudes. Here it is relative and, like all penalties that read activations, multiplied by the current objective: for a positive
+    objective o, the step follows the gradient of o - o w d with the factor o held constant, which is the gradient direction of
+    log(o) - w d.
 
     Args:
         layer: layer name.
-        weight: w. A distance of 1, which is that of activations of 0, is worth w times a growth of the objective by the factor e.
+        weight: w. A distance of 1, which is that of zero activations, offsets an increase of log(o) by w.
     """
 
     def __init__(self, layer: str, weight: float = 1.0) -> None:

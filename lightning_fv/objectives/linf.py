@@ -9,7 +9,7 @@ from lightning_fv.objectives.penalty import Penalty
 class Linf(Penalty):
     """Largest absolute distance to a grey value: ``max |x - center|`` (``l_inf_reg`` of Xplique, around 0).
 
-    Only the values at this distance have a gradient, so that it leaves single bright and dark spots.
+    Only the values at the maximum distance have a gradient, so that single bright and dark spots may remain.
 
     Args:
         weight: factor.

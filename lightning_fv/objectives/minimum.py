@@ -1,4 +1,4 @@
-"""The least of several objectives."""
+"""The minimum of several objectives."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Minimum(Objective):
-    """The least of several objectives in each picture, so that all of them have to rise; the gradient is that of the least.
+    """The minimum of several objectives for each picture, so that all of them have to increase; the gradient is that of the smallest.
 
-    For several networks at once that all have to respond, such as ``Minimum([Channel("demo", 11), Channel("demo/stylized", 11)])`` with
-    the network ``ensemble:demo,demo/stylized``, where a sum may be raised by one of them alone.
+    Useful when several networks all have to respond, such as ``Minimum([Channel("demo", 11), Channel("demo/stylized", 11)])`` with
+    the network ``ensemble:demo,demo/stylized``, where a sum could be increased by one of them alone.
 
     Args:
-        objectives: two or more, of comparable size.
+        objectives: two or more, of comparable magnitude.
 
     Raises:
         TargetError: there are fewer, or one is no objective.

@@ -1,4 +1,4 @@
-"""Objectives that compare a picture with a photo, in a layer's activations."""
+"""Objectives that compare the activations of a layer for a picture and for a photo."""
 
 import hashlib
 import os
@@ -18,10 +18,10 @@ MAX_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as an objective holds it, encoded as in its file, or as numbers; equal if the digests are.
+    """A photo as an objective stores it: the bytes of its file, or a tensor; equal if the digests are.
 
     Attributes:
-        digest: of the file's bytes, or of the numbers.
+        digest: of the file's bytes, or of the tensor's values.
         name: for messages.
         content: a file's bytes, or (C, H, W) in [0, 1].
     """
@@ -32,7 +32,7 @@ class Photo:
 
     @classmethod
     def of(cls, photo: str | Path | Tensor) -> "Photo":
-        """The photo in a file, which is not decoded yet, or in a tensor (C, H, W) in [0, 1].
+        """The photo in a file, which is not decoded yet, or a tensor (C, H, W) in [0, 1].
 
         Raises:
             TargetError: the file cannot be read, or the tensor is no picture.
@@ -50,18 +50,18 @@ class Photo:
 
 
 class PhotoObjective(Objective):
-    """Base of objectives that read the activations of one layer for the picture and for a photo.
+    """Base class of objectives that read the activations of one layer for the picture and for a photo.
 
-    The photo is scaled and cropped to the size of the picture and passes through the same transforms, with the same random
-    numbers, so that both show the same part, turned alike.
+    The photo is resized and cropped to the size of the picture and passes through the same transforms with the same random
+    numbers, so that both show the same part at the same angle.
 
     Args:
         layer: layer name.
         photo: a file in any raster format that Pillow reads, or (C, H, W) in [0, 1].
-        digest: of the photo, as ``digest`` gives it: another photo in the file is refused.
+        digest: the photo's expected ``digest``; a file with any other photo is refused.
 
     Raises:
-        TargetError: there is no such photo, or it is not that of the digest.
+        TargetError: there is no such photo, or it does not match the digest.
     """
 
     def __init__(self, layer: str, photo: str | Path | Tensor, digest: str | None = None) -> None:
@@ -81,10 +81,10 @@ class PhotoObjective(Objective):
         return frozenset({(self.layer, self._given)})
 
     def written(self, kind: str) -> str:
-        """``kind:FILE@LAYER``, as a target is written, if that can be read back; else the ``repr``.
+        """The target text ``kind:FILE@LAYER`` if that can be parsed back; else the ``repr``.
 
         Args:
-            kind: the word for an objective of this class with defaults for its other arguments.
+            kind: the word for an objective of this class whose other arguments have their defaults.
         """
         text = f"{kind}:{self.photo}@{self.layer}"
         readable = "+" not in text and "@" not in self.layer and text == text.strip() and not FACETS.fullmatch(text)
@@ -96,7 +96,7 @@ class PhotoObjective(Objective):
 
 
 def compared(activations: Activations, layer: str, photo: Photo | None) -> tuple[Tensor, Tensor]:
-    """A layer's activations of the pictures and of their photos, or of what they started from, (B, C, P) each, float32."""
+    """A layer's activations for the pictures and for their photos, or for the pictures that they started from, (B, C, P) each, float32."""
     found = activations[layer], activations[activations_of(layer, photo)]
     one, other = (tensor.reshape(*tensor.shape[:2], -1).float() for tensor in found)
     return one, other

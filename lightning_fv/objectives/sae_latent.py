@@ -16,21 +16,21 @@ from lightning_fv.objectives.facets import FACETS
 from lightning_fv.objectives.unit import index_of
 
 READINGS = {"sae": "pre_activation", "sae_activation": "activation", "sae_decoder": "decoder"}
-"""The word before the colon of a target's text, and what is read."""
+"""The word before the colon of a target's text, and the reading that it stands for."""
 
 
 class SAELatent(Objective):
     """A latent of a sparse autoencoder of a layer (Gao et al. 2024, "Scaling and evaluating sparse autoencoders").
 
-    The mean over places, or tokens, of one of three readings:
+    The mean over positions, or tokens, of one of three readings:
 
-    - ``pre_activation``: what the encoder computes before the nonlinearity. In noise a latent is active nearly nowhere: TopK
-      lets 32 of thousands pass at a place, ReLU and JumpReLU only those above a threshold. There the activation is 0 without a
-      gradient, while the pre-activation can be climbed from anywhere, and where the latent is active both are the same.
-    - ``activation``: after the nonlinearity. With TopK the latents of a place compete: the gradient is that of the latent where it
-      is among the k largest, and nothing pushes the others down. For pictures in which the latent is active already, such as
+    - ``pre_activation``: what the encoder computes before the nonlinearity. For noise, a latent is inactive almost everywhere: TopK
+      keeps, for example, 32 of thousands at each position, ReLU and JumpReLU only those above a threshold. An inactive latent's
+      activation is 0 and has no gradient, while its pre-activation has one everywhere; where the latent is active, both are equal.
+    - ``activation``: after the nonlinearity. With TopK, the latents at a position compete: there is a gradient only where the latent
+      is among the k largest, and it does not suppress the others. For pictures in which the latent is already active, such as
       photos to start from.
-    - ``decoder``: the layer's activation along the latent's row of the decoder, as a `Direction`: what the latent writes rather
+    - ``decoder``: the layer's activation along the latent's row of the decoder, as with `Direction`: what the latent writes rather
       than what it detects.
 
     Args:
@@ -39,11 +39,11 @@ class SAELatent(Objective):
         layer: layer name; its output is (B, C), (B, C, T) or (B, C, H, W). None if the file names the layer.
         reading: ``pre_activation``, ``activation`` or ``decoder``.
         position: (row, column) of a map, or (token,); None for the mean over all, or over those that the autoencoder was trained on.
-        digest: of the autoencoder, as ``digest`` gives it: another one in the file is refused.
+        digest: the autoencoder's expected ``digest``; a file with any other autoencoder is refused.
 
     Raises:
         CheckpointError: the file cannot be read.
-        TargetError: it has no such latent, names no layer, or is not that of the digest.
+        TargetError: it has no such latent, names no layer, or does not match the digest.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class SAELatent(Objective):
         if self._target_text is None:
             return None
         reading = "" if self.reading == "pre_activation" else f"-{self.reading}"
-        # Many files are called sae_weights.safetensors: a part of the digest tells them apart.
+        # Many files are called sae_weights.safetensors: part of the digest distinguishes them.
         return f"sae-{self.layer}-{self.latent:04d}{reading}-{self.digest[:6]}"
 
     @property

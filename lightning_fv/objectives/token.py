@@ -10,11 +10,11 @@ from lightning_fv.objectives.unit import Unit, UnitObjective, pick
 class Token(UnitObjective):
     """Activation of a channel at one token of a transformer's sequence.
 
-    Of a ViT, tokens are patches row by row, behind the class token if there is one: token 0 of torchvision's and most of timm's.
-    A picture of another size has another sequence, of which the token with the same number is read.
+    The tokens of a ViT are its patches, row by row, after the class token if there is one (token 0 in torchvision's ViTs and most of
+    timm's). A picture of another size has a different sequence; the token with the same index is read.
 
     Args:
-        layer: layer name; its output is (B, C, T), as `VisionNetwork.activations` gives (B, T, C) of a transformer.
+        layer: layer name; its output is (B, C, T), which `VisionNetwork.activations` makes of a transformer's (B, T, C).
         unit: channel index, or one per image.
         token: index in the sequence, counted from 0.
 

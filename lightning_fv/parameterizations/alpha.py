@@ -10,23 +10,23 @@ from lightning_fv.parameterizations.fourier import Fourier
 from lightning_fv.parameterizations.maco import MACO
 
 _START = 2.0
-"""Opacity of noise before the sigmoid: 0.88. Half transparent pictures, at 0, may vanish before they show anything."""
+"""Opacity of noise before the sigmoid: 0.88 after it. At 0, half transparent, pictures may vanish before they show anything."""
 
 _OPAQUE = 4.0
-"""Opacity of given pictures before the sigmoid: 0.98, where a gradient still passes."""
+"""Opacity of given pictures before the sigmoid: 0.98 after it, where there still is a gradient."""
 
 
 class Alpha(Parameterization):
-    """Pictures of another parameterization with an opacity as a further channel (Mordvintsev et al. 2018, "Differentiable
+    """Pictures of another parameterization with an alpha channel (Mordvintsev et al. 2018, "Differentiable
     Image Parameterizations", section "Transparency").
 
-    The network sees a picture over a random background that changes with each step, so that the picture is opaque where its
-    colours matter, and shows the unit without what surrounds it. What does not matter stays as opaque as the noise, 0.88; the
-    penalty `lightning_fv.objectives.Opacity` makes it vanish. Scores, previews and the other penalties are those of the picture over
-    mid-grey. The files are PNGs with transparency.
+    The network sees a picture over a random background that changes at every step, so that the picture becomes opaque where its
+    colours matter. What does not matter keeps its initial opacity of 0.88; the penalty `lightning_fv.objectives.Opacity` makes it
+    transparent. Scores, previews and the other penalties are computed on the picture over mid-grey. The files are PNGs with
+    transparency.
 
     Args:
-        base: represents colours and opacity. Default: Fourier with a decay of 1.5.
+        base: the parameterization of colours and opacity. Default: Fourier with a decay of 1.5.
     """
 
     def __init__(self, base: Parameterization | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Pictures as small networks from coordinates to colours."""
+"""Pictures as small networks that map coordinates to colours."""
 
 import math
 
@@ -10,33 +10,33 @@ from lightning_fv.functional import unpack
 from lightning_fv.parameterizations.base import Parameterization
 
 HIDDEN_GAIN, OUTPUT_GAIN = 0.03, 0.07
-"""Weights of the layers are values times these, so that the learning rate of the default recipe, 0.1, suits them; for plain
-weights 0.005 is customary (Lucent's demo). Chosen by looking at pictures of the demo network."""
+"""Weights of the layers are values times these, so that the learning rate of the default recipe, 0.1, suits them; for the
+weights themselves, 0.005 is common (Lucent's demo). Chosen by looking at pictures of the demo network."""
 
 
 class CPPN(Parameterization):
-    """A network of its own for each picture, from the place of a pixel to its colour (Stanley 2007, "Compositional pattern
+    """One network per picture, which maps a pixel's coordinates to its colour (Stanley 2007, "Compositional pattern
     producing networks"; Mordvintsev et al. 2018, "Differentiable Image Parameterizations").
 
-    What is learned are the weights, so a picture can be computed at any size: growing changes nothing but the number of places.
-    A picture that is finished can be made four times as large by growth in the last step:
+    The weights are what is learned, so a picture can be evaluated at any resolution: upscaling only changes the number of coordinates.
+    A finished picture can be made four times as large by upscaling it in the last of 128 steps,
     ``--trainer.callbacks+=ProgressiveUpscale --trainer.callbacks.to=4.0 --trainer.callbacks.factor=4
-    --trainer.callbacks.every=127 --trainer.callbacks.blur=0`` of 128 steps, or by ``resize``. (Its scores are then those of the
+    --trainer.callbacks.every=127 --trainer.callbacks.blur=0``, or by ``resize``. (Its scores are then those of the
     large picture, which the network sees at that size.) Pictures consist of smooth areas with sharp edges.
 
-    From y and x, of which the longer goes from -sqrt(3) to sqrt(3), so that its variance is 1, and with a = atan(u):
+    The inputs are y and x, of which the longer side spans -sqrt(3) to sqrt(3), so that its variance is 1. With a = atan(u):
 
         u_1 = b_0 + A_0 (y, x),    u_(k+1) = b_k + A_k a(u_k) / 0.67 + C_k (a(u_k)^2 - 0.45) / 0.396
 
-    The last u are the colours before the sigmoid. The activations are Lucid's composite ones, of which these are those without
-    bias: with mean 0 and variance 1 for standard normal u.
+    The last u are the colours before the sigmoid. The activations are Lucid's unbiased composite ones, which have mean 0 and
+    variance 1 for standard normal u.
 
     It cannot start from given pictures, and cannot be blurred.
 
     Args:
         layers: number of hidden layers, at least 1; 8 in Lucid.
-        hidden: channels of each; 24 in Lucid. Time and memory are proportional to them.
-        sd: standard deviation of the picture to start from, before the sigmoid.
+        hidden: channels per hidden layer; 24 in Lucid. Time and memory are about proportional to both.
+        sd: standard deviation of the initial picture, before the sigmoid.
         decorrelate: optimise along the colour axes of natural photos instead of RGB.
     """
 
@@ -71,7 +71,7 @@ class CPPN(Parameterization):
         for number, layer in enumerate(others, 1):
             gain = OUTPUT_GAIN if number == self.layers else HIDDEN_GAIN
             bias, linear, square = torch.split(gain * layer, [1, self.hidden, self.hidden], 2)
-            # Scale and mean of the activations go into the weights, which are fewer than pixels.
+            # Scale and mean of the activations are folded into the weights, of which there are fewer than pixels.
             linear, square = linear / 0.67, square / 0.396
             bias = bias - 0.45 * square.sum(2, keepdim=True)
             a = u.atan()
@@ -80,7 +80,7 @@ class CPPN(Parameterization):
 
     def encode(self, logits: Tensor) -> Tensor:
         raise UsageError(
-            "CPPN cannot start from given pictures, since its small networks cannot show just any; "
+            "CPPN cannot start from given pictures, since its small networks cannot represent arbitrary ones; "
             "use another parameterization, such as Fourier"
         )
 
@@ -97,7 +97,7 @@ class CPPN(Parameterization):
 
 
 def coordinates(size: tuple[int, int]) -> Tensor:
-    """y and x of the pixels' centres, (2, H W) in float64: 0 in the middle, the longer side from -sqrt(3) to sqrt(3)."""
+    """y and x of the pixel centres, (2, H W) in float64: 0 in the middle, the longer side from -sqrt(3) to sqrt(3)."""
     step = 2 * math.sqrt(3) / max(size)
     y, x = (step * (torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2) for side in size)
     return torch.stack(torch.meshgrid(y, x, indexing="ij")).flatten(1)

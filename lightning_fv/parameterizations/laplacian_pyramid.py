@@ -15,24 +15,24 @@ GAIN = 0.2
 
 
 class LaplacianPyramid(Parameterization):
-    """The sum of levels of halving size (Burt & Adelson 1983), each enlarged to the next, squashed by a sigmoid.
+    """The sigmoid of a sum of levels, each half the size of the one before (Burt & Adelson 1983).
 
-    With v_0 of the picture's size, v_1 of half of it and so on, in decorrelated colour, and e for bilinear enlargement to the
-    size of the level before:
+    With v_0 at the picture's resolution, v_1 at half of it and so on, in decorrelated colour, and e for bilinear upsampling to the
+    size of the next finer level:
 
         logits = w_0 v_0 + e(w_1 v_1 + e(w_2 v_2 + ...)),    w_k = 0.2 * 2 ** (k * (decay - 1))
 
-    The weights make steps in coarse levels larger, by the same exponent as `Fourier` has: an octave of frequencies f has about
-    f ** 2 coefficients of size f ** -decay, so that its amplitude in a pixel falls as f ** (1 - decay). At decay 1 all levels
-    are alike, as in Lucid (``laplacian_pyramid``, 4 levels there). Unlike `Fourier`, a picture is not periodic, and a
-    coefficient acts in one place.
+    The weights make steps in coarse levels larger, with the same exponent as in `Fourier`: an octave around frequency f has about
+    f ** 2 coefficients of size f ** -decay, so its amplitude per pixel falls as f ** (1 - decay). At decay 1 all levels have the
+    same weight, as in Lucid (``laplacian_pyramid``, 4 levels there). Unlike with `Fourier`, pictures are not periodic, and
+    coefficients act locally.
 
-    When a picture grows, so does each of its levels.
+    When a picture is upscaled, so is each of its levels.
 
     Args:
         levels: number of levels, at least 1 (which is `Pixel`); the coarsest is 2 ** (levels - 1) times smaller.
         decay: exponent of the weights.
-        sd: standard deviation of the coefficients to start from.
+        sd: standard deviation of the initial coefficients.
         decorrelate: optimise along the colour axes of natural photos instead of RGB.
     """
 

@@ -1,4 +1,4 @@
-"""Pictures with the magnitude spectrum of natural photos, of which only the phases are learned."""
+"""Pictures with the magnitude spectrum of natural photos: only the phases are learned."""
 
 import functools
 import math
@@ -16,34 +16,34 @@ from lightning_fv.parameterizations.base import Parameterization
 
 MAGNITUDES = Path(__file__).parents[1] / "assets" / "photo_magnitudes.safetensors"
 DECAY = 1.2
-"""Of the magnitudes beyond those that were measured."""
+"""Exponent of the power law that extends the magnitudes beyond the measured frequencies."""
 
 _TRANSPARENT, _OPAQUE = 0.2, 0.8
-"""Shares of a picture's area up to which it is fully transparent, and from which on it is fully opaque."""
+"""Quantiles of a picture's importance below which it is fully transparent, and above which it is fully opaque."""
 
 
 class MACO(Parameterization):
     """The phases of a Fourier series whose magnitudes are those of natural photos (Fel et al. 2023, "Unlocking Feature Visualization
     for Deeper Networks with MAgnitude Constrained Optimization").
 
-    A picture is the inverse transform of ``r exp(i phi)``, r the mean magnitude over 1000 ImageNet photos of each wave, along the
-    colour axes of photos and before the sigmoid; phi is learned. So a picture cannot become one high-frequency pattern, and
-    looks like photos as far as the spectrum says: also where the unit does not care. The mean colour, which has no phase, is free
-    between plus and minus its r: r cos(phi).
+    A picture is the inverse Fourier transform of ``r exp(i phi)``. r is the mean magnitude of each frequency over 1000 ImageNet photos,
+    along the decorrelated colour axes of photos and before the sigmoid; phi is learned. So a picture cannot degenerate into a high-frequency
+    pattern, and has the spectrum of photos everywhere, also where that is irrelevant to the unit. The mean colour is real-valued and
+    can be anything from -r to r: r cos(phi).
 
-    The paper fixes the magnitudes before it standardizes the picture and squashes it to a range that is chosen; here r was measured before
-    the sigmoid, so that contrast and brightness are those of photos. For sizes above 224 px r is continued by 1 / f**1.2.
+    The paper fixes the magnitudes and then standardizes the picture and rescales it to a given range; here r was measured before
+    the sigmoid, so that contrast and brightness are those of photos. For sizes above 224 px, r is extrapolated by 1 / f**1.2.
 
-    Growth keeps the waves where they were; new ones start with phases that are the same for every picture. There is nothing to blur,
-    since a blur changes magnitudes.
+    Upscaling keeps the existing frequencies in place; new ones start with random phases, the same for every picture. Pictures cannot be
+    blurred, since a blur changes the magnitudes.
 
     Args:
-        opacity: make the files transparent where little mattered: opacity grows with the sum over the steps of the absolute gradient of
-            the loss with respect to the picture (the paper's equation of the transparency map), up to the picture's 20 % quantile
-            0, from its 80 % quantile on 1. The network always sees opaque pictures.
+        opacity: make unimportant areas of the files transparent. Importance is the absolute gradient of the loss with respect to the
+            picture, summed over the steps (the paper's transparency map). Opacity increases with it from 0 at the picture's 20 % quantile
+            to 1 at its 80 % quantile. The network always sees opaque pictures.
 
     Attributes:
-        importance: (B, H, W), that sum so far, if ``opacity``; else empty.
+        importance: (B, H, W), the sum so far, if ``opacity``; else empty.
     """
 
     importance: Tensor
@@ -53,7 +53,7 @@ class MACO(Parameterization):
     def __init__(self, opacity: bool = False) -> None:
         super().__init__()
         self.opacity = bool(opacity)
-        # Of one kind whatever the defaults: job ids see it.
+        # dtype and device do not depend on torch's defaults, since job ids cover this buffer.
         self.register_buffer("importance", torch.empty(0, dtype=torch.float32, device="cpu"))
         self._known: tuple[object, Tensor] = None, torch.empty(0)
 
@@ -130,27 +130,27 @@ class MACO(Parameterization):
 
 
 def magnitudes(size: tuple[int, int], channels: int = 3) -> Tensor:
-    """Mean magnitude of each wave in photos, along decorrelated colour axes, before the sigmoid.
+    """Mean magnitude of each frequency in photos, along decorrelated colour axes, before the sigmoid.
 
     Args:
         size: (height, width) of the picture in pixels.
-        channels: 3; with another number, all have the magnitudes of brightness.
+        channels: 3; with another number, all channels have the magnitudes of brightness.
 
     Returns:
-        (channels, height, width // 2 + 1), of the transform with ``norm="forward"``; Nyquist bins of even sides are 0, so that growth
-        keeps a picture.
+        (channels, height, width // 2 + 1), for the transform with ``norm="forward"``; Nyquist bins of even sides are 0, so that upscaling
+        preserves a picture.
     """
     table = _table()
     known, side = table.shape[-1], max(size)
     fy = torch.fft.fftfreq(size[0], 1 / side).abs()
     fx = torch.fft.rfftfreq(size[1], 1 / side)
-    # Bilinear in the logarithm, at frequencies in cycles per longer side; beyond the table, the nearest within and a power law.
+    # Bilinear in the logarithm, at frequencies in cycles per longer side; beyond the table, its edge continued by a power law.
     reach = torch.clamp((known - 1) / torch.maximum(fy[:, None], fx[None]).clamp_min(1e-9), max=1)
     y, x = fy[:, None] * reach, fx[None] * reach
     grid = torch.stack([x, y], -1) * (2 / (known - 1)) - 1
     found = F.grid_sample(table.log()[None], grid[None], align_corners=True, padding_mode="border")[0].exp()
     found = found * reach**DECAY
-    # Where a side is shorter, waves are fewer, and each has more of the energy.
+    # A shorter side has fewer frequencies, so each has a larger share of the energy.
     found[:, frequencies(*size) > 0] *= side / math.sqrt(size[0] * size[1])
     for axis, length in ((1, size[0]), (2, size[1])):
         if length % 2 == 0:
@@ -160,14 +160,14 @@ def magnitudes(size: tuple[int, int], channels: int = 3) -> Tensor:
 
 @functools.cache
 def _table() -> Tensor:
-    """(3, 112, 112): rows and columns are 0, 1, 2, ... cycles per side. By ``scripts/build_spectrum.py``."""
+    """(3, 112, 112): rows and columns are 0, 1, 2, ... cycles per side. Made by ``scripts/build_spectrum.py``."""
     return load_file(MAGNITUDES)["imagenet"].float()
 
 
 def _hermitian(waves: Tensor, height: int) -> Tensor:
-    """Waves whose first column, of 0 cycles along x, is that of a real picture: (-k) is the conjugate of (k).
+    """The spectrum with a first column (0 cycles along x) that is Hermitian, as for a real picture: (-k) is the conjugate of (k).
 
-    irfft2 would take the mean of both, with another magnitude.
+    irfft2 would otherwise average the two, which changes the magnitude.
     """
     positive = waves[:, :, 1 : (height + 1) // 2, :1]
     mean = torch.complex(waves[:, :, :1, :1].real, torch.zeros_like(waves[:, :, :1, :1].real))

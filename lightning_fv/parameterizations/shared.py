@@ -1,4 +1,4 @@
-"""Pictures that have their coarse shapes in common."""
+"""Pictures that share their coarse shapes."""
 
 import math
 from typing import Any
@@ -15,29 +15,29 @@ from lightning_fv.parameterizations.maco import MACO
 
 
 class Shared(Parameterization):
-    """Pictures of another parameterization, to which groups of them add a common picture of low resolution (Mordvintsev et al.
+    """Pictures of another parameterization plus a low-resolution picture that each group of them shares (Mordvintsev et al.
     2018, "Differentiable Image Parameterizations", section "Aligned Feature Visualization Interpolation"; Lucid's
     ``lowres_tensor``).
 
-    What suits all pictures of a group is learned in common, so that it is at the same place in all of them, such as in the frames
-    of an interpolation between two objectives or in several pictures of one unit. The first ``group`` targets of a run are a
-    group, the next ``group`` another, and so on: jobs must hold whole groups. Unlike all others, a picture depends on the others
-    of its group.
+    What suits all pictures of a group is learned in the shared part, so that it appears at the same place in all of them, such as in
+    the frames of an interpolation between two objectives or in several pictures of one unit. The first ``group`` targets of a run
+    form a group, the next ``group`` another, and so on: jobs must consist of whole groups. Unlike with the other parameterizations, a
+    picture depends on the others of its group.
 
-    With v for the values of the base, and e for bilinear enlargement by 2, as often as it takes:
+    With v for the values of the base, and e for bilinear upsampling by 2, repeated up to the full resolution:
 
         logits = base(v) + e(...e(mean over the group of w))
 
-    Averaged over three interpolations of six pictures of the demo network, coarse shapes (8 x 8 means) of neighbours correlate by
-    0.75 instead of 0.39, and the logits are higher, not lower.
+    Averaged over three interpolations of six pictures with the demo network, the correlation between the coarse shapes (8 x 8 means) of
+    neighbours is 0.75 instead of 0.39, and the logits are higher, not lower.
 
-    Each picture has a copy w of the common part, all of them with the gradient of the mean, so that they move together and each
-    can be guarded and saved as part of its picture. A gradient that is not finite counts for its own picture alone.
+    Each picture has its own copy w of the shared part. All copies receive the gradient of the mean, so that they are updated alike, and
+    each can be checked for NaN and saved as part of its picture. A gradient that is not finite only affects its own picture.
 
     Args:
-        group: number of pictures that share, at least 1.
-        base: represents what is each picture's own. Default: Fourier with a decay of 1.5.
-        factor: how much smaller the common picture is, a power of 2.
+        group: number of pictures that share a low-resolution picture, at least 1.
+        base: the parameterization of each picture's own part. Default: Fourier with a decay of 1.5.
+        factor: how many times smaller the shared picture is, a power of 2.
     """
 
     def __init__(self, group: int, base: Parameterization | None = None, factor: int = 4) -> None:
@@ -96,13 +96,13 @@ class Shared(Parameterization):
         return pack([self.base.blurred(own, size, sigma), gaussian_blur(low, sigma / self.factor)])
 
     def _shapes(self, size: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, int, int]]:
-        """Shapes of a picture's own values and of its copy of the common ones."""
+        """Shapes of a picture's own values and of its copy of the shared ones."""
         self.base.channels = self.channels
         return self.base.shape(size), (self.channels, *_halved(size, self.factor.bit_length() - 1))
 
 
 class GroupMean(torch.autograd.Function):
-    """Each row's mean over its group, (B, ...): as many rows one after another, or all of them where that does not divide B.
+    """The mean over each row's group, (B, ...): ``group`` consecutive rows, or all rows if ``group`` does not divide B.
 
     The gradient of a row that is not finite is left out, so that one picture's NaN does not reach the others.
     """
