@@ -41,7 +41,8 @@ class DistributionMatching(Objective):
         digest: of the file, as ``digest`` gives it: another one is refused.
 
     Raises:
-        UsageError: the weight is not finite, or the file is not that of the digest.
+        UsageError: the weight is not finite, or the file is not that of the digest; by `for_network`, it holds no usable quantiles of
+            the network's layer, or the network has not the weights that its name stands for.
         CheckpointError: the file cannot be read.
     """
 
@@ -72,8 +73,22 @@ class DistributionMatching(Objective):
                 f"no quantiles of {name} in {self.quantiles or 'the package'}; known are {', '.join(known) or 'none'}; "
                 "scripts/measure_quantiles.py measures others"
             )
+        weights = "default" if network.source is None else network.source["weights"]
+        # A file of one's own may hold the quantiles of weights of one's own, but none are of an untrained network.
+        if weights is None or (weights != "default" and self.quantiles is None):
+            raise UsageError(
+                f"the quantiles of {name} are of its published weights, and not for "
+                f"{'an untrained network (--no-weights)' if weights is None else weights}; leave out DistributionMatching"
+            )
+        quantiles, spread = self._stored[name], self._stored.get(f"{name} spread")
+        if not _valid(quantiles, spread):
+            raise UsageError(
+                f"the quantiles of {name} in {self.quantiles or 'the package'} are not finite numbers (C, levels) with a spread "
+                "above 0 of each channel; measure them again by scripts/measure_quantiles.py"
+            )
+        assert spread is not None
         bound = copy.copy(self)
-        bound._of = self._stored[name], self._stored[f"{name} spread"]
+        bound._of = quantiles, spread
         return bound
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
@@ -98,6 +113,14 @@ def resampled(values: Tensor, count: int) -> Tensor:
     below = places.floor().long()
     above = (below + 1).clamp(max=stored - 1)
     return torch.lerp(values[..., below], values[..., above], places - below)
+
+
+def _valid(quantiles: Tensor, spread: Tensor | None) -> bool:
+    """Whether these are finite quantiles (C, Q) and the spread (C,) of each channel, above 0."""
+    if spread is None or quantiles.ndim != 2 or 0 in quantiles.shape or spread.shape != quantiles.shape[:1]:
+        return False
+    floating = quantiles.is_floating_point() and spread.is_floating_point()
+    return floating and bool(quantiles.isfinite().all() & spread.isfinite().all() & (spread > 0).all())
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

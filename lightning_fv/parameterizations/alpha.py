@@ -7,6 +7,7 @@ from lightning_fv.errors import UsageError
 from lightning_fv.functional import composite
 from lightning_fv.parameterizations.base import Parameterization
 from lightning_fv.parameterizations.fourier import Fourier
+from lightning_fv.parameterizations.maco import MACO
 
 _START = 2.0
 """Opacity of noise before the sigmoid: 0.88. Half transparent pictures, at 0, may vanish before they show anything."""
@@ -34,6 +35,10 @@ class Alpha(Parameterization):
         if self.base.has_opacity:
             raise UsageError(
                 f"Alpha takes opaque pictures, and those of {type(self.base).__name__} have an opacity already"
+            )
+        if isinstance(self.base, MACO):
+            raise UsageError(
+                "Alpha cannot be laid over MACO, whose magnitudes are those of opaque photos; MACO(opacity=True) shows what mattered"
             )
         self.decorrelate = self.base.decorrelate
 

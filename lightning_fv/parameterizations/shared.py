@@ -11,6 +11,7 @@ from lightning_fv.errors import UsageError
 from lightning_fv.functional import gaussian_blur, pack, resize_images, unpack
 from lightning_fv.parameterizations.base import Parameterization
 from lightning_fv.parameterizations.fourier import Fourier
+from lightning_fv.parameterizations.maco import MACO
 
 
 class Shared(Parameterization):
@@ -50,6 +51,10 @@ class Shared(Parameterization):
         if self.base.has_opacity or self.base.group > 1:
             kind = type(self.base).__name__
             raise UsageError(f"Shared is not for pictures of {kind}; put it inside, as in Alpha(Shared(4))")
+        if isinstance(self.base, MACO):
+            raise UsageError(
+                "Shared would add to the magnitudes of MACO, which are those of photos; choose another base"
+            )
         self.decorrelate = self.base.decorrelate
 
     @property

@@ -1,6 +1,7 @@
 """Phases with the magnitudes of photos."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from lightning_fv import render
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import decorrelate, photo_spectrum
-from lightning_fv.parameterizations import MACO
+from lightning_fv.parameterizations import MACO, Alpha, Parameterization, Shared
 from lightning_fv.parameterizations.maco import magnitudes
 from tests.helpers import generators, smooth_photos
 
@@ -172,3 +173,9 @@ def test_magnitudes_beyond_the_table_fall_on() -> None:
     assert bool((found[:, 10, 250] < found[:, 10, 111]).all())
     assert bool((found[:, 255, 256 - 2] > 0).all())
     assert bool((found[:, 256] == 0).all())
+
+
+@pytest.mark.parametrize("combine", [Alpha, lambda base: Shared(2, base)])
+def test_what_would_change_its_magnitudes_is_refused(combine: Callable[[MACO], Parameterization]) -> None:
+    with pytest.raises(UsageError, match=r"MACO.*magnitudes|magnitudes of MACO"):
+        combine(MACO())
