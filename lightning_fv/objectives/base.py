@@ -162,6 +162,13 @@ class Sum(Objective):
     def photos(self) -> frozenset[tuple[str, Photo | None]]:
         return frozenset().union(*(factor.photos for term in self.terms for factor in term.factors))
 
+    def for_network(self, network: VisionNetwork) -> Sum:
+        return Sum(
+            tuple(
+                Term(term.weight, tuple(factor.for_network(network) for factor in term.factors)) for term in self.terms
+            )
+        )
+
     @property
     def state(self) -> object:
         return Sum, [(term.weight, term.factors) for term in self.terms]

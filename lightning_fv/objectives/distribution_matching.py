@@ -41,7 +41,8 @@ class DistributionMatching(Objective):
         digest: the file's expected ``digest``; any other file is refused.
 
     Raises:
-        UsageError: the weight is not finite, or the file does not match the digest.
+        UsageError: the weight is not finite, or the file does not match the digest; from `for_network`: the file holds no usable
+            quantiles of the network's layer, or those of other weights.
         CheckpointError: the file cannot be read.
     """
 
@@ -78,8 +79,15 @@ class DistributionMatching(Objective):
                 f"the quantiles of {network.name} in {self.quantiles or 'the package'} are of other weights; "
                 "scripts/measure_quantiles.py measures those of these"
             )
+        quantiles, spread = self._stored[name], self._stored.get(f"{name} spread")
+        if not _valid(quantiles, spread):
+            raise UsageError(
+                f"the quantiles of {name} in {self.quantiles or 'the package'} are not finite numbers (C, levels) with a spread "
+                "above 0 of each channel; measure them again by scripts/measure_quantiles.py"
+            )
+        assert spread is not None
         bound = copy.copy(self)
-        bound._of = self._stored[name], self._stored[f"{name} spread"]
+        bound._of = quantiles, spread
         return bound
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
@@ -104,6 +112,14 @@ def resampled(values: Tensor, count: int) -> Tensor:
     below = places.floor().long()
     above = (below + 1).clamp(max=stored - 1)
     return torch.lerp(values[..., below], values[..., above], places - below)
+
+
+def _valid(quantiles: Tensor, spread: Tensor | None) -> bool:
+    """Whether these are finite quantiles (C, Q) and the spread (C,) of each channel, above 0."""
+    if spread is None or quantiles.ndim != 2 or 0 in quantiles.shape or spread.shape != quantiles.shape[:1]:
+        return False
+    floating = quantiles.is_floating_point() and spread.is_floating_point()
+    return floating and bool(quantiles.isfinite().all() & spread.isfinite().all() & (spread > 0).all())
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

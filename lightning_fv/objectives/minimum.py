@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from lightning_fv.objectives.base import Activations, Objective
 from lightning_fv.objectives.facets import Facets
 
 if TYPE_CHECKING:
+    from lightning_fv.networks import VisionNetwork
     from lightning_fv.objectives.photo import Photo
 
 
@@ -45,6 +47,11 @@ class Minimum(Objective):
     @property
     def photos(self) -> frozenset[tuple[str, Photo | None]]:
         return frozenset().union(*(objective.photos for objective in self.objectives))
+
+    def for_network(self, network: VisionNetwork) -> Self:
+        bound = copy.copy(self)
+        bound.objectives = [objective.for_network(network) for objective in self.objectives]
+        return bound
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         return torch.stack([objective(activations, images) for objective in self.objectives]).amin(0)

@@ -21,6 +21,9 @@ DECAY = 1.2
 _TRANSPARENT, _OPAQUE = 0.2, 0.8
 """Quantiles of a picture's importance below which it is fully transparent, and above which it is fully opaque."""
 
+_MEAN = 0.999
+"""Largest cosine of the phase of a given picture's mean colour; at 1 it has no gradient."""
+
 
 class MACO(Parameterization):
     """The phases of a Fourier series whose magnitudes are those of natural photos (Fel et al. 2023, "Unlocking Feature Visualization
@@ -91,7 +94,11 @@ class MACO(Parameterization):
         return image
 
     def encode(self, logits: Tensor) -> Tensor:
-        phases: Tensor = torch.fft.rfft2(logits, norm="forward").angle()
+        waves = torch.fft.rfft2(logits, norm="forward")
+        phases: Tensor = waves.angle()
+        # The mean is r cos(phi); where the photo's is beyond, as near as a gradient still passes.
+        reach = magnitudes((logits.shape[-2], logits.shape[-1]), logits.shape[1])[:, 0, 0].to(logits.device)
+        phases[..., 0, 0] = (waves[..., 0, 0].real / reach).clamp(-_MEAN, _MEAN).acos()
         return phases
 
     def resample(self, values: Tensor, old: tuple[int, int], new: tuple[int, int], fill: float = 0.0) -> Tensor:

@@ -89,12 +89,20 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any], prefix: str = 
     found = []
     for name in [*saved, *(name for name in now if name not in saved)]:
         before, after = saved.get(name), now.get(name)
+        if len(_parts(before)) == len(_parts(after)) > 0:
+            before, after = _parts(before), _parts(after)
         if isinstance(before, dict) and isinstance(after, dict):
             found += differences(before, after, f"{prefix}{name}.")
         elif json.dumps(before) != json.dumps(after):  # 1 and 1.0 are not the same size
             what = _NAMES.get(f"{prefix}{name}", f"{prefix}{name}")
             found.append(f"{what} is {_short(after)}, in the run {_short(before)}")
     return found
+
+
+def _parts(value: object) -> dict[str, object]:
+    """By their place, the parts of a list such as that of penalties, each with settings of its own; none of anything else."""
+    parts = value if isinstance(value, list) and all(isinstance(part, dict) for part in value) else []
+    return {str(place): part for place, part in enumerate(parts)}
 
 
 _NAMES = {

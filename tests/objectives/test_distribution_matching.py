@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from lightning_fv import load_network, render
 from lightning_fv.errors import CheckpointError, FeatureVisualizationError, UsageError
-from lightning_fv.objectives import Channel, DistributionMatching
+from lightning_fv.objectives import Channel, DistributionMatching, Minimum
 from lightning_fv.objectives.distribution_matching import QUANTILES, resampled
 from tests.helpers import noise, smooth_photos
 
@@ -140,3 +140,34 @@ def test_another_network_or_layer_is_refused_before_any_work(tmp_path: Path) -> 
     stored(tmp_path, channels=6)
     with pytest.raises(UsageError, match="have changed"):
         DistributionMatching("layer1", 1.0, file, penalty.digest)
+
+
+BROKEN = {
+    "no spread": (torch.ones(32, 8), None),
+    "a spread of too few channels": (torch.ones(32, 8), torch.ones(5)),
+    "a spread of 0": (torch.ones(32, 8), torch.zeros(32)),
+    "an infinite spread": (torch.ones(32, 8), torch.full((32,), torch.inf)),
+    "NaN": (torch.full((32, 8), torch.nan), torch.ones(32)),
+    "one level without an axis": (torch.ones(32), torch.ones(32)),
+    "no levels": (torch.ones(32, 0), torch.ones(32)),
+    "integers": (torch.ones(32, 8, dtype=torch.long), torch.ones(32)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_of_unusable_quantiles_is_refused(name: str, tmp_path: Path) -> None:
+    quantiles, spread = BROKEN[name]
+    spreads = {} if spread is None else {"demo:layer1 spread": spread}
+    network, file = load_network("demo"), tmp_path / "broken.safetensors"
+    save_file({"demo:layer1": quantiles, **spreads}, file, {"demo": network.digest()})
+    with pytest.raises(UsageError, match=r"demo:layer1 in .*broken.safetensors .*measure_quantiles"):
+        DistributionMatching("layer1", quantiles=file).for_network(network)
+
+
+def test_as_a_part_of_a_penalty_it_knows_the_network() -> None:
+    network, penalty = load_network("demo"), DistributionMatching("layer1", 1.0)
+    maps = noise(4, 32, 5, 3, seed=2)
+    expected = penalty.for_network(network)({"layer1": maps}, IMAGES)
+    for composed, factor in ((0.5 * penalty, 0.5), (Minimum([penalty, 2 * penalty]), 1.0)):
+        found = composed.for_network(network)({"layer1": maps}, IMAGES)
+        torch.testing.assert_close(found, factor * expected)

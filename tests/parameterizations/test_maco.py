@@ -113,6 +113,19 @@ def test_phases_of_a_photo_are_kept() -> None:
     assert decoded_off(maco) < 1e-5
 
 
+def test_the_mean_colour_of_a_photo_is_kept_and_learned() -> None:
+    maco, photo = made((37, 29)), smooth_photos(37, 29)
+    photo[1] = photo[1] * 0.02 + 0.97  # brighter than the magnitudes allow
+    maco.from_image(photo)
+    images = maco()
+    one, other = (decorrelate(pictures.detach().logit()).mean((2, 3)) for pictures in (images, photo))
+    torch.testing.assert_close(one[0], other[0], atol=1e-4, rtol=0)
+    reach = magnitudes((37, 29))[:, 0, 0]
+    torch.testing.assert_close(one[1, 0], 0.999 * reach[0], atol=1e-3, rtol=0)
+    (gradient,) = torch.autograd.grad(images.mean(), maco.values)
+    assert bool((gradient[:, 0, 0, 0].abs() > 1e-6).all())
+
+
 def test_the_spectrum_is_that_of_photos() -> None:
     """The share of low frequencies as in ``photo_spectrum``, which was measured in another way."""
     from lightning_fv.metrics import windowed_power

@@ -8,7 +8,7 @@ from lightning_fv.callbacks import PeriodicBlur
 from lightning_fv.engines.plan import Setup
 from lightning_fv.objectives import L1
 from lightning_fv.parameterizations import Fourier, Pixel
-from lightning_fv.runs.job import make_jobs, smallest_batch_size
+from lightning_fv.runs.job import differences, make_jobs, smallest_batch_size
 from tests.helpers import TinyNet
 
 
@@ -85,3 +85,13 @@ def test_whatever_changes_a_picture_changes_the_id() -> None:
     assert len(set(ids.values())) == len(ids), ids
     again = Setup(network(), FeatureVisualizer(), {**options, "accelerator": "cpu", "enable_progress_bar": False})
     assert make_jobs(targets, 2, again.settings)[0].id == ids["plain"]
+
+
+def test_a_setting_that_differs_is_named_also_in_a_list_of_parts() -> None:
+    saved = {"penalties": [{"class": "L1"}, {"class": "L2", "settings": {"weight": 1}}], "size": [3, 4]}
+    now = {"penalties": [{"class": "L1"}, {"class": "L2", "settings": {"weight": 2}}], "size": [3, 5]}
+    assert differences(saved, now) == [
+        "penalties.1.settings.weight is 2, in the run 1",
+        "size is [3, 5], in the run [3, 4]",
+    ]
+    assert differences({"penalties": [{"class": "L1"}]}, {"penalties": []})[0].startswith("penalties is [], in the run")
