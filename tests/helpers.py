@@ -1,10 +1,11 @@
 """Tiny stand-ins: a network, pictures, and a Fourier series that knows no FFT."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -87,6 +88,30 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def assert_gradient(
+    gradient: Tensor,
+    formula: Callable[[Tensor], Sequence[float]],
+    at: Tensor,
+    places: Sequence[tuple[int, ...]],
+    **close: float,
+) -> None:
+    """Check a gradient of the sum of a formula's values against central differences in float64.
+
+    Args:
+        gradient: with respect to ``at``.
+        formula: an independent computation, of a tensor like ``at``.
+        at: where.
+        places: which numbers of ``at`` are moved.
+        close: tolerances of ``pytest.approx``.
+    """
+    for place in places:
+        moved = [at.double().clone(), at.double().clone()]
+        moved[0][place] -= 1e-5
+        moved[1][place] += 1e-5
+        low, high = (sum(formula(maps)) for maps in moved)
+        assert float(gradient[place]) == pytest.approx((high - low) / 2e-5, **close)
 
 
 def low_pass(images: Tensor, cells: tuple[int, int] = (6, 5)) -> NDArray[np.float32]:

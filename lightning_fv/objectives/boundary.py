@@ -4,10 +4,10 @@ from torch import Tensor
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import box_blur
-from lightning_fv.objectives.penalty import Penalty
+from lightning_fv.objectives.penalty import GreyPenalty
 
 
-class Boundary(Penalty):
+class Boundary(GreyPenalty):
     """Variation and distance from grey in a frame along the border, so that the content stays inside: the mean over the
     frame of ``(x - blur(x))^2 + 0.8 (x - center)^2`` (``penalize_boundary_complexity`` in Lucid, which uses the sum; its frame is 20
     pixels wide, for pictures of 128). The blur is a weighted 5x5 mean in which the outer pixels count half.
@@ -19,14 +19,12 @@ class Boundary(Penalty):
     """
 
     def __init__(self, weight: float = 1.0, width: float = 20 / 128, center: float = 0.5) -> None:
-        super().__init__(weight)
+        super().__init__(weight, center)
         if not 0 < width <= 0.5:
             raise UsageError(
                 f"Boundary needs a width above 0 and at most a half, a fraction of the picture, got {width}"
             )
-        if not 0 <= center <= 1:
-            raise UsageError(f"Boundary needs a center in [0, 1], got {center}")
-        self.width, self.center = width, center
+        self.width = width
 
     def measure(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]

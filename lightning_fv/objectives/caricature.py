@@ -27,6 +27,8 @@ class Caricature(PhotoObjective):
         digest: the photo's expected ``digest``; a file with any other photo is refused.
     """
 
+    kind = "caricature"
+
     def __init__(
         self, layer: str, photo: str | Path | Tensor, cosine_power: float = 1.0, digest: str | None = None
     ) -> None:
@@ -44,8 +46,8 @@ class Caricature(PhotoObjective):
         return along
 
     def text(self, categories: Sequence[str] = ()) -> str:
-        return self.written("caricature") if type(self) is Caricature and self.cosine_power == 1 else repr(self)
+        return super().text(categories) if self.cosine_power == 1 else repr(self)
 
     @property
     def stack_key(self) -> Hashable:
-        return (Caricature, self.layer, self.cosine_power) if type(self) is Caricature else super().stack_key
+        return super().stack_key, self.cosine_power

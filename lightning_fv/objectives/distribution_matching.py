@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import math
 from pathlib import Path
 from typing import Self
 
@@ -12,13 +11,14 @@ from torch import Tensor
 from lightning_fv.errors import UsageError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.weights import read_metadata, read_weights
-from lightning_fv.objectives.base import Activations, Objective
+from lightning_fv.objectives.base import Activations
+from lightning_fv.objectives.penalty import LayerPenalty
 
 QUANTILES = Path(__file__).parents[1] / "assets" / "photo_quantiles.safetensors"
 """Quantiles for the embedded networks, measured by ``scripts/measure_quantiles.py``."""
 
 
-class DistributionMatching(Objective):
+class DistributionMatching(LayerPenalty):
     """A penalty: how far the sorted activations of each channel of a layer are from those for photos.
 
     After VITAL (Adagorgun et al. 2025, "VITAL: More Understandable Feature Visualization through Distribution Alignment and Relevant
@@ -49,9 +49,7 @@ class DistributionMatching(Objective):
     def __init__(
         self, layer: str, weight: float = 0.1, quantiles: str | Path | None = None, digest: str | None = None
     ) -> None:
-        if not math.isfinite(weight):
-            raise UsageError(f"DistributionMatching needs a finite weight, got {weight}")
-        self.layer, self.weight = layer, float(weight)
+        super().__init__(layer, weight)
         self.quantiles = None if quantiles is None else str(quantiles)
         file = Path(self.quantiles) if self.quantiles is not None else QUANTILES
         self._stored, self._measured = read_weights(file), read_metadata(file)
@@ -61,10 +59,6 @@ class DistributionMatching(Objective):
                 f"the quantiles in {self.quantiles} have changed: their digest is {self.digest}, not {digest}"
             )
         self._of: tuple[Tensor, Tensor] | None = None  # quantiles (C, Q) and spread (C,)
-
-    @property
-    def layers(self) -> frozenset[str]:
-        return frozenset((self.layer,))
 
     def for_network(self, network: VisionNetwork) -> Self:
         name = f"{network.name}:{self.layer}"

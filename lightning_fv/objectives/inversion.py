@@ -1,7 +1,5 @@
 """Feature inversion: a picture with the same activations as a photo."""
 
-from collections.abc import Hashable, Sequence
-
 from torch import Tensor
 
 from lightning_fv.objectives.base import Activations
@@ -22,13 +20,8 @@ class Inversion(PhotoObjective):
         digest: the photo's expected ``digest``; a file with any other photo is refused.
     """
 
+    kind = "inversion"
+
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         found, wanted = self.features(activations)
         return -(found - wanted).square().sum((1, 2)) / wanted.square().sum((1, 2)).clamp(min=1e-12)
-
-    def text(self, categories: Sequence[str] = ()) -> str:
-        return self.written("inversion") if type(self) is Inversion else repr(self)
-
-    @property
-    def stack_key(self) -> Hashable:
-        return (Inversion, self.layer) if type(self) is Inversion else super().stack_key

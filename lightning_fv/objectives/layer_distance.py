@@ -1,15 +1,13 @@
 """Distance from the picture that a render starts from, in a layer's activations."""
 
-import math
-
 from torch import Tensor
 
-from lightning_fv.errors import UsageError
-from lightning_fv.objectives.base import Activations, Objective
+from lightning_fv.objectives.base import Activations
+from lightning_fv.objectives.penalty import LayerPenalty
 from lightning_fv.objectives.photo import Photo, compared
 
 
-class LayerDistance(Objective):
+class LayerDistance(LayerPenalty):
     """How far a picture has moved from the one that it started from: with a layer's activations a for the picture and s
     for the start, the mean over positions of ``|a - s|`` divided by that of ``|s|``.
 
@@ -23,15 +21,6 @@ class LayerDistance(Objective):
         layer: layer name.
         weight: w. A distance of 1, which is that of zero activations, offsets an increase of log(o) by w.
     """
-
-    def __init__(self, layer: str, weight: float = 1.0) -> None:
-        if not math.isfinite(weight):
-            raise UsageError(f"LayerDistance needs a finite weight, got {weight}")
-        self.layer, self.weight = layer, float(weight)
-
-    @property
-    def layers(self) -> frozenset[str]:
-        return frozenset((self.layer,))
 
     @property
     def photos(self) -> frozenset[tuple[str, Photo | None]]:

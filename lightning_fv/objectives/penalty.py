@@ -1,4 +1,4 @@
-"""Base class of penalties on the image itself: at least 0, to be subtracted."""
+"""Base classes of penalties: at least 0, to be subtracted."""
 
 import math
 from abc import abstractmethod
@@ -17,9 +17,7 @@ class Penalty(Objective):
     """
 
     def __init__(self, weight: float = 1.0) -> None:
-        if not math.isfinite(weight):
-            raise UsageError(f"{type(self).__name__} needs a finite weight, got {weight}")
-        self.weight = weight
+        self.weight = _finite(self, weight)
 
     @property
     def layers(self) -> frozenset[str]:
@@ -31,3 +29,40 @@ class Penalty(Objective):
     @abstractmethod
     def measure(self, images: Tensor) -> Tensor:
         """The unweighted penalty of (B, 3, H, W) images in [0, 1]: (B,), >= 0."""
+
+
+class GreyPenalty(Penalty):
+    """A penalty that measures from a grey value.
+
+    Args:
+        weight: factor, in units of the objective.
+        center: the grey value, in [0, 1].
+    """
+
+    def __init__(self, weight: float = 1.0, center: float = 0.5) -> None:
+        super().__init__(weight)
+        if not 0 <= center <= 1:
+            raise UsageError(f"{type(self).__name__} needs a center in [0, 1], got {center}")
+        self.center = center
+
+
+class LayerPenalty(Objective):
+    """A penalty on the activations of a layer, as a share of the objective reached.
+
+    Args:
+        layer: layer name.
+        weight: factor.
+    """
+
+    def __init__(self, layer: str, weight: float = 1.0) -> None:
+        self.layer, self.weight = layer, float(_finite(self, weight))
+
+    @property
+    def layers(self) -> frozenset[str]:
+        return frozenset((self.layer,))
+
+
+def _finite(penalty: Objective, weight: float) -> float:
+    if not math.isfinite(weight):
+        raise UsageError(f"{type(penalty).__name__} needs a finite weight, got {weight}")
+    return weight

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import stat
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -55,6 +57,9 @@ class PhotoObjective(Objective):
     The photo is resized and cropped to the size of the picture and passes through the same transforms with the same random
     numbers, so that both show the same part at the same angle.
 
+    Only classes that define ``kind`` themselves have a target text and are stacked whatever their photos: a subclass of one of
+    them computes something else.
+
     Args:
         layer: layer name.
         photo: a file in any raster format that Pillow reads, or (C, H, W) in [0, 1].
@@ -63,6 +68,9 @@ class PhotoObjective(Objective):
     Raises:
         TargetError: there is no such photo, or it does not match the digest.
     """
+
+    kind: ClassVar[str]
+    """What stands before the colon of a target's text."""
 
     def __init__(self, layer: str, photo: str | Path | Tensor, digest: str | None = None) -> None:
         self._given = Photo.of(photo)
@@ -80,15 +88,21 @@ class PhotoObjective(Objective):
     def photos(self) -> frozenset[tuple[str, Photo | None]]:
         return frozenset({(self.layer, self._given)})
 
-    def written(self, kind: str) -> str:
-        """The target text ``kind:FILE@LAYER`` if that can be parsed back; else the ``repr``.
-
-        Args:
-            kind: the word for an objective of this class whose other arguments have their defaults.
-        """
-        text = f"{kind}:{self.photo}@{self.layer}"
+    def text(self, categories: Sequence[str] = ()) -> str:
+        """The target text ``kind:FILE@LAYER`` if that can be parsed back; else the ``repr``."""
+        if not self._has_kind or self.photo is None:
+            return repr(self)
+        text = f"{self.kind}:{self.photo}@{self.layer}"
         readable = "+" not in text and "@" not in self.layer and text == text.strip() and not FACETS.fullmatch(text)
-        return text if self.photo is not None and readable else repr(self)
+        return text if readable else repr(self)
+
+    @property
+    def stack_key(self) -> Hashable:
+        return (type(self), self.layer) if self._has_kind else super().stack_key
+
+    @property
+    def _has_kind(self) -> bool:
+        return "kind" in vars(type(self))
 
     def features(self, activations: Activations) -> tuple[Tensor, Tensor]:
         """Activations of the picture and of its photo, (B, C, P) each, P positions, float32."""

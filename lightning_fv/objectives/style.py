@@ -1,7 +1,5 @@
 """Style: which channels of a layer are active together in a photo, regardless of position."""
 
-from collections.abc import Hashable, Sequence
-
 import torch
 from torch import Tensor
 
@@ -25,6 +23,8 @@ class Style(PhotoObjective):
         digest: the photo's expected ``digest``; a file with any other photo is refused.
     """
 
+    kind = "style"
+
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         found, wanted = self.features(activations)
         scale = wanted.abs().amax((1, 2), keepdim=True)
@@ -32,10 +32,3 @@ class Style(PhotoObjective):
         with torch.autocast(found.device.type, enabled=False):
             of_picture, of_photo = gram(found / scale), gram(wanted / scale)
         return -(of_picture - of_photo).square().sum((1, 2)) / of_photo.square().sum((1, 2)).clamp(min=1e-20)
-
-    def text(self, categories: Sequence[str] = ()) -> str:
-        return self.written("style") if type(self) is Style else repr(self)
-
-    @property
-    def stack_key(self) -> Hashable:
-        return (Style, self.layer) if type(self) is Style else super().stack_key

@@ -6,7 +6,7 @@ from lightning_fv.errors import TargetError
 from lightning_fv.objectives import Caricature, Inversion, Style
 from lightning_fv.objectives.photo import PhotoObjective
 
-KINDS: dict[str, type[PhotoObjective]] = {"inversion": Inversion, "caricature": Caricature, "style": Style}
+KINDS: dict[str, type[PhotoObjective]] = {kind.kind: kind for kind in (Inversion, Caricature, Style)}
 """What stands before the colon, and what it means."""
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from lightning_fv import load_network, render
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives import Caricature, stack_objectives
-from tests.helpers import low_pass, noise, smooth_photos
+from tests.helpers import assert_gradient, low_pass, noise, smooth_photos
 from tests.objectives.pictures import rendered
 
 PHOTO = smooth_photos(12, 10)[0]
@@ -35,12 +35,9 @@ def test_its_gradient(power: float) -> None:
     maps = FOUND.double().requires_grad_()
     value = Caricature("maps", PHOTO, power)({"maps": maps, NAME: WANTED.double()}, IMAGES)
     (gradient,) = torch.autograd.grad(value.sum(), maps)
-    for place in ((0, 1, 2, 1), (2, 5, 0, 0)):
-        moved = [FOUND.double().clone(), FOUND.double().clone()]
-        moved[0][place] -= 1e-5
-        moved[1][place] += 1e-5
-        low, high = (sum(expected(maps, power)) for maps in moved)
-        assert float(gradient[place]) == pytest.approx((high - low) / 2e-5, rel=1e-3, abs=1e-6)
+    assert_gradient(
+        gradient, lambda maps: expected(maps, power), FOUND, ((0, 1, 2, 1), (2, 5, 0, 0)), rel=1e-3, abs=1e-6
+    )
 
 
 def test_the_photo_twice_as_strong_is_better_at_any_power() -> None:

@@ -10,7 +10,7 @@ from lightning_fv import load_network, render, resolve_targets
 from lightning_fv.errors import FeatureVisualizationError, TargetError
 from lightning_fv.objectives import Channel, Direction, stack_objectives
 from lightning_fv.objectives.base import Activations
-from tests.helpers import noise
+from tests.helpers import assert_gradient, noise
 
 MAPS, IMAGES = noise(4, 6, 5, 3, seed=1), noise(4, 3, 9, 7)
 VECTOR = noise(6, seed=2)
@@ -45,12 +45,9 @@ def test_its_gradient(power: float) -> None:
     direction = Direction("maps", VECTOR, cosine_power=power)
     # In float32, as all objectives: compared with the formula's finite differences in float64.
     (gradient,) = torch.autograd.grad(direction({"maps": maps}, IMAGES).sum(), maps)
-    for place in ((0, 1, 2, 1), (3, 5, 0, 0)):
-        moved = [MAPS.double().clone(), MAPS.double().clone()]
-        moved[0][place] -= 1e-5
-        moved[1][place] += 1e-5
-        low, high = (sum(expected(maps, VECTOR, power)) for maps in moved)
-        assert float(gradient[place]) == pytest.approx((high - low) / 2e-5, rel=1e-3, abs=1e-6)
+    assert_gradient(
+        gradient, lambda maps: expected(maps, VECTOR, power), MAPS, ((0, 1, 2, 1), (3, 5, 0, 0)), rel=1e-3, abs=1e-6
+    )
 
 
 def test_a_channel_is_the_direction_of_its_axis() -> None:

@@ -1,11 +1,10 @@
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
 from lightning_fv import load_network, render
 from lightning_fv.objectives import Inversion, stack_objectives
-from tests.helpers import low_pass, noise, smooth_photos
+from tests.helpers import assert_gradient, low_pass, noise, smooth_photos
 from tests.objectives.pictures import rendered
 
 PHOTO = smooth_photos(12, 10)[0]
@@ -32,12 +31,7 @@ def test_its_gradient() -> None:
     maps = FOUND.double().requires_grad_()
     value = Inversion("maps", PHOTO)({"maps": maps, NAME: WANTED.double()}, IMAGES)
     (gradient,) = torch.autograd.grad(value.sum(), maps)
-    for place in ((0, 1, 2, 1), (3, 5, 0, 0)):
-        moved = [FOUND.double().clone(), FOUND.double().clone()]
-        moved[0][place] -= 1e-5
-        moved[1][place] += 1e-5
-        low, high = (sum(expected(maps)) for maps in moved)
-        assert float(gradient[place]) == pytest.approx((high - low) / 2e-5, rel=1e-4)
+    assert_gradient(gradient, expected, FOUND, ((0, 1, 2, 1), (3, 5, 0, 0)), rel=1e-4)
 
 
 def test_a_batch_is_one_call_whatever_the_photos() -> None:

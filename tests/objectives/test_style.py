@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_fv import load_network, render
 from lightning_fv.commands.main import main
 from lightning_fv.objectives import Style, stack_objectives
-from tests.helpers import noise, save_picture, smooth_photos
+from tests.helpers import assert_gradient, noise, save_picture, smooth_photos
 from tests.objectives.pictures import rendered
 from tests.processes import pictures
 
@@ -47,12 +47,7 @@ def test_its_gradient() -> None:
     maps = FOUND.double().requires_grad_()
     value = Style("maps", PHOTO)({"maps": maps, NAME: WANTED.double()}, IMAGES)
     (gradient,) = torch.autograd.grad(value.sum(), maps)
-    for place in ((0, 1, 2, 1), (3, 5, 0, 0)):
-        moved = [FOUND.double().clone(), FOUND.double().clone()]
-        moved[0][place] -= 1e-5
-        moved[1][place] += 1e-5
-        low, high = (sum(expected(maps)) for maps in moved)
-        assert float(gradient[place]) == pytest.approx((high - low) / 2e-5, rel=1e-4)
+    assert_gradient(gradient, expected, FOUND, ((0, 1, 2, 1), (3, 5, 0, 0)), rel=1e-4)
 
 
 def test_it_is_computed_in_float32_in_mixed_precision() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,13 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from lightning_fv import FeatureVisualizer, load_network, render
+from lightning_fv import FeatureVisualizer, render
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.commands.main import main
-from lightning_fv.engines.plan import Setup, make_plan
 from lightning_fv.errors import UsageError
 from lightning_fv.optimization.schedule import check_schedule
-from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.settings import scheduler_settings
-from tests.engines.runs import QUICK, Signal, again, work
+from tests.engines.runs import Signal, again, plan_of, work
 from tests.processes import pictures
 
 WORDS = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.max_steps", "6"]
@@ -78,20 +77,12 @@ def test_an_interrupted_run_ends_in_the_same_bits(tmp_path: Path) -> None:
     for schedule in (halves, None):
         for name, callbacks in (("whole", []), ("stopped", [Signal(4)])):
             recipe = FeatureVisualizer(size=24, optimizer=adam, lr_scheduler=schedule)
-            options = {**QUICK, "max_steps": 8, "callbacks": callbacks}
-            setup = Setup(load_network("demo"), recipe, options, checkpoint_seconds=1e-6)
-            plan = make_plan(setup, "logits:3-4", 2)
-            plan.folder = RunFolder(tmp_path / f"{name} {schedule}")
-            plan.folder.create()
-            plan.folder.register(plan.jobs)
+            folder = tmp_path / f"{name} {schedule}"
+            plan = plan_of("logits:3-4", 2, folder, callbacks, recipe, max_steps=8)
             work(plan)
             if callbacks:
-                work(
-                    again(
-                        plan, setup=Setup(setup.network, recipe, {**options, "callbacks": []}, checkpoint_seconds=1e-6)
-                    )
-                )
-            found[name, schedule] = pictures(Path(str(plan.folder)))
+                work(again(plan, setup=replace(plan.setup, options={**plan.setup.options, "callbacks": []})))
+            found[name, schedule] = pictures(folder)
     assert found["stopped", halves] == found["whole", halves] != found["whole", None]
 
 
@@ -103,18 +94,13 @@ def test_lbfgs_resumes_in_the_same_bits_too(tmp_path: Path, line_search: str | N
     found = []
     for callbacks in ([], [Signal(4)]):
         recipe = FeatureVisualizer(size=24, optimizer=make)
-        grow = ProgressiveUpscale(to=32, every=3)
-        options = {**QUICK, "max_steps": 6, "callbacks": [*callbacks, grow]}
-        setup = Setup(load_network("demo"), recipe, options, checkpoint_seconds=1e-6)
-        plan = make_plan(setup, "logits:3", 1)
-        plan.folder = RunFolder(tmp_path / f"run{len(callbacks)}")
-        plan.folder.create()
-        plan.folder.register(plan.jobs)
+        folder = tmp_path / f"run{len(callbacks)}"
+        plan = plan_of("logits:3", 1, folder, [*callbacks, ProgressiveUpscale(to=32, every=3)], recipe, max_steps=6)
         work(plan)
         if callbacks:
-            rest = {**options, "callbacks": [ProgressiveUpscale(to=32, every=3)]}
-            work(again(plan, setup=Setup(setup.network, recipe, rest, checkpoint_seconds=1e-6)))
-        found.append(pictures(Path(str(plan.folder))))
+            rest = [ProgressiveUpscale(to=32, every=3)]
+            work(again(plan, setup=replace(plan.setup, options={**plan.setup.options, "callbacks": rest})))
+        found.append(pictures(folder))
     assert found[0] == found[1] != {}
 
 
