@@ -1,6 +1,7 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
 from lightning_fv.functional.color import correlate, decorrelate
+from lightning_fv.functional.device import on_device
 from lightning_fv.functional.gram import gram, gram_cosine
 from lightning_fv.functional.image import (
     MAX_SIDE,
@@ -40,6 +41,7 @@ __all__ = [
     "gram_cosine",
     "keep_in_place",
     "keyed_generator",
+    "on_device",
     "pack",
     "photo_high_frequency",
     "photo_spectrum",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import TargetError
+from lightning_fv.functional import on_device
 from lightning_fv.objectives.base import Activations, Objective
 
 LEAST_COSINE = 0.1
@@ -65,7 +66,7 @@ class Direction(Objective):
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         found = activations[self.layer].float()
-        direction = self._direction.to(found.device)
+        direction = on_device(self._direction, found.device)
         if found.shape[1] != direction.shape[-1]:
             raise TargetError(
                 f"layer {self.layer} has {found.shape[1]} channels, and the vector {direction.shape[-1]} numbers"

@@ -1,6 +1,7 @@
 """Distance between the distributions of a layer's activations for a picture and for photos, channel by channel."""
 
 import copy
+import functools
 import hashlib
 from pathlib import Path
 from typing import Self
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
+from lightning_fv.functional import on_device
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.weights import read_metadata, read_weights
 from lightning_fv.objectives.base import Activations
@@ -88,14 +90,15 @@ class DistributionMatching(LayerPenalty):
         if self._of is None:
             raise UsageError("DistributionMatching is a penalty of a visualizer, and no part of a target")
         found = activations[self.layer]
-        quantiles, spread = (tensor.to(found.device) for tensor in self._of)
+        quantiles, spread = self._of
         if found.ndim < 3 or found.shape[1] != len(quantiles):
             shape = tuple(found.shape)
             raise UsageError(
                 f"{self.layer} outputs {shape}, and there are quantiles of {len(quantiles)} channels at positions"
             )
         values = found.flatten(2).float().sort(2).values
-        difference = (values - resampled(quantiles, values.shape[2])).square().mean(2) / spread
+        wanted = _resampled_on(found.device, quantiles, values.shape[2])
+        difference = (values - wanted).square().mean(2) / on_device(spread, found.device)
         return self.weight * difference.mean(1)
 
 
@@ -106,6 +109,13 @@ def resampled(values: Tensor, count: int) -> Tensor:
     below = places.floor().long()
     above = (below + 1).clamp(max=stored - 1)
     return torch.lerp(values[..., below], values[..., above], places - below)
+
+
+@functools.lru_cache(maxsize=64)
+def _resampled_on(device: torch.device, quantiles: Tensor, count: int) -> Tensor:
+    """What a step compares with, made once for each number of positions."""
+    with torch.inference_mode(False):  # it is saved for later backward passes
+        return resampled(quantiles, count).to(device)
 
 
 def _valid(quantiles: Tensor, spread: Tensor | None) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import TargetError
+from lightning_fv.functional import on_device
 from lightning_fv.networks.sparse_autoencoder import normalize, read_sparse_autoencoder
 from lightning_fv.objectives.base import Activations, Objective
 from lightning_fv.objectives.direction import at_places, checked_position
@@ -90,7 +91,7 @@ class SAELatent(Objective):
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
         found = activations[self.layer].float()
-        weight, bias = self._weight.to(found.device), self._bias.to(found.device)
+        weight, bias = (on_device(part, found.device) for part in (self._weight, self._bias))
         if found.shape[1] != weight.shape[-1]:
             raise TargetError(
                 f"layer {self.layer} has {found.shape[1]} channels, and the autoencoder {self.autoencoder} is one of "

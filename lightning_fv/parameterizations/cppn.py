@@ -1,5 +1,6 @@
 """Pictures as small networks that map coordinates to colours."""
 
+import functools
 import math
 
 import torch
@@ -66,7 +67,7 @@ class CPPN(Parameterization):
 
     def decode(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         first, *others = unpack(values, self._shapes())
-        places = coordinates(size).to(values).expand(len(values), -1, -1)
+        places = _places(size, values.dtype, values.device).expand(len(values), -1, -1)
         u = torch.baddbmm(HIDDEN_GAIN * first[..., :1], HIDDEN_GAIN * first[..., 1:], places)
         for number, layer in enumerate(others, 1):
             gain = OUTPUT_GAIN if number == self.layers else HIDDEN_GAIN
@@ -94,6 +95,12 @@ class CPPN(Parameterization):
         """(outputs, 1 + inputs) of each layer: a bias and the weights of each output."""
         inner = (self.hidden, 1 + 2 * self.hidden)
         return [(self.hidden, 1 + 2), *[inner] * (self.layers - 1), (self.channels, 1 + 2 * self.hidden)]
+
+
+@functools.lru_cache(maxsize=8)
+def _places(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # they are saved for later backward passes
+        return coordinates(size).to(device, dtype)
 
 
 def coordinates(size: tuple[int, int]) -> Tensor:
