@@ -44,7 +44,7 @@ def about_centre(images: Tensor, linear: Tensor, window: tuple[int, int], paddin
     """
     before = linear.new_tensor([(images.shape[-1] - 1) / 2, (images.shape[-2] - 1) / 2])
     after = linear.new_tensor([(window[1] - 1) / 2, (window[0] - 1) / 2])
-    return _warped(images, linear, after - linear @ before, window, padding_mode)
+    return warped(images, torch.cat([linear, (after - linear @ before)[..., None]], 2), window, padding_mode)
 
 
 def shifted(images: Tensor, shift: Tensor, window: tuple[int, int], padding_mode: Outside) -> Tensor:
@@ -56,17 +56,24 @@ def shifted(images: Tensor, shift: Tensor, window: tuple[int, int], padding_mode
         window: (height, width) of the result.
     """
     linear = torch.eye(2, dtype=shift.dtype, device=shift.device).expand(len(shift), 2, 2)
-    return _warped(images, linear, shift, window, padding_mode)
+    return warped(images, torch.cat([linear, shift[..., None]], 2), window, padding_mode)
 
 
-def _warped(images: Tensor, linear: Tensor, shift: Tensor, window: tuple[int, int], padding_mode: Outside) -> Tensor:
-    """The pictures with p moved to ``linear @ p + shift``, both counted from [0, 0]; bilinear, without a low-pass filter."""
+def warped(images: Tensor, matrices: Tensor, window: tuple[int, int], padding_mode: Outside) -> Tensor:
+    """The pictures with each point moved by an affine matrix; bilinear, without a low-pass filter.
+
+    Args:
+        images: (B, C, H, W).
+        matrices: (B, 2, 3), from picture to window coordinates, (x, y) in pixels from the centre of [0, 0].
+        window: (height, width) of the result.
+        padding_mode: what is seen outside of the picture.
+    """
     from kornia.geometry.transform import warp_affine  # here: Kornia takes a second to import
 
     level = LEVELS.get(padding_mode, 0.0)
     moved: Tensor = warp_affine(
         images - level if level else images,
-        torch.cat([linear, shift[..., None]], 2),
+        matrices,
         window,
         padding_mode="zeros" if padding_mode in LEVELS else padding_mode,
         align_corners=True,

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
+from lightning_fv.transforms.affine import warped
 from lightning_fv.transforms.keyed import KeyedTransform
 
 
@@ -29,13 +30,8 @@ class RandomCrop(KeyedTransform):
         self.smallest, self.largest = float(smallest), float(largest)
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        from kornia.geometry.transform import warp_affine  # here: Kornia takes a second to import
-
         size = (images.shape[-2], images.shape[-1])
-        cropped: Tensor = warp_affine(
-            images, self.matrices(uniforms, size), size, padding_mode="border", align_corners=True
-        )
-        return cropped
+        return warped(images, self.matrices(uniforms, size), size, "border")
 
     def matrices(self, uniforms: Tensor, size: tuple[int, int]) -> Tensor:
         """Affine matrices (B, 2, 3) from picture to window coordinates, (x, y) in pixels from the centre of [0, 0].

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import MAX_SIDE
+from lightning_fv.transforms.affine import warped
 from lightning_fv.transforms.keyed import KeyedTransform
 
 
@@ -93,15 +94,5 @@ class RandomWarp(KeyedTransform):
         return size[0] + grown, size[1] + grown
 
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        from kornia.geometry.transform import warp_affine  # here: Kornia takes a second to import
-
         size = (images.shape[-2], images.shape[-1])
-        grey = 0.5 if self.padding_mode == "grey" else 0.0
-        warped: Tensor = warp_affine(
-            images - grey if grey else images,
-            self.matrices(uniforms, size),
-            self.window(size),
-            padding_mode="zeros" if grey else self.padding_mode,
-            align_corners=True,
-        )
-        return warped + grey if grey else warped
+        return warped(images, self.matrices(uniforms, size), self.window(size), self.padding_mode)
