@@ -27,7 +27,7 @@ LEVELS = 32
 
 @torch.no_grad()
 def measure(network: VisionNetwork, photos: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Quantiles (C, LEVELS) and spread (C,) of each layer, float16, of photos uint8 (N, 3, H, W)."""
+    """Quantiles (C, LEVELS) in float16 and spread (C,) of each layer, of photos uint8 (N, 3, H, W)."""
     sums: dict[str, Tensor] = {}
     with network.frozen():
         for batch in torch.split(photos, 100):
@@ -43,7 +43,7 @@ def measure(network: VisionNetwork, photos: Tensor, layers: Sequence[str]) -> di
         spread = (squares / len(photos) - quantiles.square()).mean(1)
         made[f"{network.name}:{layer}"] = quantiles.half()
         # A channel that photos never excite: of the size of the others, so that it does not outweigh them.
-        made[f"{network.name}:{layer} spread"] = spread.clamp_min(float(spread.median()) / 100).half()
+        made[f"{network.name}:{layer} spread"] = spread.clamp_min(float(spread.median()) / 100).float()
     return made
 
 

@@ -54,20 +54,22 @@ class DistributionMatching(LayerPenalty):
         super().__init__(layer, weight)
         self.quantiles = None if quantiles is None else str(quantiles)
         file = Path(self.quantiles) if self.quantiles is not None else QUANTILES
-        self._stored, self._measured = read_weights(file), read_metadata(file)
-        self.digest = None if self.quantiles is None else _digest(self._stored)
+        stored, self._measured = read_weights(file), read_metadata(file)
+        self.digest = None if self.quantiles is None else _digest(stored)
         if digest is not None and digest != self.digest:
             raise UsageError(
-                f"the quantiles in {self.quantiles} have changed: their digest is {self.digest}, not {digest}"
+                f"the quantiles in {self.quantiles or 'the package'} have changed: their digest is {self.digest}, not {digest}"
             )
+        self._names = sorted(name for name in stored if not name.endswith(" spread"))
+        of_layer = {name: stored[name] for name in stored if name.removesuffix(" spread").endswith(f":{self.layer}")}
+        self._stored = of_layer  # without the others, which would travel with it to other processes
         self._of: tuple[Tensor, Tensor] | None = None  # quantiles (C, Q) and spread (C,)
 
     def for_network(self, network: VisionNetwork) -> Self:
         name = f"{network.name}:{self.layer}"
         if name not in self._stored:
-            known = sorted(stored.removesuffix(" spread") for stored in self._stored if stored.endswith(" spread"))
             raise UsageError(
-                f"no quantiles of {name} in {self.quantiles or 'the package'}; known are {', '.join(known) or 'none'}; "
+                f"no quantiles of {name} in {self.quantiles or 'the package'}; known are {', '.join(self._names) or 'none'}; "
                 "scripts/measure_quantiles.py measures others"
             )
         if self._measured.get(network.name) != network.digest():
