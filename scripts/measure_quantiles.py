@@ -28,20 +28,22 @@ LEVELS = 32
 @torch.no_grad()
 def measure(network: VisionNetwork, photos: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Quantiles (C, LEVELS) in float16 and spread (C,) of each layer, of photos uint8 (N, 3, H, W)."""
-    sums: dict[str, Tensor] = {}
+    sums: dict[str, tuple[Tensor, Tensor]] = {}
     with network.frozen():
         for batch in torch.split(photos, 100):
             for layer, found in network.activations(batch.float() / 255, layers).items():
                 if found.ndim < 3:
                     raise SystemExit(f"{layer} outputs {tuple(found.shape)}, without positions")
-                values = resampled(found.flatten(2).sort(2).values, LEVELS).double()
-                both = torch.stack([values, values.square()]).sum(1)
-                sums[layer] = sums[layer] + both if layer in sums else both
+                values = found.flatten(2).sort(2).values.double()
+                total, squares = sums.get(layer, (0, 0))
+                sums[layer] = values.sum(0) + total, values.square().mean(2).sum(0) + squares
     made = {}
     for layer, (total, squares) in sums.items():
-        quantiles = total / len(photos)
-        spread = (squares / len(photos) - quantiles.square()).mean(1)
-        made[f"{network.name}:{layer}"] = quantiles.half()
+        mean = total / len(photos)  # (C, P)
+        quantiles = resampled(mean, LEVELS).half()
+        wanted = resampled(quantiles.double(), mean.shape[1])  # as the penalty compares with them
+        spread = squares / len(photos) - (2 * mean * wanted - wanted.square()).mean(1)
+        made[f"{network.name}:{layer}"] = quantiles
         # A channel that photos never excite: of the size of the others, so that it does not outweigh them.
         made[f"{network.name}:{layer} spread"] = spread.clamp_min(float(spread.median()) / 100).float()
     return made

@@ -110,7 +110,7 @@ def resampled(values: Tensor, count: int) -> Tensor:
     places = ((torch.arange(count, device=values.device) + 0.5) * (stored / count) - 0.5).clamp(0, stored - 1)
     below = places.floor().long()
     above = (below + 1).clamp(max=stored - 1)
-    return torch.lerp(values[..., below], values[..., above], places - below)
+    return torch.lerp(values[..., below], values[..., above], (places - below).to(values.dtype))
 
 
 @functools.lru_cache(maxsize=64)

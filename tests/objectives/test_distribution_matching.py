@@ -96,7 +96,7 @@ def test_the_script_measures_what_the_penalty_reads(tmp_path: Path, monkeypatch:
     penalty = DistributionMatching("layer2", 1.0, file).for_network(network)
     with torch.no_grad():
         found = penalty(network.activations(pixels.float() / 255, ["layer2"]), pixels)
-    assert 0.9 < float(found.mean()) < 1.1  # by definition, but for the 32 levels
+    assert 0.98 < float(found.mean()) < 1.02  # by definition
 
 
 def test_a_render_stays_nearer_to_photos() -> None:
