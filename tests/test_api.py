@@ -18,8 +18,8 @@ from lightning_fv.commands.main import main
 from lightning_fv.errors import NetworkError, RunFolderError, TargetError, UsageError
 from lightning_fv.functional import resize_images
 from lightning_fv.objectives import L1, Channel, Logit
-from lightning_fv.optimization.photo import read_photo
 from lightning_fv.parameterizations import Fourier, Pixel
+from lightning_fv.photos.decode import read_photo
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.transforms import RandomNoise
 from tests.helpers import TinyNet, save_picture, smooth_photos

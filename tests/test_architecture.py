@@ -20,7 +20,7 @@ FLOORS = [
     {"engines"},
     {"callbacks"},
     {"optimization"},
-    {"report"},
+    {"photos", "report"},
     {"runs"},
     {"targets"},
     {"objectives"},

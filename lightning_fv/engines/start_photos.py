@@ -12,7 +12,7 @@ from lightning_fv.engines.checks import check_options
 from lightning_fv.engines.isolation import ignored_warnings
 from lightning_fv.engines.plan import Setup
 from lightning_fv.errors import RunFolderError, UsageError
-from lightning_fv.optimization.photo import check_photo, read_photo
+from lightning_fv.photos.decode import check_photo, read_photo
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.start_photo import StartPhoto, pixel_digest, read_pixels, write_pixels
 

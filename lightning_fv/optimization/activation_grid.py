@@ -9,7 +9,7 @@ from lightning_fv.errors import TargetError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import Direction
 from lightning_fv.objectives.photo import Photo
-from lightning_fv.optimization.photo import photo_pixels
+from lightning_fv.photos.decode import photo_pixels
 
 
 class ActivationGrid(list[Direction]):

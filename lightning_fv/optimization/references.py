@@ -11,7 +11,7 @@ from lightning_fv.errors import TargetError, UsageError
 from lightning_fv.functional import resize_images
 from lightning_fv.objectives import Objective
 from lightning_fv.objectives.photo import Photo
-from lightning_fv.optimization.photo import photo_pixels
+from lightning_fv.photos.decode import photo_pixels
 from lightning_fv.targets import Target
 
 Pictures: TypeAlias = Mapping[str, Tensor]

@@ -8,15 +8,23 @@ from torch import Tensor
 from lightning_fv.errors import warn
 from lightning_fv.functional import PhotoSet, photo_high_frequency
 from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
-from lightning_fv.objectives import LOGITS
+from lightning_fv.objectives import LOGITS, Objective
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.photos.activations import unit_of
+from lightning_fv.photos.statistics import PhotoStatistics, shipped_statistics
 from lightning_fv.runs.record import Record, Status
 
 _SATURATED = 0.9
 """Share of saturated values above which a picture counts as lost: the gradient vanishes at the ends of the range."""
 
 
-def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: bool) -> list[Record]:
+def assess(
+    visualizer: FeatureVisualizer,
+    steps: int,
+    seconds: float,
+    complete: bool,
+    photos: PhotoStatistics | None = None,
+) -> list[Record]:
     """Score each picture as it is, without transforms and penalties.
 
     Pictures that are not finite, or whose objective is not, are first restored to their last finite values.
@@ -26,13 +34,15 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
         steps: optimizer steps done.
         seconds: wall time of the whole batch.
         complete: whether the render has reached its last step.
+        photos: what the units respond to photos; by default the package's own numbers, for the embedded networks.
 
     Returns:
         A record per target, without an image path yet. Class targets have their ``probability`` and the most probable
         class (``top1``); all have the share of ``saturated`` values, that of ``high_frequency`` energy, and the latter over
         that of the network's photos (``high_frequency_ratio``). Pictures that were restarted because of a dead unit have the
         number of ``restarts``. Several pictures of a unit have their ``rank`` by score, 1 for the best, and their mean
-        ``similarity`` to the others, as in `lightning_fv.optimization.diversity`.
+        ``similarity`` to the others, as in `lightning_fv.optimization.diversity`. Channels and logits that are known from photos have
+        `lightning_fv.photos.statistics.Comparison.scores`.
     """
     assert visualizer.network is not None
     pictures, values, dead, logits = _evaluate(visualizer)
@@ -43,6 +53,7 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
     finite = pictures.isfinite().flatten(1).all(1)
     diverged = visualizer.guard.diverged
     restarts: list[int] = visualizer.dead_units.restarts.tolist()
+    photos = photos if photos is not None else shipped_statistics(visualizer.network)
     records = []
     for row, target in enumerate(visualizer.targets):
         value = float(values[row])
@@ -66,6 +77,8 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
             record.scores = _picture_scores(pictures[row : row + 1], visualizer.network.photos)
             if target.class_index is not None and logits is not None and status != "diverged":
                 record.scores |= _class_scores(logits[row], target.class_index, visualizer.network.categories)
+            if photos is not None and status != "diverged":
+                record.scores |= _among_photos(target.objective, value, photos)
         if restarts[row]:
             record.scores["restarts"] = restarts[row]
         records.append(record)
@@ -78,6 +91,12 @@ def assess(visualizer: FeatureVisualizer, steps: int, seconds: float, complete: 
             "set a smaller learning rate, such as --model.optimizer.lr 0.05",
         )
     return records
+
+
+def _among_photos(objective: Objective, value: float, photos: PhotoStatistics) -> dict[str, float | str]:
+    unit = unit_of(objective)
+    comparison = photos.compare(*unit, value) if unit is not None else None
+    return comparison.scores() if comparison is not None else {}
 
 
 def _compare(records: list[Record], visualizer: FeatureVisualizer, pictures: Tensor) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lightning_fv.commands.main import main
 from lightning_fv.commands.start import start_args, start_files
-from lightning_fv.optimization.photo import read_photo
+from lightning_fv.photos.decode import read_photo
 from lightning_fv.runs.picture import CHUNK, read_picture
 from tests.helpers import save_picture, smooth_photos
 from tests.processes import pictures, run

@@ -7,7 +7,7 @@ from torch import nn
 from lightning_fv import VisionNetwork, activation_grid, load_network, render
 from lightning_fv.errors import FeatureVisualizationError
 from lightning_fv.objectives import Direction
-from lightning_fv.optimization.photo import read_photo
+from lightning_fv.photos.decode import read_photo
 from tests.helpers import save_picture, smooth_photos
 
 PHOTO = smooth_photos(64, 64)[0]

@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, Re
 
 from lightning_fv.errors import UsageError
 from lightning_fv.objectives.photo import Photo
-from lightning_fv.optimization import photo
-from lightning_fv.optimization.photo import check_photo, photo_pixels, read_photo
+from lightning_fv.photos import decode as photo
+from lightning_fv.photos.decode import check_photo, photo_pixels, read_photo
 from tests.helpers import smooth_photos
 
 HEIGHT, WIDTH = 30, 44

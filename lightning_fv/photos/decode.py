@@ -1,4 +1,4 @@
-"""Photos from files, as pictures to start from and to compare with."""
+"""Photos from files, decoded, resized and cropped as networks see them."""
 
 import contextlib
 import io
@@ -52,7 +52,7 @@ def read_photo(path: str | Path, size: tuple[int, int], channels: int = 3) -> Te
         UsageError: the file cannot be read, is no picture, is damaged, or is too large; the message names it.
     """
     with _opened(path) as file:
-        return _decoded(file, size, channels, f"start: {path}")
+        return decode_photo(file, size, channels, f"start: {path}")
 
 
 def photo_pixels(photo: Photo, size: tuple[int, int], channels: int) -> Tensor:
@@ -70,14 +70,27 @@ def photo_pixels(photo: Photo, size: tuple[int, int], channels: int) -> Tensor:
         UsageError: it is no picture, is damaged or too large, or has other channels than the network's pictures.
     """
     if isinstance(photo.content, bytes):
-        return _decoded(io.BytesIO(photo.content), size, channels, photo.name) / 255
+        return decode_photo(io.BytesIO(photo.content), size, channels, photo.name) / 255
     if len(photo.content) != channels:
         raise UsageError(f"{photo.name} has {len(photo.content)} channels, and the network's pictures {channels}")
     return resize_images(photo.content[None], size)[0].clamp(0, 1)
 
 
-def _decoded(file: BinaryIO, size: tuple[int, int], channels: int, name: str) -> Tensor:
-    """See `read_photo`; ``name`` begins the messages."""
+def decode_photo(file: BinaryIO, size: tuple[int, int], channels: int, name: str) -> Tensor:
+    """A photo from an open file, resized and cropped as by `read_photo`.
+
+    Args:
+        file: its bytes.
+        size: (height, width) in pixels.
+        channels: of the network's pictures: 3 for RGB, 1 for grey.
+        name: begins the messages.
+
+    Returns:
+        (channels, *size), uint8.
+
+    Raises:
+        UsageError: it is no picture, is damaged, or is too large.
+    """
     if channels not in (1, 3):
         raise UsageError(
             f"{name}: a photo has 3 colours, and the network's pictures have {channels} channels; give a tensor in Python"

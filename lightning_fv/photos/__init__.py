@@ -1,0 +1,1 @@
+"""Photos: decoding them, folders of them, and what a network's units respond to them."""
