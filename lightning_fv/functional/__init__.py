@@ -1,5 +1,6 @@
 """Pure tensor mathematics: no state, no network, no configuration."""
 
+from lightning_fv.functional.classes import class_probability, class_rank
 from lightning_fv.functional.color import correlate, decorrelate
 from lightning_fv.functional.device import on_device
 from lightning_fv.functional.gram import gram, gram_cosine
@@ -24,14 +25,18 @@ from lightning_fv.functional.spectrum import (
     spectrum_to_image,
     spectrum_weights,
 )
+from lightning_fv.functional.two_choice import Questions
 
 __all__ = [
     "MAX_SIDE",
     "KeyedUniforms",
     "PhotoSet",
+    "Questions",
     "blur_reach",
     "blur_transfer",
     "box_blur",
+    "class_probability",
+    "class_rank",
     "composite",
     "correlate",
     "decorrelate",
