@@ -13,9 +13,13 @@ from lightning_fv.functional.image import (
     resize_images,
     to_uint8,
 )
+from lightning_fv.functional.mmd import polynomial_mmd
 from lightning_fv.functional.modes import torch_defaults
+from lightning_fv.functional.pairs import feature_distances, mean_of_pairs
+from lightning_fv.functional.path_similarity import path_similarity
 from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
+from lightning_fv.functional.ranks import midranks, rank_correlation
 from lightning_fv.functional.rows import pack, unpack
 from lightning_fv.functional.spectrum import (
     blur_transfer,
@@ -40,16 +44,22 @@ __all__ = [
     "composite",
     "correlate",
     "decorrelate",
+    "feature_distances",
     "frequencies",
     "gaussian_blur",
     "gram",
     "gram_cosine",
     "keep_in_place",
     "keyed_generator",
+    "mean_of_pairs",
+    "midranks",
     "on_device",
     "pack",
+    "path_similarity",
     "photo_high_frequency",
     "photo_spectrum",
+    "polynomial_mmd",
+    "rank_correlation",
     "resize_images",
     "resize_spectrum",
     "seed_of",
