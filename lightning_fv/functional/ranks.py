@@ -39,4 +39,5 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
 def _standardized(ranks: Tensor) -> Tensor:
     # The mean of 1 ... N, whatever the ties: exact, so that equal values are exactly at 0 and have no correlation.
     centred = ranks - (ranks.shape[-1] + 1) / 2
-    return centred / centred.norm(dim=-1, keepdim=True)
+    length: Tensor = centred.norm(dim=-1, keepdim=True)
+    return centred / length

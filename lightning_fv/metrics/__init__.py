@@ -1,4 +1,4 @@
-"""Image metrics, as subclasses of `torchmetrics.Metric`."""
+"""Metrics of pictures and units, as subclasses of `torchmetrics.Metric`."""
 
 from lightning_fv.metrics.class_agreement import ClassAgreement
 from lightning_fv.metrics.feature_diversity import FeatureDiversity
