@@ -35,7 +35,9 @@ class Questions:
     def of(
         cls, activations: "Tensor | np.ndarray[Any, Any]", pairs: int = 20, hints: int = 9, seed: int = 0
     ) -> "Questions":
-        """The questions about units, a function of the activations and ``seed`` alone.
+        """The questions about units, a function of the activations and ``seed``.
+
+        Among photos that excite a unit equally, as not at all, torch's sort decides, whose order is not that of another processor.
 
         Args:
             activations: (N, U), of each photo the activation of each unit; photos in an order unrelated to what they show. A
@@ -56,16 +58,15 @@ class Questions:
         )
         blocks = []
         for start in range(0, units, BLOCK):
-            block = activations[:, start : start + BLOCK]
-            block = block if isinstance(block, Tensor) else torch.from_numpy(np.array(block))
-            block = block.cpu()
-            order = block[asked].argsort(0, descending=True)
+            columns = activations[:, start : start + BLOCK]
+            rows = torch.as_tensor(columns if isinstance(columns, Tensor) else np.array(columns)).T.contiguous().cpu()
+            order = rows[:, asked].argsort(1, descending=True)
             blocks.append(
                 (
-                    asked[order[:pairs].T],
-                    asked[order.T.gather(1, draws[start : start + BLOCK])],
-                    giving[block[giving].argsort(0, descending=True)[:hints].T],
-                    block.amax(0),
+                    asked[order[:, :pairs]],
+                    asked[order.gather(1, draws[start : start + BLOCK])],
+                    giving[rows[:, giving].argsort(1, descending=True)[:, :hints]],
+                    rows.amax(1),
                 )
             )
         return cls(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
