@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 128
-"""Units at a time: of 50,000 photos the activations of 128 units and their order take 75 MB."""
+"""Units at a time: for 2,000 units in a memory map of 50,000 photos, `Questions.of` takes 0.4 GB at its peak."""
 
 
 @dataclass
