@@ -16,7 +16,7 @@ FILES = {path.relative_to(PACKAGE): path for path in sorted(PACKAGE.rglob("*.py"
 FLOORS = [
     {"commands"},
     {"api", "comparison", "during_training"},
-    {"rendering"},
+    {"rendering", "trust"},
     {"engines"},
     {"callbacks"},
     {"optimization"},

@@ -13,7 +13,8 @@ from lightning_fv.errors import RunFolderError, UsageError, note, say
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.entries import refuse_foreign_entries
-from lightning_fv.runs.folder import RunFolder, next_version
+from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.versions import next_version
 
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
 STRATEGIES = ("study_transforms", "study_penalty", "study_upscaling")

@@ -5,12 +5,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
+from lightning_fv.commands.evidence import collect_evidence, load_judges, print_evidence
 from lightning_fv.commands.options import (
     FitCLI,
     agree,
@@ -37,9 +38,11 @@ from lightning_fv.engines.trainer import count_devices
 from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import RunFolderError, UsageError, note, say
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.entries import check_parent
-from lightning_fv.runs.folder import RunFolder, next_version
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record
+from lightning_fv.runs.versions import next_version
 from lightning_fv.targets import parse_targets
 
 LOGS = Path("lightning_logs")
@@ -58,6 +61,8 @@ class Run:
         words: the command line, for processes that this one starts.
         measured: whether the batch size was measured here, and not asked for.
         agreed: whether the options were found to be those of the run in the folder.
+        photos: what the finished pictures are compared with, or None.
+        judges: other networks that look at them.
         lost_files: whether a process that this one started could not write a file.
     """
 
@@ -66,6 +71,8 @@ class Run:
     words: list[str]
     measured: bool = False
     agreed: bool = False
+    photos: PhotoFolder | None = None
+    judges: list[VisionNetwork] = field(default_factory=list)
     lost_files: bool = False
 
     @property
@@ -182,6 +189,9 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     files = start_files(config.start)
     if files is not None:
         check_start_photos(files)
+    photos = PhotoFolder(config.photos) if config.photos is not None else None
+    if config.judges and photos is None:
+        raise UsageError("--judges look at pictures beside photos; add --photos FOLDER")
     rank, shared, port = _find_rank(config)
     if folder is None:
         check_parent(LOGS)
@@ -201,7 +211,8 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)
     plan = make_plan(setup, config.targets, cli.config.batch_size)
     plan.fail_fast = config.fail_fast
-    return Run(cli, plan, words, measured, agreed)
+    names = [config.judges] if isinstance(config.judges, str) else config.judges or []
+    return Run(cli, plan, words, measured, agreed, photos, load_judges(names, network, config.offline))
 
 
 def _check_free(folder: RunFolder) -> None:
@@ -266,6 +277,8 @@ def fit(args: list[str]) -> int:
         outcome = run.execute()
     if first:
         print_summary(folder, outcome.records, time.monotonic() - start)
+        if run.photos is not None and outcome.signal is None:
+            print_evidence(folder, collect_evidence(run.plan, run.photos, run.judges))
     if outcome.signal is not None:
         return 128 + outcome.signal
     # Launchers such as torchrun end all processes when one fails: only the first reports what is not done.

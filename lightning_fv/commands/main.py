@@ -18,6 +18,7 @@ COMMANDS = {
     "fit": "render pictures of what units of a network look for (the default)",
     "compare": "the same targets on several networks, or by several recipes, side by side",
     "layers": "list the layers of a network, to choose targets from",
+    "report": "how far the pictures of a run can be trusted: photos, other networks, a verdict",
     "gallery": "write a page of the pictures of one or more runs",
 }
 
@@ -116,6 +117,10 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from lightning_fv.commands.layers import list_layers
 
         return list_layers
+    if name == "report":
+        from lightning_fv.commands.report import report
+
+        return report
     if name == "gallery":
         from lightning_fv.commands.gallery import gallery
 

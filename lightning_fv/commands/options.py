@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
 import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
+from lightning_fv.commands.evidence import add_photos_arguments
 from lightning_fv.commands.hints import explain
 from lightning_fv.commands.imports import checked_imports
 from lightning_fv.commands.nulls import refuse_nulls
@@ -35,7 +36,7 @@ DEFAULT_TARGETS = [
 # Settings that say where and how a run is computed, not what comes out.
 _NEUTRAL = {
     "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
-    "model.chunk", "start",  # the digests of whose pictures are in the ids of jobs
+    "photos", "judges", "model.chunk", "start",  # the digests of whose pictures are in the ids of jobs
 }  # fmt: skip
 _NEUTRAL_TRAINER = {
     "accelerator", "devices", "num_nodes", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
@@ -132,6 +133,7 @@ class FitCLI(LightningCLI):
         )
         parser.add_argument("--seed", type=int, default=0, help="random seed; draws depend on it, target and step")
         add_start_argument(parser)
+        add_photos_arguments(parser)
         parser.add_argument(
             "--batch_size",
             "--batch-size",

@@ -1,4 +1,4 @@
-"""``--start FILE [FILE ...]``: photos that a run starts from."""
+"""Options with several values, ``--start FILE [FILE ...]`` and ``--judges NAME [NAME ...]``; and photos that a run starts from."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def add_start_argument(parser: LightningArgumentParser) -> None:
 
 
 def start_args(args: Sequence[str]) -> list[str]:
-    """Make the words after ``--start``, up to the next option, one list in the parser's own notation.
+    """Make the words after ``--start`` or ``--judges``, up to the next option, one list in the parser's own notation.
 
     >>> start_args(["--start", "a.jpg", "b.jpg", "--seed", "1"])
     ['--start=["a.jpg", "b.jpg"]', '--seed', '1']
@@ -28,13 +28,13 @@ def start_args(args: Sequence[str]) -> list[str]:
     words = list(args)
     while words:
         word = words.pop(0)
-        if word != "--start":
+        if word not in ("--start", "--judges"):
             found.append(word)
             continue
         files = []
         while words and not words[0].startswith("-"):
             files.append(words.pop(0))
-        found.append(f"--start={json.dumps(files)}")
+        found.append(f"{word}={json.dumps(files)}")
     return found
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +66,15 @@ class RunFolder:
     def gallery(self) -> Path:
         """The page for browsing the pictures."""
         return self.path / "gallery.html"
+
+    @property
+    def evidence(self) -> Path:
+        """One line of JSON per picture: how far it can be trusted; written by ``lightning-fv report``."""
+        return self.path / "evidence.jsonl"
+
+    def thumbnail(self, digest: str) -> Path:
+        """A photo that is shown beside pictures, by the digest of its bytes."""
+        return self.path / "photos" / f"{digest}.jpg"
 
     @property
     def images(self) -> Path:
@@ -244,6 +252,14 @@ class RunFolder:
                 self.refuse_linked_folders(self.job(job))
             yield attempt
 
+    def claim_evidence(self, job: JobFolder) -> contextlib.AbstractContextManager[int]:
+        """Claim the evaluation of a job's pictures; see `lightning_fv.runs.claims.claim`.
+
+        Raises:
+            OSError: the lock file cannot be opened.
+        """
+        return claim(self._state / f"{job.path.name}.evidence.lock", locks=self._locks)
+
     def report_lock(self) -> contextlib.AbstractContextManager[int]:
         """Wait until no other process is writing the report.
 
@@ -329,22 +345,3 @@ class RunFolder:
     def _report_digest(self) -> str:
         files = [self.manifest, self.sheet, self.gallery, *([self.film] if os.path.lexists(self.film) else [])]
         return digest(*(file_digest(file).encode() for file in files))
-
-
-def next_version(parent: Path, name: str = "version") -> RunFolder:
-    """Create ``parent/version_N`` with the next free N; two runs started together never share one.
-
-    Raises:
-        RunFolderError: it cannot be created.
-    """
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        taken = [int(match[1]) for f in parent.glob(f"{name}_*") if (match := re.fullmatch(rf"{name}_(\d+)", f.name))]
-        number = max(taken, default=-1) + 1
-        while True:
-            with contextlib.suppress(FileExistsError):
-                (parent / f"{name}_{number}").mkdir()
-                return RunFolder(parent / f"{name}_{number}")
-            number += 1
-    except OSError as error:
-        raise RunFolderError(f"cannot write to {parent}: {error.strerror}; choose a folder with --out") from None

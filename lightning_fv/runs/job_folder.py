@@ -35,6 +35,11 @@ class JobFolder:
         return self.path / "error.txt"
 
     @property
+    def evidence_file(self) -> Path:
+        """How far each of the job's pictures can be trusted; written by ``lightning-fv report``."""
+        return self.path / "evidence.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -10,10 +10,11 @@ import torch
 from lightning_fv.errors import RunFolderError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.runs.digests import seal
-from lightning_fv.runs.folder import RunFolder, next_version
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job, make_jobs
 from lightning_fv.runs.picture import write_picture
 from lightning_fv.runs.record import Record, write_manifest
+from lightning_fv.runs.versions import next_version
 from lightning_fv.targets import resolve_targets
 from tests.helpers import TinyNet
 

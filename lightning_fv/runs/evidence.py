@@ -1,0 +1,125 @@
+"""What is known about how far a picture can be trusted: one line of JSON per picture."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from lightning_fv.runs.files import read_file, write_text_atomic
+
+Verdict: TypeAlias = Literal["trust", "doubt", "distrust", "unknown"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A photo that a unit responds to strongly or weakly.
+
+    Attributes:
+        photo: its name, relative to the folder of photos.
+        value: the unit's value.
+        file: its thumbnail, relative to the run folder.
+        crop: what the unit saw of it: left, top, right, bottom as shares of the sides.
+    """
+
+    photo: str
+    value: float
+    file: str
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass
+class Evidence:
+    """How far one picture can be trusted.
+
+    Two columns that are never made one number: what the unit does, and what looks natural or other networks know.
+
+    Attributes:
+        id: of the picture's record.
+        target: the target as a user writes it.
+        faithful: numbers about what the unit does: its score among photos, under transforms, under other seeds; what the picture tells of it.
+        plausible: numbers about what looks natural: spectrum, other networks.
+        path: by layer, how similar the picture's way through the network is to that of photos of its class or that excite the unit: 1 as such
+            photos, 0 as other photos; None if it is not defined.
+        examples: the photos that excite the unit most, the strongest first.
+        least: photos that excite it least.
+        verdict: ``trust``; ``doubt``, some evidence is against it or missing; ``distrust``, the unit does something else on photos; ``unknown``, there is
+            too little evidence.
+        reasons: why, in plain words.
+        made_from: digest of everything that it was made from, so that it is made again if that has changed.
+    """
+
+    id: str
+    target: str
+    faithful: dict[str, float | str] = field(default_factory=dict)
+    plausible: dict[str, float | str] = field(default_factory=dict)
+    path: dict[str, float | None] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+    least: list[Example] = field(default_factory=list)
+    verdict: Verdict = "unknown"
+    reasons: list[str] = field(default_factory=list)
+    made_from: str = ""
+
+    def to_json(self) -> str:
+        """One line, without the newline. Numbers that are not finite are text: JSON has none."""
+        values = dataclasses.asdict(self)
+        values["faithful"], values["plausible"] = _finite(self.faithful), _finite(self.plausible)
+        values["path"] = {layer: None if v is None or not math.isfinite(v) else v for layer, v in self.path.items()}
+        return json.dumps(values)
+
+
+def _finite(numbers: Mapping[str, float | str]) -> dict[str, float | str]:
+    return {
+        name: value if isinstance(value, str) or math.isfinite(value) else "not finite"
+        for name, value in numbers.items()
+    }
+
+
+def write_evidence(path: Path, evidence: Sequence[Evidence]) -> None:
+    """Write evidence atomically, one line each.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_text_atomic(path, "".join(found.to_json() + "\n" for found in evidence))
+
+
+def read_evidence(path: Path) -> list[Evidence]:
+    """The evidence in a file.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+        ValueError: it does not hold evidence of this version.
+    """
+    return [_parse(line) for line in read_file(path).decode("utf-8").split("\n") if line]
+
+
+def _parse(line: str) -> Evidence:
+    try:
+        values = json.loads(line)
+        for name in ("examples", "least"):
+            values[name] = [_example(example) for example in values[name]]
+        found = Evidence(**values)
+    except (RecursionError, TypeError, KeyError) as error:
+        raise ValueError(f"a line is no evidence of this version ({error})") from None
+    texts = [found.id, found.target, found.made_from, *found.reasons]
+    numbers = [*found.faithful.values(), *found.plausible.values(), *(v for v in found.path.values() if v is not None)]
+    if found.verdict not in get_args(Verdict) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("a line is no evidence of this version")
+    if not all(isinstance(number, int | float | str) for number in numbers):
+        raise ValueError("a line of evidence holds something else than numbers")
+    return found
+
+
+def _example(values: Mapping[str, object]) -> Example:
+    photo, value, file, crop = values["photo"], values["value"], values["file"], values["crop"]
+    if not (
+        isinstance(photo, str) and isinstance(value, int | float) and isinstance(file, str) and isinstance(crop, list)
+    ):
+        raise TypeError("an example has other values")
+    left, top, right, bottom = map(float, crop)
+    if {"", ".", ".."} & set(file.split("/")) or "\\" in file:
+        raise TypeError("an example's file is outside of the run folder")
+    return Example(photo, value, file, (left, top, right, bottom))
