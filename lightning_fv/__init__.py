@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_fv.version import __version__
 
 if TYPE_CHECKING:
-    from lightning_fv.api import render
+    from lightning_fv.api import collect_evidence, render
     from lightning_fv.during_training import VisualizeDuringTraining
     from lightning_fv.networks import VisionNetwork, load_network
     from lightning_fv.optimization.activation_grid import activation_grid
@@ -28,6 +28,7 @@ _MODULES = {
     "VisionNetwork": "networks",
     "VisualizeDuringTraining": "during_training",
     "activation_grid": "optimization.activation_grid",
+    "collect_evidence": "api",
     "load_network": "networks",
     "render": "api",
     "resolve_targets": "targets",
@@ -45,6 +46,7 @@ __all__ = [
     "VisualizeDuringTraining",
     "__version__",
     "activation_grid",
+    "collect_evidence",
     "load_network",
     "render",
     "resolve_targets",

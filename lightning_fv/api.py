@@ -1,4 +1,4 @@
-"""The Python interface: `render`."""
+"""The Python interface: `render`, and `collect_evidence` about what was rendered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from lightning_fv.engines.config import config_text, read_config
+from lightning_fv.engines.config import check_network, config_text, load_run_network, read_config
 from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
@@ -24,10 +24,14 @@ from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.optimization.start import size_of
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.rendering import Rendering, rendering_of
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import smallest_batch_size
 from lightning_fv.targets import TargetsLike
+from lightning_fv.trust.judges import load_judges
+from lightning_fv.trust.recorded import recorded_targets
+from lightning_fv.trust.report import Question, report_run
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from lightning_fv.objectives import Objective
     from lightning_fv.optimization.size import Size
     from lightning_fv.parameterizations import Parameterization
+    from lightning_fv.runs.evidence import Evidence
 
 
 @isolated()
@@ -173,6 +178,50 @@ def render(
     if outcome.signal is not None:
         raise KeyboardInterrupt(f"stopped by signal {outcome.signal}")
     return rendering_of(plan, outcome)
+
+
+@isolated()
+def collect_evidence(
+    run: str | Path,
+    photos: str | Path,
+    judges: str | VisionNetwork | Sequence[str | VisionNetwork] = (),
+    others: str | Path | Sequence[str | Path] = (),
+    network: VisionNetwork | None = None,
+) -> list[Evidence]:
+    """How far can the pictures of a finished run be trusted? As ``lightning-fv report``.
+
+    Evidence about each picture is written to the run's ``evidence.jsonl`` and gallery, and what is already there is not made again.
+
+    Args:
+        run: the run folder, of the command line or of `render`.
+        photos: a folder of photos, in any folders or tar archives below.
+        judges: other networks that look at the pictures, or their names.
+        others: folders of runs of the same targets by other seeds.
+        network: that the pictures were made for; needed if it cannot be loaded by its name.
+
+    Returns:
+        Evidence in the order of the run's targets, for those with a finished picture. Targets without a text, which were made from an objective
+        in Python, have a verdict of ``unknown``.
+
+    Raises:
+        RunFolderError: the folder holds no run, or cannot be written; or the network is not the one of the run.
+        UsageError: there are no photos, a judge made the pictures, another run has nothing in common, or the network cannot be loaded by its name.
+        NetworkError, CheckpointError: a judge cannot be loaded.
+    """
+    folder = RunFolder(run)
+    records = folder.records()
+    if not folder.begun():
+        raise RunFolderError(f"{folder} holds pictures, but not the settings of a run; give the folder of a run")
+    folder.check_entries()
+    found = PhotoFolder(photos)
+    runs = [RunFolder(path) for path in ([others] if isinstance(others, str | Path) else others)]
+    if network is None:
+        network = load_run_network(folder)
+    else:
+        check_network(folder, network)
+    witnesses = load_judges([judges] if isinstance(judges, str | VisionNetwork) else judges, network)
+    targets, reasons = recorded_targets(records, network)
+    return report_run(folder, Question(network, targets, found, witnesses, runs, reasons))
 
 
 def _whole(name: str, value: Any) -> Any:

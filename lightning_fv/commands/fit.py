@@ -11,12 +11,11 @@ from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
-from lightning_fv.commands.evidence import collect_evidence, load_judges, print_evidence
+from lightning_fv.commands.evidence import print_evidence
 from lightning_fv.commands.options import (
     FitCLI,
     agree,
     check_settings,
-    network_options,
     parse,
     resume_args,
     saved_settings,
@@ -24,6 +23,7 @@ from lightning_fv.commands.options import (
 from lightning_fv.commands.recipes import recipe_args
 from lightning_fv.commands.start import start_args, start_files
 from lightning_fv.engines.base import Engine
+from lightning_fv.engines.config import network_options
 from lightning_fv.engines.ddp import DDPEngine
 from lightning_fv.engines.isolation import ignored_warnings, isolated
 from lightning_fv.engines.launch import Children, children
@@ -44,6 +44,8 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record
 from lightning_fv.runs.versions import next_version
 from lightning_fv.targets import parse_targets
+from lightning_fv.trust.judges import load_judges
+from lightning_fv.trust.report import Question, report_run
 
 LOGS = Path("lightning_logs")
 
@@ -144,6 +146,12 @@ class Run:
             for clause in others.failed():
                 note(f"lightning-fv: {clause}")
         return outcome
+
+    def question(self, others: Sequence[RunFolder] = ()) -> Question:
+        """What a report on the finished pictures is asked; with ``--photos``."""
+        assert self.photos is not None
+        targets = {target.id: target for target in self.plan.targets}
+        return Question(self.plan.setup.network, targets, self.photos, self.judges, others)
 
     def _engine(self, others: Children) -> Engine:
         if self.config.engine == "ray":
@@ -278,7 +286,7 @@ def fit(args: list[str]) -> int:
     if first:
         print_summary(folder, outcome.records, time.monotonic() - start)
         if run.photos is not None and outcome.signal is None:
-            print_evidence(folder, collect_evidence(run.plan, run.photos, run.judges))
+            print_evidence(folder, report_run(folder, run.question()))
     if outcome.signal is not None:
         return 128 + outcome.signal
     # Launchers such as torchrun end all processes when one fails: only the first reports what is not done.

@@ -26,7 +26,6 @@ from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.objectives import Objective
 from lightning_fv.optimization.visualizer import FeatureVisualizer
-from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
 
 DEFAULT_TARGETS = [
@@ -199,33 +198,6 @@ def add_network_arguments(parser: LightningArgumentParser) -> None:
         default=None,
         help="channel axis by layer, where it cannot be inferred",
     )
-
-
-def network_options(config: Any) -> dict[str, Any]:
-    """The arguments of ``load_network``, from parsed options."""
-    if config.no_weights and config.weights is not None:
-        raise UsageError("give either --weights or --no_weights")
-    categories = config.categories
-    if isinstance(categories, str):
-        try:
-            text = read_file(categories).decode()
-        except FileNotFoundError:
-            raise UsageError(f"--categories {categories}: no such file; give a file of names, or a list") from None
-        except OSError as error:
-            raise UsageError(f"--categories {categories} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise UsageError(f"--categories {categories} is not UTF-8 text ({error}); save it as UTF-8") from None
-        categories = text.removesuffix("\n").split("\n")  # not splitlines, which splits at ten more characters
-    return {
-        "weights": None if config.no_weights else config.weights or "default",
-        "offline": config.offline,
-        "architecture": config.architecture,
-        "mean": config.mean,
-        "std": config.std,
-        "input_size": config.input_size,
-        "categories": categories,
-        "channel_axes": config.channel_axes,
-    }
 
 
 def parse(args: Sequence[str]) -> FitCLI:

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_fv.commands.evidence import collect_evidence, load_judges, print_evidence
+from lightning_fv.commands.evidence import print_evidence
 from lightning_fv.commands.fit import prepare
 from lightning_fv.commands.parser import Parser
+from lightning_fv.engines.config import check_network, only_render
 from lightning_fv.engines.isolation import isolated
 from lightning_fv.errors import RunFolderError, say
 from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.folder import RunFolder
+from lightning_fv.trust.report import report_run
 
 
 @isolated()
@@ -40,19 +42,22 @@ def report(args: Sequence[str]) -> int:
         "--others", metavar="RUN", nargs="+", default=[], type=Path, help="runs of the same targets by other seeds"
     )
     options = parser.parse_args(args)
-    folder = RunFolder(options.run)
+    folder, others = RunFolder(options.run), [RunFolder(path) for path in options.others]
+    for place in (folder, *others):
+        place.records()
     if not folder.begun():
-        raise RunFolderError(f"{folder} holds no run; give the folder of a run")
-    folder.records()
-    others = [RunFolder(path) for path in options.others]
-    for other in others:
-        other.records()
+        raise RunFolderError(f"{folder} holds pictures, but not the settings of a run; give the folder of a run")
+    if (reason := only_render(folder)) is not None:
+        raise RunFolderError(
+            f"{folder} was rendered from Python with something that has no name on the command line ({reason}); "
+            "call lightning_fv.collect_evidence, with the same network"
+        )
     photos = PhotoFolder(options.photos)
-    plan = prepare(["--resume", "--out", str(options.run)]).plan
-    plan.folder = folder
-    judges = load_judges(options.judges, plan.setup.network)
-    folder.locks_work()
-    evidence = collect_evidence(plan, photos, judges, others)
+    # With fit's own checks of these two options. No cluster is needed, whatever rendered the pictures.
+    words = ["--resume", "--out", str(folder), "--engine", "process", "--photos", str(photos.path)]
+    run = prepare([*words, *(["--judges", *options.judges] if options.judges else ["--judges="])])
+    check_network(folder, run.plan.setup.network)
+    evidence = report_run(folder, run.question(others))
     print_evidence(folder, evidence)
     say(f"gallery        {folder.gallery}")
     return 0

@@ -1,11 +1,14 @@
-"""The config.yaml of a run that was started from Python."""
+"""The config.yaml of a run that was started from Python, and the network of any run."""
 
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
 
 from lightning_fv.engines.plan import Setup
-from lightning_fv.errors import RunFolderError
+from lightning_fv.errors import CheckpointError, NetworkError, RunFolderError, UsageError, first_line
+from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
@@ -105,15 +108,89 @@ def read_config(folder: RunFolder) -> dict[str, Any]:
     return settings
 
 
+def only_render(folder: RunFolder) -> str | None:
+    """Why the command line cannot continue a run that Python started; None if it can.
+
+    Raises:
+        RunFolderError: the settings cannot be read, or were changed.
+    """
+    reason = read_config(folder).get(ONLY_RENDER)
+    return None if reason is None else str(reason)
+
+
 def refuse_only_render(folder: RunFolder) -> None:
     """Refuse a run that the command line cannot continue.
 
     Raises:
         RunFolderError: the run was started by `lightning_fv.render` with what no configuration file can name.
     """
-    reason = read_config(folder).get(ONLY_RENDER)
-    if reason is not None:
+    if (reason := only_render(folder)) is not None:
         raise RunFolderError(
             f"{folder} was started by lightning_fv.render with something that cannot be named on the command line "
             f"({reason}); continue it with lightning_fv.render and the same arguments"
+        )
+
+
+def network_options(config: Any) -> dict[str, Any]:
+    """The arguments of ``load_network`` besides the name, from a run's settings.
+
+    Raises:
+        UsageError: they contradict each other, or the file of class names cannot be read.
+    """
+    if config.no_weights and config.weights is not None:
+        raise UsageError("give either --weights or --no_weights")
+    categories = config.categories
+    if isinstance(categories, str):
+        try:
+            text = read_file(categories).decode()
+        except FileNotFoundError:
+            raise UsageError(f"--categories {categories}: no such file; give a file of names, or a list") from None
+        except OSError as error:
+            raise UsageError(f"--categories {categories} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise UsageError(f"--categories {categories} is not UTF-8 text ({error}); save it as UTF-8") from None
+        categories = text.removesuffix("\n").split("\n")  # not splitlines, which splits at ten more characters
+    return {
+        "weights": None if config.no_weights else config.weights or "default",
+        "offline": config.offline,
+        "architecture": config.architecture,
+        "mean": config.mean,
+        "std": config.std,
+        "input_size": config.input_size,
+        "categories": categories,
+        "channel_axes": config.channel_axes,
+    }
+
+
+def load_run_network(folder: RunFolder) -> VisionNetwork:
+    """The network of a run, loaded again by its name.
+
+    Raises:
+        UsageError: it cannot be loaded by a name.
+        RunFolderError: it has other weights than the run's.
+    """
+    settings, records = read_config(folder), folder.records()
+    name = settings.get("network") or (records[0].network if records else "")
+    try:
+        options = network_options(SimpleNamespace(**settings)) if "network" in settings else {}
+        network = load_network(name, **options)
+    except (NetworkError, CheckpointError, AttributeError) as error:
+        raise UsageError(
+            f"the network of {folder} cannot be loaded by the name {name!r} ({first_line(error)}); give it: network="
+        ) from None
+    check_network(folder, network)
+    return network
+
+
+def check_network(folder: RunFolder, network: VisionNetwork) -> None:
+    """Check that a network is that of a run.
+
+    Raises:
+        RunFolderError: it has other weights, or prepares pictures in another way.
+    """
+    known, own = folder.started_with(), json.loads(json.dumps(network.settings()))
+    if known.get("digest") != network.digest() or known.get("preparation") != own:
+        raise RunFolderError(
+            f"{folder} holds pictures of another network than {network.name}: its weights or its preprocessing differ; give the "
+            "one that they were made for, in Python by network="
         )

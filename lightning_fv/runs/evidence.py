@@ -6,11 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from lightning_fv.runs.files import read_file, write_text_atomic
 
 Verdict: TypeAlias = Literal["trust", "doubt", "distrust", "unknown"]
+
+DIGITS = 6
+"""Significant digits of numbers in the file: more would differ between processors."""
+
+NOT_FINITE = "not finite"
+"""Written instead of NaN and infinity."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class Evidence:
         verdict: ``trust``; ``doubt``, some evidence is against it or missing; ``distrust``, the unit does something else on photos; ``unknown``, there is
             too little evidence.
         reasons: why, in plain words.
+        photos: name of the folder of photos.
+        photo_count: photos that the network's responses are known for.
+        judges: names of the other networks that looked at it.
         made_from: digest of everything that it was made from, so that it is made again if that has changed.
     """
 
@@ -60,21 +69,24 @@ class Evidence:
     least: list[Example] = field(default_factory=list)
     verdict: Verdict = "unknown"
     reasons: list[str] = field(default_factory=list)
+    photos: str = ""
+    photo_count: int = 0
+    judges: list[str] = field(default_factory=list)
     made_from: str = ""
 
     def to_json(self) -> str:
-        """One line, without the newline. Numbers that are not finite are text: JSON has none."""
-        values = dataclasses.asdict(self)
-        values["faithful"], values["plausible"] = _finite(self.faithful), _finite(self.plausible)
-        values["path"] = {layer: None if v is None or not math.isfinite(v) else v for layer, v in self.path.items()}
-        return json.dumps(values)
+        """One line, without the newline. Numbers have `DIGITS` significant digits; those that are not finite are text (of a path, null): JSON has none."""
+        values: dict[str, Any] = _rounded(dataclasses.asdict(self))
+        values["path"] = {layer: None if value == NOT_FINITE else value for layer, value in values["path"].items()}
+        return json.dumps(values, allow_nan=False)
 
 
-def _finite(numbers: Mapping[str, float | str]) -> dict[str, float | str]:
-    return {
-        name: value if isinstance(value, str) or math.isfinite(value) else "not finite"
-        for name, value in numbers.items()
-    }
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else NOT_FINITE
+    if isinstance(value, Mapping):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def write_evidence(path: Path, evidence: Sequence[Evidence]) -> None:
@@ -102,24 +114,30 @@ def _parse(line: str) -> Evidence:
         for name in ("examples", "least"):
             values[name] = [_example(example) for example in values[name]]
         found = Evidence(**values)
-    except (RecursionError, TypeError, KeyError) as error:
+        texts = [found.id, found.target, found.photos, found.made_from, *found.reasons, *found.judges]
+        named = {**found.faithful, **found.plausible}
+        numbers = [*named.values(), *(value for value in found.path.values() if value is not None), found.photo_count]
+        "".join([*texts, *named, *found.path]).encode()  # JSON can spell half of a surrogate pair
+    except (RecursionError, TypeError, KeyError, AttributeError, UnicodeEncodeError) as error:
         raise ValueError(f"a line is no evidence of this version ({error})") from None
-    texts = [found.id, found.target, found.made_from, *found.reasons]
-    numbers = [*found.faithful.values(), *found.plausible.values(), *(v for v in found.path.values() if v is not None)]
-    if found.verdict not in get_args(Verdict) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("a line is no evidence of this version")
-    if not all(isinstance(number, int | float | str) for number in numbers):
-        raise ValueError("a line of evidence holds something else than numbers")
+    if found.verdict not in get_args(Verdict) or not all(map(_is_number_or_text, numbers)):
+        raise ValueError("a line of evidence holds other values than numbers, or another verdict")
     return found
+
+
+def _is_number_or_text(value: object) -> bool:
+    return isinstance(value, str) or (type(value) in (int, float) and math.isfinite(value))  # type: ignore[arg-type]
 
 
 def _example(values: Mapping[str, object]) -> Example:
     photo, value, file, crop = values["photo"], values["value"], values["file"], values["crop"]
-    if not (
-        isinstance(photo, str) and isinstance(value, int | float) and isinstance(file, str) and isinstance(crop, list)
-    ):
+    if not (isinstance(photo, str) and isinstance(file, str) and isinstance(crop, list)):
         raise TypeError("an example has other values")
-    left, top, right, bottom = map(float, crop)
-    if {"", ".", ".."} & set(file.split("/")) or "\\" in file:
+    if not (isinstance(value, int | float) and math.isfinite(value)) or not all(
+        isinstance(side, int | float) and 0 <= side <= 1 for side in crop
+    ):
+        raise TypeError("an example has other numbers")
+    if {"", ".", ".."} & set(file.split("/")) or "\\" in file or "\0" in file:
         raise TypeError("an example's file is outside of the run folder")
-    return Example(photo, value, file, (left, top, right, bottom))
+    left, top, right, bottom = map(float, crop)
+    return Example(photo.encode(errors="replace").decode(), float(value), file, (left, top, right, bottom))

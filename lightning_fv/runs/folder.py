@@ -13,7 +13,7 @@ from lightning_fv.runs.entries import check_entries, check_parent, refuse_link
 from lightning_fv.runs.files import NotAFileError, check_name, read_file, write_new_text, write_text_atomic
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.job_folder import JobFolder
-from lightning_fv.runs.plan_file import register
+from lightning_fv.runs.plan_file import recorded_settings, register
 from lightning_fv.runs.record import Record, read_manifest
 
 _RENDERED, _STOPPED = {"done", "dead", "diverged"}, {"partial", "failed", "diverged"}
@@ -189,16 +189,16 @@ class RunFolder:
         return all(file.name.startswith(".") and file.suffix == ".partial" for file in self.path.iterdir())
 
     def register(self, jobs: Sequence[Job], settings: Mapping[str, Any] | None = None) -> None:
-        """Record which jobs the run consists of, or compare with the record of the process that started it.
-
-        Args:
-            jobs: all of them, in order.
-            settings: plain values that their ids were made from, to say what differs.
+        """Record which jobs the run consists of, or compare with the record of the process that started it; see `plan_file.register`.
 
         Raises:
             RunFolderError: these are not the run's jobs, or another version started it.
         """
         register(self.path, self._state / "plan.json", jobs, settings or {}, fresh=not any(self.jobs.glob("*")))
+
+    def started_with(self) -> dict[str, Any]:
+        """The settings that `register` recorded; empty if they cannot be read."""
+        return recorded_settings(self._state / "plan.json")
 
     def check_entries(self) -> None:
         """Check that nothing in the folder is a link, a pipe, a socket or a device, or a folder in the place of a file.

@@ -52,3 +52,12 @@ def register(run: Path, file: Path, jobs: Sequence[Job], settings: Mapping[str, 
         raise RunFolderError(
             f"{run} holds a run of other pictures: {what}; restore what it was started with, or choose another folder"
         )
+
+
+def recorded_settings(file: Path) -> dict[str, Any]:
+    """The settings in a record of `register`; empty if it is missing or damaged."""
+    try:
+        found = json.loads(read_file(file))["settings"]
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return {}
+    return found if isinstance(found, dict) else {}

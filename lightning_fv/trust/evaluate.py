@@ -1,12 +1,12 @@
 """The evidence about a batch of pictures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_fv.functional import Questions, class_probability, class_rank, path_similarity, photo_high_frequency
 from lightning_fv.metrics import (
@@ -27,11 +27,14 @@ from lightning_fv.photos.activations import unit_of
 from lightning_fv.photos.statistics import PhotoStatistics
 from lightning_fv.runs.evidence import Evidence
 from lightning_fv.targets import Target
+from lightning_fv.transforms import RandomNoise, RandomWarp
+from lightning_fv.trust.matches import Match, best_matches
 from lightning_fv.trust.verdict import verdict
 from lightning_fv.trust.witness import ROWS, Witness
 
 DRAWS = 8
-"""Random transforms that a picture is scored under."""
+"""Random transforms that a picture is scored under: those of a plain `FeatureVisualizer`, whatever recipe made the picture, so that the
+scores of all recipes can be compared, also of those that had no transforms."""
 
 OWN, OTHER = 20, 100
 """Photos that excite the unit, and others, that a picture's path is compared with."""
@@ -43,44 +46,62 @@ class Evaluator:
     Args:
         witness: the network that the pictures were made for, with the values of the targets for photos.
         judges: other networks.
-        transforms: those of the recipe that made the pictures.
-        seed: of random transforms and draws of photos.
+        missing: by an objective's key, why it has no values for photos.
     """
 
-    def __init__(self, witness: Witness, judges: Sequence[Witness], transforms: Sequence[nn.Module], seed: int) -> None:
+    def __init__(
+        self, witness: Witness, judges: Sequence[Witness] = (), missing: Mapping[str, str] | None = None
+    ) -> None:
         self.witness, self.judges = witness, list(judges)
-        self._transforms, self._seed = list(transforms), seed
+        self._missing = dict(missing or {})
         self._statistics: dict[str, PhotoStatistics] = {}
+        self._labels: dict[str, set[str]] = {}
+        for label in {entry.label for entry in witness.photos.entries} - {""}:
+            self._labels.setdefault(canonical(label), set()).add(label)
 
     def __call__(
-        self, targets: Sequence[Target], ids: Sequence[str], pictures: Tensor, others: Sequence[Tensor] = ()
+        self,
+        targets: Sequence[Target],
+        ids: Sequence[str],
+        pictures: Tensor,
+        seeds: Sequence[Tensor] = (),
+        facets: Sequence[Tensor] = (),
     ) -> list[Evidence]:
         """The evidence about pictures, without examples.
 
         Args:
             targets: of each picture.
             ids: of each picture's record.
-            pictures: (B, C, H, W) in [0, 1].
-            others: for each target (S, C, H, W), pictures of the same target by other seeds; S may be 0. Or none.
+            pictures: (B, C, H, W) in [0, 1], of the network's channels.
+            seeds: for each target (S, C, H, W), pictures of the same target by other seeds; S may be 0. Or none.
+            facets: for each target (F, C, H, W), the other pictures of its unit in the same run; F may be 0. Or none.
         """
+        photos = self.witness.photos
         found = [Evidence(name, target.text) for name, target in zip(ids, targets, strict=True)]
-        values = [self.witness.photos.of(target.objective) for target in targets]
+        values = [photos.of(target.objective) for target in targets]
         self._scores(targets, pictures, found, values)
         means = self.witness.means(pictures, self.witness.stages)
         for row, (target, evidence) in enumerate(zip(targets, found, strict=True)):
             if (on_photos := values[row]) is not None:
                 stages = self.witness.before(target.objective.layers)
-                self._path(target, evidence, on_photos, {s: means[s][row : row + 1] for s in stages}, stages)
-                self._two_choice(evidence, on_photos, {s: means[s][row : row + 1] for s in stages}, stages)
-            for name, score in self._looks(pictures[row : row + 1]).items():
-                evidence.plausible[name] = score
-            if len(others) and len(others[row]):
-                self._agreement(evidence, torch.cat([pictures[row : row + 1], others[row]]))
+                own = {stage: means[stage][row : row + 1] for stage in stages}
+                self._path(target, evidence, on_photos, own, stages)
+                self._two_choice(evidence, on_photos, own, stages)
+            picture = pictures[row : row + 1]
+            evidence.plausible |= self._looks(picture)
+            if len(seeds) and len(seeds[row]):
+                several = torch.cat([picture, seeds[row]])
+                evidence.faithful |= {"seed_agreement": self._agreement(several), "seeds": float(len(several))}
+            if len(facets) and len(facets[row]):
+                several = torch.cat([picture, facets[row]])
+                evidence.faithful |= {"facet_agreement": self._agreement(several), "facets": float(len(several))}
+                evidence.plausible["diversity"] = self._diversity(several)
         self._monosemanticity(found, values)
         agreed = self._judged(targets, pictures, found, values)
-        for evidence, judged in zip(found, agreed, strict=True):
-            count = len(self.witness.photos) if "photo_percentile" in evidence.faithful else 0
-            evidence.verdict, evidence.reasons = verdict(evidence.faithful, evidence.path, judged, count)
+        for target, evidence, judged, on_photos in zip(targets, found, agreed, values, strict=True):
+            count = 0 if on_photos is None else int(np.isfinite(on_photos).sum())
+            missing = self._missing.get(target.objective.key, "")
+            evidence.verdict, evidence.reasons = verdict(evidence.faithful, evidence.path, judged, count, missing)
         return found
 
     # -- what the unit does ------------------------------------------------------------------------------------------
@@ -94,13 +115,10 @@ class Evaluator:
     ) -> None:
         network = self.witness.network
         plain = self._values(targets, pictures)
-        pipeline = TransformPipeline(
-            self._transforms, self._seed, [target.key for target in targets], max(network.input_size)
-        )
-        device = network.device
-        transformed = torch.stack(
-            [self._values(targets, pipeline(pictures.to(device), 10**6 + draw).cpu()) for draw in range(DRAWS)]
-        )
+        keys = [target.key for target in targets]
+        pipeline = TransformPipeline([RandomWarp(), RandomNoise()], 0, keys, max(network.input_size))
+        images = pictures.to(network.device)
+        transformed = torch.stack([self._values(targets, pipeline(images, draw)) for draw in range(DRAWS)])
         logits = (
             self.witness.means(pictures, [LOGITS])[LOGITS] if any(t.class_index is not None for t in targets) else None
         )
@@ -115,7 +133,7 @@ class Evaluator:
                 self._among_photos(target.objective, evidence, score, on_photos)
 
     def _values(self, targets: Sequence[Target], pictures: Tensor) -> Tensor:
-        """Each target's objective for its picture, (B,)."""
+        """Each target's objective for its picture, (B,); NaN of those that compare with photos of their own."""
         network = self.witness.network
         found = []
         with network.frozen(), torch.no_grad():
@@ -123,11 +141,11 @@ class Evaluator:
             layers = frozenset[str]().union(*(target.objective.layers for target in targets))
             activations = network.activations(images, layers) if layers else {}
             for row, target in enumerate(targets):
-                own = {layer: values[row : row + 1] for layer, values in activations.items()}
-                known = not target.objective.photos
-                found.append(
-                    target.objective(own, images[row : row + 1])[0].float().cpu() if known else torch.tensor(math.nan)
-                )
+                if target.objective.photos:
+                    found.append(torch.tensor(math.nan))
+                    continue
+                own = {layer: activations[layer][row : row + 1] for layer in target.objective.layers}
+                found.append(target.objective(own, images[row : row + 1])[0].float().cpu())
         return torch.stack(found)
 
     def _among_photos(
@@ -159,21 +177,17 @@ class Evaluator:
         stages: Sequence[str],
     ) -> None:
         """Path similarity of the picture to photos of its class, if the photos' folders tell it, else to those that excite the unit most."""
-        order = np.argsort(np.where(np.isfinite(values), values, -np.inf), kind="stable")[::-1]
+        finite = np.flatnonzero(np.isfinite(values))
+        order = finite[np.argsort(values[finite], kind="stable")[::-1]]
         own, rest = order[:OWN], order[len(order) // 2 :]
-        categories = self.witness.network.categories
-        if target.class_index is not None and target.class_index < len(categories):
-            name = canonical(categories[target.class_index])
-            labels = {
-                entry.label for entry in self.witness.photos.entries if entry.label and canonical(entry.label) == name
-            }
+        categories, index = self.witness.network.categories, target.class_index
+        if index is not None and index < len(categories):
+            labels = self._labels.get(canonical(categories[index]), set())
             if labels and len(rows := self.witness.photos.rows(labels)) >= 2:
-                own = rows[np.linspace(0, len(rows) - 1, min(OWN, len(rows))).astype(np.int64)]
-                rest = np.setdiff1d(np.arange(len(values)), rows)
+                own, rest = _spread(rows, OWN), np.setdiff1d(np.arange(len(values)), rows)
         if len(own) < 2 or not len(rest):
             return
-        chosen = rest[np.linspace(0, len(rest) - 1, min(OTHER, len(rest))).astype(np.int64)]
-        of_own, of_other = self.witness.of_photos(own, stages), self.witness.of_photos(chosen, stages)
+        of_own, of_other = self.witness.of_photos(own, stages), self.witness.of_photos(_spread(rest, OTHER), stages)
         for stage in stages:
             similarity = float(path_similarity(means[stage], of_own[stage], of_other[stage])[0])
             evidence.path[stage] = similarity if math.isfinite(similarity) else None
@@ -181,7 +195,7 @@ class Evaluator:
     def _two_choice(
         self, evidence: Evidence, values: npt.NDArray[np.float32], means: dict[str, Tensor], stages: Sequence[str]
     ) -> None:
-        """Whether the network's own features, or those of the first judge, of the picture tell photos that excite the unit from others."""
+        """Whether the network's own features of the picture tell photos that excite the unit from others."""
         try:
             questions = Questions.of(np.ascontiguousarray(values)[:, None])
         except ValueError:  # too few photos
@@ -210,20 +224,21 @@ class Evaluator:
         for (evidence, _), score in zip(known, metric.compute().tolist(), strict=True):
             evidence.faithful["mono_score"] = score
 
-    def _agreement(self, evidence: Evidence, pictures: Tensor) -> None:
-        """Of pictures of one target by several seeds: how much the network sees the same in them, and how much they differ."""
-        stages = self.witness.stages[-2:-1] or self.witness.stages
-        agreement = SeedAgreement(*self.witness.scale[stages[0]])
-        agreement.update(self.witness.means(pictures, stages)[stages[0]])
-        evidence.faithful["seed_agreement"] = float(agreement.compute())
-        evidence.faithful["seeds"] = float(len(pictures))
-        network = self.witness.network
+    def _agreement(self, pictures: Tensor) -> float:
+        """How much the network sees the same in several pictures, in its last stage before the logits."""
+        stage = self.witness.stages[-2:][0]
+        agreement = SeedAgreement(*self.witness.scale[stage])
+        agreement.update(self.witness.means(pictures, [stage])[stage])
+        return float(agreement.compute())
+
+    def _diversity(self, pictures: Tensor) -> float:
+        """How much several pictures differ, in all stages with positions."""
+        network, diversity = self.witness.network, FeatureDiversity()
+        layers = [stage for stage in self.witness.stages if stage != LOGITS] or self.witness.stages
         with network.frozen(), torch.no_grad():
-            layers = [stage for stage in self.witness.stages if stage != LOGITS]
             activations = network.activations(pictures.to(network.device), layers)
-        diversity = FeatureDiversity()
         diversity.update([activations[layer].cpu() for layer in layers])
-        evidence.plausible["diversity"] = float(diversity.compute())
+        return float(diversity.compute())
 
     # -- what looks natural ------------------------------------------------------------------------------------------
 
@@ -251,56 +266,39 @@ class Evaluator:
         """Rank and probability of each class under the judges that know it; for other units the unit of the judge that responds most alike."""
         agreed: list[dict[str, tuple[float, float]]] = [{} for _ in targets]
         categories = self.witness.network.categories
+        classes = [
+            t.class_index if t.class_index is not None and t.class_index < len(categories) else None for t in targets
+        ]
         for judge in self.judges:
             name, means = judge.network.name, judge.means(pictures, judge.stages)
-            matches = self._matches(
-                judge, [None if t.class_index is not None else v for t, v in zip(targets, values, strict=True)]
+            known = [None if c is None else class_index(categories[c], judge.network.categories) for c in classes]
+            matches = best_matches(
+                judge, [column if unit is None else None for unit, column in zip(known, values, strict=True)]
             )
-            for row, (target, evidence) in enumerate(zip(targets, found, strict=True)):
-                own = target.class_index
-                unit = (
-                    class_index(categories[own], judge.network.categories)
-                    if own is not None and own < len(categories)
-                    else None
-                )
+            for row, (unit, match) in enumerate(zip(known, matches, strict=True)):
+                evidence = found[row]
                 if unit is not None:
                     index, logits = torch.tensor([unit]), means[LOGITS][row : row + 1]
                     agreed[row][name] = float(class_probability(logits, index)), float(class_rank(logits, index))
                     evidence.plausible[f"p({name})"], evidence.plausible[f"rank({name})"] = agreed[row][name]
-                if (match := matches[row]) is not None:
-                    stage, channel, correlation = match
-                    value, on_photos = float(means[stage][row, channel]), judge.photos.layers[stage][:, channel]
-                    evidence.plausible[f"match({name})"] = f"{stage}:{channel}"
-                    evidence.plausible[f"correlation({name})"] = correlation
-                    evidence.plausible[f"percentile({name})"] = float(100 * (on_photos < value).mean())
+                elif match is not None:
+                    evidence.plausible |= _matched(judge, match, float(means[match.stage][row, match.unit]))
+                if judge.not_finite:
+                    evidence.plausible[f"photos_not_finite({name})"] = float(judge.not_finite)
         return agreed
 
-    @staticmethod
-    def _matches(
-        judge: Witness, values: Sequence[npt.NDArray[np.float32] | None]
-    ) -> list[tuple[str, int, float] | None]:
-        """For each unit the judge's stage, unit and correlation over photos of the unit that correlates most with it."""
-        best: list[tuple[str, int, float] | None] = [None] * len(values)
-        usable = {
-            row: column
-            for row, column in enumerate(values)
-            if column is not None and np.isfinite(column).all() and column.std() > 0
-        }
-        rows = list(usable)
-        if not rows:
-            return best
-        columns = np.stack(list(usable.values()), 1).astype(np.float64)
-        columns = (columns - columns.mean(0)) / columns.std(0)
-        for stage in judge.stages:
-            mean, std = (part.double().numpy() for part in judge.scale[stage])
-            total = np.zeros((len(rows), len(mean)))
-            for start in range(0, len(columns), ROWS):
-                part = (np.asarray(judge.photos.layers[stage][start : start + ROWS], np.float64) - mean) / std
-                total += columns[start : start + ROWS].T @ part
-            correlation = np.nan_to_num(total / len(columns), nan=-1.0)
-            for place, row in enumerate(rows):
-                unit = int(correlation[place].argmax())
-                known = best[row]
-                if known is None or correlation[place, unit] > known[2]:
-                    best[row] = stage, unit, float(correlation[place, unit])
-        return best
+
+def _matched(judge: Witness, match: Match, value: float) -> dict[str, float | str]:
+    """What the unit that responds most alike does for a picture, among photos."""
+    name, on_photos = judge.network.name, judge.photos.layers[match.stage][:, match.unit]
+    percentile = float(100 * (on_photos < value).mean()) if math.isfinite(value) else math.nan
+    return {
+        f"match({name})": f"{match.stage}:{match.unit}",
+        f"correlation({name})": match.correlation,
+        f"percentile({name})": percentile,
+    }
+
+
+def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """At most ``count`` of some rows, at equal distances."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]

@@ -8,6 +8,9 @@ from lightning_fv.runs.evidence import Verdict
 PATH = 0.2
 """Below this the path of a picture is that of other photos than those that excite its unit. See docs/trust.md for how it was chosen."""
 
+LIKE = 0.5
+"""From this on the path in a layer is called like that of photos that excite the unit."""
+
 TWO_CHOICE = 0.6
 """Below this share of right answers a picture does not tell which photos excite its unit (0.5 is chance)."""
 
@@ -23,59 +26,101 @@ def verdict(
     path: Mapping[str, float | None],
     judges: Mapping[str, tuple[float, float]],
     photos: int,
+    missing: str = "",
 ) -> tuple[Verdict, list[str]]:
     """The verdict and its reasons.
 
     Args:
-        faithful: see `lightning_fv.runs.evidence.Evidence`.
+        faithful: see `lightning_fv.runs.evidence.Evidence`; may hold numbers that are not finite.
         path: by layer from input to output, the path similarity.
-        judges: by network, probability and rank of the picture's class.
-        photos: number of photos that the picture was compared with.
+        judges: by network, probability and rank of the picture's class; not finite if the network's output is not.
+        photos: number of photos for which the unit's value is known and finite.
+        missing: why there is none.
 
     Returns:
-        ``distrust`` if the picture is of something that the unit does not do on photos; ``doubt`` if the evidence is mixed; ``trust`` if nothing speaks
-        against it; ``unknown`` without photos.
+        ``distrust`` if the picture is of something that the unit does not do on photos; ``doubt`` if the evidence is mixed, or part of it is missing;
+        ``trust`` if nothing speaks against it; ``unknown`` if the picture's value or those of photos are not known.
     """
+    if missing or not photos:
+        return "unknown", [missing or "the unit's value is not finite for any photo"]
+    if _number(faithful, "score") is None:
+        return "unknown", ["the unit's value for the picture is not finite"]
     against: list[str] = []
     doubts: list[str] = []
     reasons: list[str] = []
-    multiple, seldom = _number(faithful, "photo_multiple"), "photos" in faithful
-    percentile, share = _number(faithful, "photo_percentile"), _number(faithful, "two_choice")
-    known = [value for value in path.values() if value is not None and math.isfinite(value)]
-    if seldom:
+    _among_photos(faithful, photos, against, doubts, reasons)
+    _by_features(faithful, path, photos, against, doubts, reasons)
+    _by_judges(judges, doubts, reasons)
+    level: Verdict = "distrust" if against else "doubt" if doubts else "trust"
+    return level, [*against, *doubts, *reasons]
+
+
+def _among_photos(
+    faithful: Mapping[str, float | str], photos: int, against: list[str], doubts: list[str], reasons: list[str]
+) -> None:
+    multiple, percentile = _number(faithful, "photo_multiple"), _number(faithful, "photo_percentile")
+    if "photos" in faithful:
+        above = multiple is None or multiple > 1
         against.append(
-            "no photo excites this unit as the picture does"
-            if multiple is None or multiple > 1
-            else "hardly any photo excites this unit"
+            "no photo excites this unit as the picture does" if above else "hardly any photo excites this unit"
         )
     if multiple is not None:
         said = f"fires {multiple:.2g} times the best of {photos:,} photos"
         (doubts if multiple < MULTIPLE else reasons).append(said)
     elif percentile is not None:
         (doubts if percentile < 50 else reasons).append(f"above {percentile:.4g} % of {photos:,} photos")
-    if known and sum(known) / len(known) < PATH:
+    if (bad := _number(faithful, "photos_not_finite")) is not None:
+        doubts.append(f"the unit's value is not finite for {bad:.0f} of {photos + bad:,.0f} photos")
+
+
+def _by_features(
+    faithful: Mapping[str, float | str],
+    path: Mapping[str, float | None],
+    photos: int,
+    against: list[str],
+    doubts: list[str],
+    reasons: list[str],
+) -> None:
+    known = {layer: value for layer, value in path.items() if value is not None and math.isfinite(value)}
+    if known and sum(known.values()) / len(known) < PATH:
         against.append("its path through the network is not that of the photos that excite this unit")
     elif known:
-        like = next((layer for layer, value in path.items() if value is not None and value >= 0.5), None)
+        like = None
+        for layer in reversed(known):
+            if known[layer] < LIKE:
+                break
+            like = layer
         reasons.append(
             f"path like that of its photos from {like} on" if like else "path only a little like that of its photos"
         )
-    if share is not None and share < TWO_CHOICE:
-        against.append(f"does not tell which photos excite this unit (right in {share:.0%} of pairs)")
-    elif share is not None:
-        reasons.append(f"tells which photos excite this unit (right in {share:.0%} of pairs)")
-    if judges:
-        agree = [name for name, (probability, rank) in judges.items() if probability >= AGREED or rank == 1]
-        listed = ", ".join(f"{probability:.2f}" for probability, _ in judges.values())
-        if len(agree) == len(judges):
-            words = {1: "the judge agrees", 2: "both judges agree"}.get(len(judges), f"all {len(judges)} judges agree")
-            reasons.append(f"{words} (p {listed})")
-        else:
-            doubts.append(f"{len(judges) - len(agree)} of {len(judges)} judges disagree (p {listed})")
-    if photos == 0:
-        return "unknown", [*doubts, *reasons, "no photos to compare with"]
-    level: Verdict = "distrust" if against else "doubt" if doubts else "trust"
-    return level, [*against, *doubts, *reasons]
+    else:
+        doubts.append("its path through the network cannot be compared with that of photos")
+    share = _number(faithful, "two_choice")
+    if share is not None:
+        said = f"which photos excite this unit (right in {share:.0%} of pairs)"
+        (against if share < TWO_CHOICE else reasons).append(
+            f"{'does not tell' if share < TWO_CHOICE else 'tells'} {said}"
+        )
+    elif "two_choice" in faithful:
+        doubts.append("whether it tells which photos excite this unit is not finite")
+    else:
+        doubts.append(f"{photos:,} photos are too few to ask which of them excite this unit")
+
+
+def _by_judges(judges: Mapping[str, tuple[float, float]], doubts: list[str], reasons: list[str]) -> None:
+    for name, (probability, _) in judges.items():
+        if not math.isfinite(probability):
+            doubts.append(f"the output of {name} is not finite")
+    finite = [numbers for numbers in judges.values() if math.isfinite(numbers[0])]
+    if not finite:
+        return
+    agree = sum(probability >= AGREED or rank == 1 for probability, rank in finite)
+    listed = ", ".join(f"{probability:.2f}" for probability, _ in finite)
+    if agree < len(finite):
+        doubts.append(f"{len(finite) - agree} of {len(finite)} judges disagree (p {listed})")
+        return
+    words = {1: "the judge agrees", 2: "both judges agree"}.get(agree, f"all {agree} judges agree")
+    reasons.append(f"{words} (p {listed})")
 
 
 def _number(values: Mapping[str, float | str], name: str) -> float | None:
