@@ -116,11 +116,15 @@ def _parse(line: str) -> Evidence:
         found = Evidence(**values)
         texts = [found.id, found.target, found.photos, found.made_from, *found.reasons, *found.judges]
         named = {**found.faithful, **found.plausible}
-        numbers = [*named.values(), *(value for value in found.path.values() if value is not None), found.photo_count]
+        numbers = [*named.values(), *(value for value in found.path.values() if value is not None)]
         "".join([*texts, *named, *found.path]).encode()  # JSON can spell half of a surrogate pair
     except (RecursionError, TypeError, KeyError, AttributeError, UnicodeEncodeError) as error:
         raise ValueError(f"a line is no evidence of this version ({error})") from None
-    if found.verdict not in get_args(Verdict) or not all(map(_is_number_or_text, numbers)):
+    if (
+        found.verdict not in get_args(Verdict)
+        or not all(map(_is_number_or_text, numbers))
+        or type(found.photo_count) is not int
+    ):
         raise ValueError("a line of evidence holds other values than numbers, or another verdict")
     return found
 

@@ -221,7 +221,7 @@ class Evaluator:
             rows = np.arange(start, min(start + ROWS, len(columns)))
             embeddings = witness.features(witness.of_photos(rows, [layer]), [layer])
             metric.update(embeddings, torch.from_numpy(columns[rows]))
-        for (evidence, _), score in zip(known, metric.compute().tolist(), strict=True):
+        for (evidence, _), score in zip(known, metric.compute().reshape(-1).tolist(), strict=True):
             evidence.faithful["mono_score"] = score
 
     def _agreement(self, pictures: Tensor) -> float:

@@ -1,0 +1,65 @@
+"""The words of a verdict, from what is known."""
+
+import math
+
+import pytest
+
+from lightning_fv.runs.evidence import Verdict
+from lightning_fv.trust.verdict import sentence, verdict
+
+GOOD = {"score": 3.0, "photo_percentile": 100.0, "photo_multiple": 1.8, "two_choice": 0.97}
+PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "judges", "level", "said"),
+    [
+        ({}, {}, {}, "trust", "fires 1.8 times the best of 1,000 photos; path like that of its photos from conv2 on"),
+        ({}, {}, {"a": (0.9, 1.0)}, "trust", "the judge agrees (p 0.90)"),
+        ({}, {}, {"a": (0.9, 1.0), "b": (0.2, 1.0)}, "trust", "both judges agree (p 0.90, 0.20)"),
+        ({}, {}, {n: (0.6, 2.0) for n in "abc"}, "trust", "all 3 judges agree (p 0.60, 0.60, 0.60)"),
+        ({}, {}, {"a": (0.9, 1.0), "b": (0.2, 7.0)}, "doubt", "1 of 2 judges disagree (p 0.90, 0.20)"),
+        ({}, {}, {"a": (math.nan, math.nan)}, "doubt", "the output of a is not finite"),
+        ({}, {}, {"a": (0.9, 1.0), "b": (math.nan, math.nan)}, "doubt", "not finite; fires 1.8"),
+        ({"photo_multiple": 0.3}, {}, {}, "doubt", "fires 0.3 times the best of 1,000 photos"),
+        ({"photo_multiple": None}, {}, {}, "trust", "above 100 % of 1,000 photos"),
+        ({"photo_multiple": None, "photo_percentile": 30.0}, {}, {}, "doubt", "above 30 % of 1,000 photos"),
+        ({"photos": "hardly ever responds"}, {}, {}, "distrust", "no photo excites this unit as the picture does"),
+        ({"photos": "hardly", "photo_multiple": 0.8}, {}, {}, "distrust", "hardly any photo excites this unit"),
+        ({"photos_not_finite": 2.0}, {}, {}, "doubt", "is not finite for 2 of 1,002 photos"),
+        ({"two_choice": 0.5}, {}, {}, "distrust", "does not tell which photos excite this unit (right in 50% of pairs)"),
+        ({"two_choice": math.nan}, {}, {}, "doubt", "whether it tells which photos excite this unit is not finite"),
+        ({"two_choice": None}, {}, {}, "doubt", "too few to ask"),
+        ({}, {"conv1": 0.1, "conv2": 0.1}, {}, "distrust", "its path through the network is not that of the photos"),
+        ({}, {"conv1": 0.3, "conv2": 0.3}, {}, "trust", "path only a little like that of its photos"),
+        ({}, {"conv1": 0.9, "conv2": 0.1, "logits": 0.7}, {}, "trust", "from logits on"),
+        ({}, {"conv1": None, "logits": None}, {}, "doubt", "cannot be compared"),
+        ({}, {"conv1": math.nan, "logits": None}, {}, "doubt", "cannot be compared"),
+        ({"score": math.nan}, {}, {"a": (0.9, 1.0)}, "unknown", "the unit's value for the picture is not finite"),
+        ({"score": math.inf}, {}, {}, "unknown", "the unit's value for the picture is not finite"),
+    ],
+)  # fmt: skip
+def test_words(
+    changes: dict[str, float | str | None],
+    path: dict[str, float | None],
+    judges: dict[str, tuple[float, float]],
+    level: Verdict,
+    said: str,
+) -> None:
+    faithful = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
+    found, reasons = verdict(faithful, path or PATH, judges, 1000)
+    assert found == level
+    assert said in "; ".join(reasons)
+
+
+def test_without_values_of_photos_nothing_is_known() -> None:
+    assert verdict(GOOD, PATH, {}, 0) == ("unknown", ["the unit's value is not finite for any photo"])
+    assert verdict(GOOD, PATH, {}, 0, "it compares with a photo") == ("unknown", ["it compares with a photo"])
+
+
+def test_what_speaks_against_a_picture_comes_first() -> None:
+    _, reasons = verdict({**GOOD, "two_choice": 0.4, "photo_multiple": 0.1}, PATH, {}, 1000)
+    assert reasons[0].startswith("does not tell")
+    assert reasons[1].startswith("fires 0.1")
+    assert sentence("distrust", reasons).startswith("do not trust: does not tell")
+    assert sentence("trust", ["a", "b"]) == "a; b"
