@@ -220,7 +220,9 @@ def collect_evidence(
     else:
         check_network(folder, network)
     witnesses = load_judges([judges] if isinstance(judges, str | VisionNetwork) else judges, network)
-    targets, reasons = recorded_targets(records, network)
+    asked = read_config(folder).get("targets", [])
+    texts = [asked] if isinstance(asked, str) else [text for text in asked if isinstance(text, str)]
+    targets, reasons = recorded_targets(records, network, texts)
     return report_run(folder, Question(network, targets, found, witnesses, runs, reasons))
 
 

@@ -55,7 +55,7 @@ def report(args: Sequence[str]) -> int:
     photos = PhotoFolder(options.photos)
     # With fit's own checks of these two options. No cluster is needed, whatever rendered the pictures.
     words = ["--resume", "--out", str(folder), "--engine", "process", "--photos", str(photos.path)]
-    run = prepare([*words, *(["--judges", *options.judges] if options.judges else ["--judges="])])
+    run = prepare([*words, "--judges", *options.judges])
     check_network(folder, run.plan.setup.network)
     evidence = report_run(folder, run.question(others))
     print_evidence(folder, evidence)

@@ -255,9 +255,28 @@ class _Work:
             objectives = {target.objective.key: target.objective for target in question.targets.values()}
             missing = _without_photos(question.network, list(objectives.values()))
             known = [objective for key, objective in objectives.items() if key not in missing]
-            witness = Witness.of(question.network, question.photos, known)
+            witness = _witness(question.network, question.photos, known, missing)
             self.evaluator = Evaluator(witness, [Witness.of(j, question.photos) for j in question.judges], missing)
         return self.evaluator
+
+
+def _witness(
+    network: VisionNetwork, photos: PhotoFolder, objectives: Sequence[Objective], missing: dict[str, str]
+) -> Witness:
+    """The network's responses to photos; an objective that fails for some photo is left out, and added to ``missing``."""
+    try:
+        return Witness.of(network, photos, objectives)
+    except (FeatureVisualizationError, OSError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # any, of a user's objective: which one?
+        usable = []
+        for objective in objectives:
+            try:
+                Witness.of(network, photos, [objective])
+                usable.append(objective)
+            except Exception as error:
+                missing[objective.key] = f"its objective cannot be evaluated for photos: {first_line(error)}"
+        return Witness.of(network, photos, usable)
 
 
 def _without_photos(network: VisionNetwork, objectives: Sequence[Objective]) -> dict[str, str]:

@@ -80,14 +80,14 @@ def test_examples_stay_in_the_run_folder_and_have_numbers(changes: dict[str, Any
     values = json.loads(FOUND.to_json())
     values["examples"][0] |= changes
     (tmp_path / "evidence.jsonl").write_text(json.dumps(values))
-    with pytest.raises(ValueError, match="evidence|unpack"):
+    with pytest.raises(ValueError, match=r"evidence|unpack"):
         read_evidence(tmp_path / "evidence.jsonl")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", "null", '"a"', "[" * 100_000, "{}", "\x00"])
 def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "evidence.jsonl").write_text(text)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         read_evidence(tmp_path / "evidence.jsonl")
 
 

@@ -21,12 +21,12 @@ def test_judges_are_named_or_given() -> None:
 def test_judges_that_are_none_are_refused() -> None:
     demo, tiny = load_network("demo"), network_of()
     with pytest.raises(
-        UsageError, match="^judges: demo made the pictures, and cannot judge them; name other networks$"
+        UsageError, match=r"^judges: demo made the pictures, and cannot judge them; name other networks$"
     ):
         load_judges(["demo"], demo)
-    with pytest.raises(UsageError, match="^judges: twin made the pictures"):
+    with pytest.raises(UsageError, match=r"^judges: twin made the pictures"):
         load_judges([network_of(copy.deepcopy(tiny.module), "twin")], tiny)
-    with pytest.raises(UsageError, match="^judges: demo is named twice; name it once$"):
+    with pytest.raises(UsageError, match=r"^judges: demo is named twice; name it once$"):
         load_judges(["demo", "demo"], tiny)
     with pytest.raises(UsageError, match="judges: demo is named twice"):
         load_judges(["demo", demo], tiny)

@@ -18,7 +18,7 @@ from tests.trust.runs import network_of, rendered
     "targets",
     [
         "logits:pizza+logits:0-1+conv1:3", "conv2:1 x3+logits:lion x2", "conv2:1@2,3", "conv1", "probability:iPod",
-        "sum(0.5*conv1:1 - 0.3*conv2:2)", [Channel("conv1", 1) - 0.5 * Logit(2)], [Logit(3)],
+        [Channel("conv1", 1)], [Logit(3)],
     ],
     ids=str,
 )  # fmt: skip
@@ -31,6 +31,15 @@ def test_they_are_those_that_were_rendered(targets: Any, tmp_path: Path) -> None
         again = found[record.id]
         assert (again.id, again.text, again.key, again.facet) == (target.id, record.target, target.key, target.facet)
         assert again.objective.same_as(target.objective)
+
+
+def test_sums_are_known_from_what_was_asked_for(tmp_path: Path) -> None:
+    network, text = network_of(), "sum(0.5*conv1:1 - 0.3*conv2:2)"
+    records = rendered(tmp_path / "run", network, f"{text}+conv1:3 x2").records()
+    assert list(recorded_targets(records, network)[1]) == [records[0].id]
+    found, reasons = recorded_targets(records, network, [text, "conv1:3 x2", "logits:no such class"])
+    assert not reasons
+    assert [target.text for target in found.values()] == [record.target for record in records]
 
 
 def test_one_that_cannot_be_read_says_why_and_no_other_suffers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
         ({}, {}, {}, "trust", "fires 1.8 times the best of 1,000 photos; path like that of its photos from conv2 on"),
         ({}, {}, {"a": (0.9, 1.0)}, "trust", "the judge agrees (p 0.90)"),
         ({}, {}, {"a": (0.9, 1.0), "b": (0.2, 1.0)}, "trust", "both judges agree (p 0.90, 0.20)"),
-        ({}, {}, {n: (0.6, 2.0) for n in "abc"}, "trust", "all 3 judges agree (p 0.60, 0.60, 0.60)"),
+        ({}, {}, dict.fromkeys("abc", (0.6, 2.0)), "trust", "all 3 judges agree (p 0.60, 0.60, 0.60)"),
         ({}, {}, {"a": (0.9, 1.0), "b": (0.2, 7.0)}, "doubt", "1 of 2 judges disagree (p 0.90, 0.20)"),
         ({}, {}, {"a": (math.nan, math.nan)}, "doubt", "the output of a is not finite"),
         ({}, {}, {"a": (0.9, 1.0), "b": (math.nan, math.nan)}, "doubt", "not finite; fires 1.8"),
