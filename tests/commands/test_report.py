@@ -1,5 +1,6 @@
 """``lightning-fv report``, by the real command."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 import lightning_fv
 from lightning_fv.commands.main import main
 from lightning_fv.runs.evidence import read_evidence
+from tests.faults.disks import small_disk
 from tests.helpers import TinyNet
 from tests.processes import QUICK, finish, kill, run, start, wait_for
 
@@ -163,3 +165,21 @@ def test_other_weights_than_the_runs_are_refused(tmp_path: Path, photos: Path, f
     assert [evidence.target for evidence in found] == ["logits:0", "conv1:2"]
     assert all(evidence.verdict != "unknown" for evidence in found)
     assert not torch.is_inference_mode_enabled()
+
+
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, folder: Path, photos: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    with small_disk(tmp_path / "disk", 8) as disk:
+        shutil.copytree(folder, disk.seen / "run")
+        words = ["report", str(disk.path / "run"), "--photos", str(photos)]
+        ballast = disk.fill()
+        before = (disk.seen / "run" / "gallery.html").read_bytes()
+        code, told = run(*words, under=disk.enter)
+        assert code == 1, told
+        assert "No space left on device" in told
+        assert "Traceback" not in told
+        assert (disk.seen / "run" / "gallery.html").read_bytes() == before
+        ballast.unlink()
+        code, told = run(*words, under=disk.enter)
+        assert code == 0, told
+        assert len(read_evidence(disk.seen / "run" / "evidence.jsonl")) == 3

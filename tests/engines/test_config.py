@@ -6,10 +6,18 @@ import pytest
 import torch
 import yaml
 
-from lightning_fv import FeatureVisualizer, VisionNetwork, load_network
-from lightning_fv.engines.config import ONLY_RENDER, config_text, read_config, refuse_only_render
+from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, render
+from lightning_fv.engines.config import (
+    ONLY_RENDER,
+    check_network,
+    config_text,
+    load_run_network,
+    only_render,
+    read_config,
+    refuse_only_render,
+)
 from lightning_fv.engines.plan import Setup
-from lightning_fv.errors import RunFolderError
+from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.objectives import Facets, Function, Logit
 from lightning_fv.runs.folder import RunFolder
 from tests.helpers import TinyNet
@@ -71,3 +79,31 @@ def test_what_only_render_can_continue(tmp_path: Path) -> None:
     folder.config.write_text("- 1")
     with pytest.raises(RunFolderError, match="truncated or modified"):
         read_config(folder)
+
+
+def rendered(out: Path, network: VisionNetwork, targets: object = "logits:0") -> RunFolder:
+    render(network, targets, out=out, size=16, steps=1, progress=False, accelerator="cpu")  # type: ignore[arg-type]
+    return RunFolder(out)
+
+
+def test_the_network_of_a_run_is_loaded_with_its_options(tmp_path: Path) -> None:
+    network = load_network("demo/plain", mean=(0.4, 0.4, 0.4), input_size=(48, 48))
+    run = rendered(tmp_path / "run", network)
+    again = load_run_network(run)
+    assert (again.name, again.mean, again.input_size) == (network.name, network.mean, (48, 48))
+    assert again.digest() == network.digest()
+    assert only_render(run) is None
+    check_network(run, network)
+    for other in (load_network("demo"), load_network("demo/plain")):  # other weights; another preprocessing
+        with pytest.raises(RunFolderError, match="its weights or its preprocessing differ"):
+            check_network(run, other)
+
+
+def test_a_network_without_settings_is_loaded_by_the_name_in_the_records(tmp_path: Path) -> None:
+    function = Function(lambda activations, images: images.flatten(1).mean(1), layers=[], name="x")
+    run = rendered(tmp_path / "named", load_network("demo"), function)
+    assert "<lambda>" in str(only_render(run))
+    assert load_run_network(run).name == "demo"
+    plain = VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3)
+    with pytest.raises(UsageError, match="cannot be loaded by the name 'TinyNet'.*give it: network="):
+        load_run_network(rendered(tmp_path / "plain", plain))

@@ -1,12 +1,14 @@
 """The jobs that a run consists of: recorded once, and compared by every process that continues it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from lightning_fv.errors import RunFolderError
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import FORMAT
+from lightning_fv.runs.plan_file import recorded_settings
 from tests.runs.test_folder import jobs_of, run
 
 __all__ = ["run"]  # a fixture
@@ -39,3 +41,13 @@ def test_a_run_that_was_killed_before_its_first_job_is_taken_up(run: RunFolder) 
     (run.path / ".run" / "plan.json").unlink()
     run.jobs.rmdir()
     run.register(jobs_of(settings="x"))
+
+
+def test_the_settings_that_were_recorded_are_read_back(tmp_path: Path, run: RunFolder) -> None:
+    (run.path / ".run" / "plan.json").unlink()
+    run.register(jobs_of(), {"seed": 3})
+    assert run.started_with()["seed"] == 3
+    for content in ("", "[]", "3", "{}", '{"settings": 3}', "[" * 100_000):
+        (tmp_path / "plan.json").write_text(content)
+        assert recorded_settings(tmp_path / "plan.json") == {}
+    assert recorded_settings(tmp_path / "missing") == {}
