@@ -285,7 +285,7 @@ def fit(args: list[str]) -> int:
         outcome = run.execute()
     if first:
         print_summary(folder, outcome.records, time.monotonic() - start)
-        if run.photos is not None and outcome.signal is None:
+        if run.photos is not None and outcome.signal is None and not run.plan.errors:
             print_evidence(folder, report_run(folder, run.question()))
     if outcome.signal is not None:
         return 128 + outcome.signal

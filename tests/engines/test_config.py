@@ -105,5 +105,5 @@ def test_a_network_without_settings_is_loaded_by_the_name_in_the_records(tmp_pat
     assert "<lambda>" in str(only_render(run))
     assert load_run_network(run).name == "demo"
     plain = VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3)
-    with pytest.raises(UsageError, match="cannot be loaded by the name 'TinyNet'.*give it: network="):
+    with pytest.raises(UsageError, match=r"cannot be loaded by the name 'TinyNet'.*give it: network="):
         load_run_network(rendered(tmp_path / "plain", plain))
