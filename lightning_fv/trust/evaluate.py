@@ -179,7 +179,8 @@ class Evaluator:
         """Path similarity of the picture to photos of its class, if the photos' folders tell it, else to those that excite the unit most."""
         finite = np.flatnonzero(np.isfinite(values))
         order = finite[np.argsort(values[finite], kind="stable")[::-1]]
-        own, rest = order[:OWN], order[len(order) // 2 :]
+        half = len(order) // 2
+        own, rest = order[: min(OWN, half)], order[half:]
         categories, index = self.witness.network.categories, target.class_index
         if index is not None and index < len(categories):
             labels = self._labels.get(canonical(categories[index]), set())
