@@ -26,7 +26,7 @@ from lightning_fv.optimization.start import check_count, check_start, refuse_giv
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
 from lightning_fv.targets import Target, check_size
-from lightning_fv.transforms import RandomBackground, RandomNoise, RandomWarp
+from lightning_fv.transforms import KeyedTransform, RandomBackground, RandomNoise, RandomWarp
 
 
 class FeatureVisualizer(pl.LightningModule):
@@ -65,7 +65,7 @@ class FeatureVisualizer(pl.LightningModule):
     def __init__(
         self,
         parameterization: Parameterization | None = None,
-        transforms: list[nn.Module] | None = None,
+        transforms: list[KeyedTransform | nn.Module] | None = None,  # short names mean ours first
         penalties: list[Objective] | None = None,
         optimizer: MakeOptimizer = lambda parameters: Adam(parameters, lr=0.1, fused=True),
         size: Size | None = None,
