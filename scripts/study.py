@@ -32,7 +32,7 @@ from lightning_fv.networks.capture import LOGITS
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.picture import read_picture
+from lightning_fv.runs.picture import read_picture_tensor
 from lightning_fv.targets import resolve_targets
 from lightning_fv.trust.evaluate import Evaluator
 from lightning_fv.trust.witness import Witness
@@ -241,7 +241,7 @@ def _evidence(folder: Path, witness: Witness) -> dict[str, float]:
     """Means over the pictures of a run; the path at the first stage, over those between, and at the last before the logits."""
     run = RunFolder(folder)
     records = [record for record in run.records() if record.image is not None]
-    pictures = torch.stack([read_picture(folder / str(record.image)) for record in records])
+    pictures = torch.stack([read_picture_tensor(folder / str(record.image)) for record in records])
     targets = resolve_targets("+".join(record.target for record in records), witness.network)
     transforms = FeatureVisualizer().transforms
     numbers = []

@@ -106,8 +106,8 @@ class VisionNetwork:
         """Pictures in [0, 1] -> the module's input: resized if its size is fixed, normalised, channels last."""
         if images.shape[1] != self.channels:
             raise NetworkError(
-                f"{self.name} processes pictures of {self.channels} channels, got {tuple(images.shape)}; mean and std have one "
-                "number per channel, and the parameterization has to make as many"
+                f"{self.name} takes pictures (B, {self.channels}, H, W), a channel for each number of its mean and std, and was "
+                f"given {tuple(images.shape)}; make pictures of as many channels, or give the mean and std it was trained with"
             )
         if self.fixed_size:
             images = resize_images(images, self.input_size)
@@ -183,7 +183,8 @@ class VisionNetwork:
             raise NetworkError(
                 f"{self.name} cannot process a picture of shape {tuple(self.grey(self.input_size).shape)}: "
                 f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; give the size it was trained at "
-                "(input_size of VisionNetwork, or --input_size), and mean and std of one number per channel"
+                "(input_size of VisionNetwork, or --input_size), and a mean and std (--mean, --std) with a number for each of its "
+                f"channels, now {self.channels}"
             ) from error
         if not torch.equal(random, torch.get_rng_state()):
             torch.set_rng_state(random)

@@ -58,28 +58,45 @@ class TransformPipeline:
         Raises:
             TransformError: a transform does not return pictures, or does not pass gradients.
         """
-        if self._background is not None and images.shape[1] > self._background.channels:
-            images = self._background(images, self._colours.at(step, images.device))
-        for number, transform in enumerate(self._transforms):
-            if isinstance(transform, KeyedTransform):
-                result = transform(images, self._uniforms[number].at(step, images.device))
-            elif number in self._parameters:
-                _, channels, height, width = images.shape
-                result = transform(images, params=self._parameters[number].at(step, (channels, height, width)))
-            else:
-                result = _one_by_one(transform, images, [seed_of(self._seed, key, number, step) for key in self._keys])
-            images = _checked(transform, images, result)
+        images = self._over_background(images, step)
+        for number in range(len(self._transforms)):
+            images = self._apply(number, images, step)
         return images
+
+    def _over_background(self, images: Tensor, step: int) -> Tensor:
+        if self._background is None or images.shape[1] <= self._background.channels:
+            return images
+        laid: Tensor = self._background(images, self._colours.at(step, images.device))
+        return laid
+
+    def _apply(self, number: int, images: Tensor, step: int) -> Tensor:
+        """The pictures after one of the transforms."""
+        transform = self._transforms[number]
+        if isinstance(transform, KeyedTransform):
+            result = transform(images, self._uniforms[number].at(step, images.device))
+        elif number in self._parameters:
+            _, channels, height, width = images.shape
+            result = transform(images, params=self._parameters[number].at(step, (channels, height, width)))
+        else:
+            result = _one_by_one(transform, images, [seed_of(self._seed, key, number, step) for key in self._keys])
+        return _checked(transform, images, result)
 
     def rehearse(self, images: Tensor) -> Tensor:
         """As a call at step 0, before any work: whatever a transform raises is said in one line.
 
         Raises:
-            TransformError: a transform does not return pictures, does not pass gradients, or fails.
+            TransformError: a transform does not return pictures, returns non-finite ones, does not pass gradients, or fails.
         """
         before = images.detach().clone()
         try:
-            seen = self(images, 0)
+            seen = self._over_background(images, 0)
+            for number, transform in enumerate(self._transforms):
+                given, seen = seen, self._apply(number, seen, 0)
+                if given.isfinite().all() and not seen.isfinite().all():
+                    name = type(transform).__name__
+                    raise TransformError(
+                        f"the transform {name} returns inf or NaN for finite pictures; check its arguments"
+                    )
         except (FeatureVisualizationError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # any, of a user's transform

@@ -15,7 +15,7 @@ from lightning_fv.report import write_report
 from lightning_fv.runs.evidence import Evidence, read_evidence, write_evidence
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job_folder import JobFolder
-from lightning_fv.runs.picture import read_picture
+from lightning_fv.runs.picture import read_picture_tensor
 from lightning_fv.runs.record import Record, read_manifest
 from lightning_fv.targets import Target
 from lightning_fv.trust.evaluate import Evaluator
@@ -107,7 +107,7 @@ def _evaluated(
     by_size: dict[tuple[int, ...], list[tuple[Record, Tensor]]] = {}
     for record in records:
         try:
-            picture = read_picture(run.path / str(record.image))
+            picture = read_picture_tensor(run.path / str(record.image))
         except RunFolderError as error:
             found[record.id] = Evidence(record.id, record.target, reasons=[str(error)])
             continue
@@ -148,7 +148,7 @@ def _by_other_seeds(record: Record, picture: Tensor, others: Sequence[RunFolder]
         for other in run.records():
             same = other.id == record.id and other.network == record.network and other.seed != record.seed
             if same and other.image is not None:
-                shown = read_picture(run.path / other.image)
+                shown = read_picture_tensor(run.path / other.image)
                 found += [shown] if shown.shape == picture.shape else []
     return torch.stack(found) if found else picture.new_empty(0, *picture.shape)
 

@@ -90,6 +90,12 @@ def test_a_transform_may_work_in_place_and_in_double_precision(network: VisionNe
         images(KeyedInPlace())
 
 
+def test_a_transform_that_makes_non_finite_pictures_is_refused_before_any_work(network: VisionNetwork) -> None:
+    zero = kornia.augmentation.Normalize(mean=torch.full((3,), 0.5), std=torch.zeros(3))
+    with pytest.raises(TransformError, match=r"the transform Normalize returns inf or NaN for finite pictures; check"):
+        render(network, "logits:0", transforms=[RandomNoise(), zero, RandomWarp()], steps=1, progress=False)
+
+
 def test_any_kornia_augmentation_is_a_transform_and_repeatable(network: VisionNetwork) -> None:
     def run() -> Tensor:
         transforms: list[nn.Module] = [
