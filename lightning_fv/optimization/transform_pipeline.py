@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import FeatureVisualizationError, TransformError
 from lightning_fv.functional import KeyedUniforms, seed_of
+from lightning_fv.functional.random import BLOCK
 from lightning_fv.optimization.keyed_parameters import KeyedParameters, in_order, takes_parameters
-from lightning_fv.transforms import KeyedTransform, RandomBackground
+from lightning_fv.transforms import KeyedTransform, PreparedTransform, RandomBackground
 
 
 class TransformPipeline:
@@ -38,6 +39,7 @@ class TransformPipeline:
         self._transforms, self._seed, self._keys = in_order(transforms), seed, list(keys)
         self._uniforms: dict[int, KeyedUniforms] = {}
         self._parameters: dict[int, KeyedParameters] = {}
+        self._blocks: dict[int, tuple[object, tuple[Tensor, ...]]] = {}
         for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
                 transform.unit = unit
@@ -80,6 +82,16 @@ class TransformPipeline:
         else:
             result = _one_by_one(transform, images, [seed_of(self._seed, key, number, step) for key in self._keys])
         return _checked(transform, images, result)
+
+    def _prepared(self, number: int, transform: PreparedTransform, step: int, images: Tensor) -> tuple[Tensor, ...]:
+        """What a transform needs at a step, computed for a block of steps at once."""
+        size = (images.shape[-2], images.shape[-1])
+        key, block = (step // BLOCK, size, images.device), self._blocks.get(number)
+        if block is None or block[0] != key:
+            uniforms = self._uniforms[number].block(step, images.device)
+            with torch.no_grad():
+                block = self._blocks[number] = key, transform.prepare(uniforms, size)
+        return tuple(values[step % BLOCK] for values in block[1])
 
     def rehearse(self, images: Tensor) -> Tensor:
         """As a call at step 0, before any work: whatever a transform raises is said in one line.
