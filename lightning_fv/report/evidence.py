@@ -50,7 +50,7 @@ def evidence_data(found: Sequence[Evidence | None]) -> dict[str, Any] | None:
     paths: dict[tuple[str, ...], int] = {}
     photos: dict[tuple[str, str], int] = {}
 
-    def shown(examples: Iterable[Example]) -> list[list[float | None]]:
+    def shown(examples: Iterable[Example]) -> list[list[float | str | None]]:
         return [
             [
                 photos.setdefault((quote(example.file, errors="replace"), example.photo), len(photos)),

@@ -154,7 +154,7 @@ def _score(record: Record, evidence: Evidence | None) -> str:
     if evidence is None:  # whose own line has these
         parts.append(_probability(record))
         multiple = record.scores.get("photo_multiple")
-        parts.append(f"x{multiple:.2g}" if isinstance(multiple, int | float) else "")
+        parts.append(f"x{_rounded(multiple)}" if isinstance(multiple, int | float) else "")
     parts.append("best" if record.scores.get("rank") == 1 else "")
     return "  ".join(filter(None, parts))
 
@@ -165,11 +165,15 @@ def _told(record: Record, evidence: Evidence) -> str:
     mark = MARKS[evidence.verdict]
     parts = [f"{mark}:" if mark else ""]
     if isinstance(multiple, int | float):
-        parts.append(f"{multiple:.2g}x photos" if not mark else f"{multiple:.2g}x")
+        parts.append(f"{_rounded(multiple)}x" if mark else f"{_rounded(multiple)}x photos")
     elif isinstance(percentile, int | float):
         parts.append(f"above {percentile:.3g}%")
     parts.append("" if mark else _probability(record))
     return "  ".join(filter(None, parts))
+
+
+def _rounded(multiple: float) -> str:
+    return f"{float(f'{multiple:.2g}'):g}"  # .2g alone would write 120 as 1.2e+02
 
 
 def _probability(record: Record) -> str:
