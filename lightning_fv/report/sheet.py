@@ -65,12 +65,14 @@ def contact_sheet(
         if record.status != "done":
             colour = _RED
             draw.rectangle((left - 3, top - 3, left + side + 2, top + side + 2), outline=_RED, width=3)
-        lines = [(record.target, colour), (record.status if record.status != "done" else _score(record, found), colour)]
-        if found is not None:
-            lines.append((_told(record, found), _RED if found.verdict == "distrust" else "black"))
-            if found.verdict == "distrust":
-                corner = side // 6
-                draw.polygon([(left, top), (left + corner, top), (left, top + corner)], fill=_RED)
+        score, *told = score_lines(record, found)
+        lines = [(record.target, colour), (score if record.status == "done" else record.status, colour)]
+        if found is not None and found.verdict == "distrust":
+            corner = side // 6
+            draw.polygon([(left, top), (left + corner, top), (left, top + corner)], fill=_RED)
+            lines += [(text, _RED) for text in told]
+        else:
+            lines += [(text, "black") for text in told]
         for number, (text, ink) in enumerate(lines):
             place = left, top + side + 1 + _LINE * number
             draw.text(place, fit_text(draw, text, font, side), fill=ink, font=font)
@@ -149,36 +151,31 @@ def _stack(parts: Sequence[Image.Image]) -> Image.Image:
     return whole
 
 
-def _score(record: Record, evidence: Evidence | None) -> str:
-    parts = ["" if record.score is None else f"{record.score:.4g}"]
-    if evidence is None:  # whose own line has these
-        parts.append(_probability(record))
+def score_lines(record: Record, evidence: Evidence | None) -> list[str]:
+    """The score; with evidence a second line of the verdict, unless it is good, and how the picture compares with photos."""
+    probability = record.scores.get("probability")
+    score = "" if record.score is None else f"{record.score:.4g}"
+    p = f"p={probability:.2f}" if isinstance(probability, float) else ""
+    best = "best" if record.scores.get("rank") == 1 else ""
+    if evidence is None:
         multiple = record.scores.get("photo_multiple")
-        parts.append(f"x{_rounded(multiple)}" if isinstance(multiple, int | float) else "")
-    parts.append("best" if record.scores.get("rank") == 1 else "")
-    return "  ".join(filter(None, parts))
-
-
-def _told(record: Record, evidence: Evidence) -> str:
-    """The verdict, unless it is good, and how the picture compares with photos."""
+        return [_joined(score, p, f"x{_rounded(multiple)}" if isinstance(multiple, int | float) else "", best)]
     multiple, percentile = (evidence.faithful.get(name) for name in ("photo_multiple", "photo_percentile"))
     mark = MARKS[evidence.verdict]
-    parts = [f"{mark}:" if mark else ""]
+    told = ""
     if isinstance(multiple, int | float):
-        parts.append(f"{_rounded(multiple)}x" if mark else f"{_rounded(multiple)}x photos")
+        told = f"{_rounded(multiple)}x" if mark else f"{_rounded(multiple)}x photos"
     elif isinstance(percentile, int | float):
-        parts.append(f"above {percentile:.3g}%")
-    parts.append("" if mark else _probability(record))
+        told = f"above {percentile:.3g}%"
+    return [_joined(score, best), _joined(f"{mark}:", told) if mark else _joined(told, p)]
+
+
+def _joined(*parts: str) -> str:
     return "  ".join(filter(None, parts))
 
 
 def _rounded(multiple: float) -> str:
     return f"{float(f'{multiple:.2g}'):g}"  # .2g alone would write 120 as 1.2e+02
-
-
-def _probability(record: Record) -> str:
-    probability = record.scores.get("probability")
-    return f"p={probability:.2f}" if isinstance(probability, float) else ""
 
 
 def fit_text(
