@@ -33,7 +33,7 @@ def write_report(
     Args:
         run: the run folder.
         collect: gives the records of all targets, in order, as they are when it is this process's turn.
-        jobs: whose frames make the film, in order.
+        jobs: whose frames make the film, in order; without any, an older film stays.
         errors: records what cannot be written.
 
     Returns:

@@ -467,7 +467,7 @@ def test_verdicts_on_the_thumbnails(browser: Browser, judged: Path) -> None:
     counts = "[...document.querySelectorAll('#counts .counts > span')].map((count) => count.textContent)"
     assert browser.run(counts) == ["1 to be trusted", "1 doubtful", "1 not to be trusted", "1 without a verdict"]
     label = browser.run("document.querySelector('#runs svg').getAttribute('aria-label')")
-    assert "layer1 0.016" in label  # the mean of 0.123, 0.123 and -0.2
+    assert "layer1 0.015 ± 0.2" in label  # the mean of 0.123, 0.123 and -0.2
     assert "logits 1.2" in label
 
 

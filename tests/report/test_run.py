@@ -127,6 +127,19 @@ def test_evidence_makes_the_report_anew(run: RunFolder) -> None:
         before = after
 
 
+def test_the_film_stays_where_only_evidence_is_new(run: RunFolder) -> None:
+    frames(run, "a")
+    write_report(run, lambda: records_of(run, "a"), [run.job("a")])
+    film = run.film.stat().st_mtime_ns
+    add_evidence(run.path, evidence_of("a"))
+    write_report(run, lambda: records_of(run, "a"))
+    assert "evidence" in Page(run.gallery).data
+    assert run.film.stat().st_mtime_ns == film
+    after = inodes(run)
+    write_report(run, lambda: records_of(run, "a"), [run.job("a")])  # as a resumed run does
+    assert inodes(run) == after
+
+
 def test_a_report_is_made_without_damaged_evidence(run: RunFolder) -> None:
     run.evidence.write_text("{")
     errors = WriteErrors()
