@@ -229,7 +229,7 @@ def test_two_thousand_pictures_in_half_a_megabyte(tmp_path: Path) -> None:
     assert path.stat().st_size < 500_000
 
 
-def test_a_thousand_pictures_with_evidence_in_a_megabyte(tmp_path: Path) -> None:
+def test_a_thousand_pictures_with_evidence_stay_light(tmp_path: Path) -> None:
     """Of each six best and three least photos, all of them others."""
     numbers = {f"measure_{n}": 0.123456789 for n in range(8)}
     path = {f"layer{n}": 0.123456789 for n in range(6)}
