@@ -11,11 +11,10 @@ from lightning_fv.engines.plan import Plan
 from lightning_fv.errors import UsageError, say
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.photos.folder import PhotoFolder
-from lightning_fv.runs.evidence import Evidence, Verdict
+from lightning_fv.runs.evidence import COUNTED, Evidence
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.trust.evaluate import Evaluator
 from lightning_fv.trust.report import report_run
-from lightning_fv.trust.verdict import sentence
 from lightning_fv.trust.witness import Witness
 
 SHOWN = 8
@@ -91,20 +90,12 @@ def print_evidence(folder: RunFolder, evidence: Sequence[Evidence]) -> None:
     """Print how many pictures have which verdict, and the reasons of those that are not to be trusted."""
     counts = Counter(found.verdict for found in evidence)
     say(
-        ", ".join(f"{counts[level]} {words}" for level, words in _COUNTED.items() if counts[level])
+        ", ".join(f"{counts[level]} {words}" for level, words in COUNTED.items() if counts[level])
         or "no finished picture"
     )
     doubtful = [found for found in evidence if found.verdict in ("distrust", "unknown")]
     for found in doubtful[:SHOWN]:
-        say(f"  {found.target}: {sentence(found.verdict, found.reasons)}")
+        say(f"  {found.target}: {found.sentence()}")
     if len(doubtful) > SHOWN:
         say(f"  and {len(doubtful) - SHOWN} more")
     say(f"evidence       {folder.evidence}")
-
-
-_COUNTED: dict[Verdict, str] = {
-    "trust": "to be trusted",
-    "doubt": "doubtful",
-    "distrust": "not to be trusted",
-    "unknown": "without a verdict",
-}

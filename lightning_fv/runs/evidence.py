@@ -12,6 +12,20 @@ from lightning_fv.runs.files import read_file, write_text_atomic
 
 Verdict: TypeAlias = Literal["trust", "doubt", "distrust", "unknown"]
 
+MARKS: dict[Verdict, str] = {"trust": "", "doubt": "doubtful", "distrust": "do not trust", "unknown": ""}
+"""What is said of a picture beside it."""
+
+COUNTED: dict[Verdict, str] = {
+    "trust": "to be trusted",
+    "doubt": "doubtful",
+    "distrust": "not to be trusted",
+    "unknown": "without a verdict",
+}
+"""What is said of so many pictures."""
+
+EVENT_SUFFIX = ".evidence"
+"""Suffix of the name of the TensorBoard event file in the run folder that shows the evidence."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -62,6 +76,16 @@ class Evidence:
     reasons: list[str] = field(default_factory=list)
     made_from: str = ""
 
+    def sentence(self) -> str:
+        """The verdict and its reasons as one line."""
+        mark = MARKS[self.verdict]
+        return (f"{mark}: " if mark else "") + "; ".join(self.reasons)
+
+    def mean_path(self) -> float | None:
+        """Mean of the path similarity over the layers for which it is defined; None if there is none."""
+        known = [value for value in self.path.values() if value is not None and math.isfinite(value)]
+        return sum(known) / len(known) if known else None
+
     def to_json(self) -> str:
         """One line, without the newline. Numbers that are not finite are text: JSON has none."""
         values = dataclasses.asdict(self)
@@ -102,14 +126,15 @@ def _parse(line: str) -> Evidence:
         for name in ("examples", "least"):
             values[name] = [_example(example) for example in values[name]]
         found = Evidence(**values)
-    except (RecursionError, TypeError, KeyError) as error:
+        texts = [found.id, found.target, found.made_from, *found.reasons]
+        numbers = [*found.faithful.values(), *found.plausible.values(), *found.path.values()]
+        valid = all(isinstance(text, str) for text in texts) and all(
+            number is None or isinstance(number, str) or math.isfinite(number) for number in numbers
+        )
+    except (RecursionError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"a line is no evidence of this version ({error})") from None
-    texts = [found.id, found.target, found.made_from, *found.reasons]
-    numbers = [*found.faithful.values(), *found.plausible.values(), *(v for v in found.path.values() if v is not None)]
-    if found.verdict not in get_args(Verdict) or not all(isinstance(text, str) for text in texts):
+    if found.verdict not in get_args(Verdict) or not valid:
         raise ValueError("a line is no evidence of this version")
-    if not all(isinstance(number, int | float | str) for number in numbers):
-        raise ValueError("a line of evidence holds something else than numbers")
     return found
 
 
@@ -117,7 +142,7 @@ def _example(values: Mapping[str, object]) -> Example:
     photo, value, file, crop = values["photo"], values["value"], values["file"], values["crop"]
     if not (
         isinstance(photo, str) and isinstance(value, int | float) and isinstance(file, str) and isinstance(crop, list)
-    ):
+    ) or not all(map(math.isfinite, [value, *crop])):
         raise TypeError("an example has other values")
     left, top, right, bottom = map(float, crop)
     if {"", ".", ".."} & set(file.split("/")) or "\\" in file:

@@ -66,8 +66,7 @@ def report_run(
         raise RunFolderError(
             f"the report cannot be written to {run}: {error.strerror or error}; free some space and repeat the command"
         ) from error
-    run.note_report("")
-    write_report(run, run.records, run.job_folders())
+    write_report(run, run.records)  # evidence does not change the film
     return listed
 
 

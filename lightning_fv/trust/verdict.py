@@ -81,11 +81,3 @@ def verdict(
 def _number(values: Mapping[str, float | str], name: str) -> float | None:
     value = values.get(name)
     return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-WORDS: dict[Verdict, str] = {"trust": "", "doubt": "doubtful: ", "distrust": "do not trust: ", "unknown": ""}
-
-
-def sentence(level: Verdict, reasons: list[str]) -> str:
-    """The verdict as one line."""
-    return WORDS[level] + "; ".join(reasons)
