@@ -26,7 +26,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_photos_are_found_in_the_order_of_their_names(tmp_path: Path) -> None:
-    for name in ("b/2.JPG", "a/x.png", "b/1.jpeg", "a/c/deep.webp", "top.gif", "notes.txt", ".hidden.png", ".git/y.png"):
+    for name in (
+        "b/2.JPG",
+        "a/x.png",
+        "b/1.jpeg",
+        "a/c/deep.webp",
+        "top.gif",
+        "notes.txt",
+        ".hidden.png",
+        ".git/y.png",
+    ):
         file = tmp_path / "photos" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(name.encode())
@@ -79,7 +88,11 @@ def test_of_members_of_one_name_the_last_is_read(tmp_path: Path) -> None:
 def test_links_and_sparse_members_of_archives_hold_nothing(tmp_path: Path) -> None:
     """They stay among the entries, so that a warning names them when they are read."""
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for name, kind in (("hard.jpg", tarfile.LNKTYPE), ("soft.jpg", tarfile.SYMTYPE), ("pipe.jpg", tarfile.FIFOTYPE)):
+        for name, kind in (
+            ("hard.jpg", tarfile.LNKTYPE),
+            ("soft.jpg", tarfile.SYMTYPE),
+            ("pipe.jpg", tarfile.FIFOTYPE),
+        ):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "x.jpg"
             tar.addfile(member)
@@ -97,7 +110,9 @@ def test_links_and_sparse_members_of_archives_hold_nothing(tmp_path: Path) -> No
         tar.fileobj.write(bytes(header) + b"s" * 512)
         tar.offset += 1024
     found = contents(tmp_path / "a.tar")
-    assert found == {f"a.tar/{name}.jpg": b"" for name in ("hard", "pipe", "soft", "sparse")} | {"a.tar/x.jpg": b"photo"}
+    assert found == {f"a.tar/{name}.jpg": b"" for name in ("hard", "pipe", "soft", "sparse")} | {
+        "a.tar/x.jpg": b"photo"
+    }
 
 
 @pytest.mark.parametrize("kind", ["w:gz", "w:xz", "cut", "header", "text", "empty", "pipe", "lost"])
