@@ -12,7 +12,7 @@ def stage_layers(network: VisionNetwork) -> list[str]:
 
     These are the children of the network that mix the channels of what passes through them: they have weights (normalizations have a factor
     per channel alone), channels and positions (a map or tokens), and run once. Where fewer than four children do, as in torchvision's VGG or in a
-    ViT, those of the child that has the most take their place, if they are more. Of more than `STAGES`, as many are taken at equal
+    ViT, their own children take their place, if they are more. Of more than `STAGES`, as many are taken at equal
     distances, with the last. For torchvision's ResNets: ``conv1``, ``layer1`` to ``layer4``, ``logits``; for a ViT of timm some of ``blocks.0`` to
     the last.
     """
@@ -28,7 +28,9 @@ def stage_layers(network: VisionNetwork) -> list[str]:
         found = [name for name in children if is_stage(infos[name])]
         if len(found) >= 4 or depth == 3:
             return found
-        return max(found, *(below(f"{name}.", depth + 1) for name in children), key=len) if children else found
+        parts = [below(f"{name}.", depth + 1) for name in children]
+        inner = [name for part in parts if len(part) > 1 for name in part]
+        return inner if len(inner) > len(found) else found
 
     found = below("", 0)
     if len(found) > STAGES:

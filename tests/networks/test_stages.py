@@ -65,6 +65,14 @@ MODULES: Mapping[str, tuple[Callable[[], nn.Module], list[str]]] = {
         lambda: nn.Sequential(*(conv(4 if number else 3) for number in range(7)), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         ["0", "1", "3", "4", "5", "6", "logits"],
     ),
+    "three blocks": (
+        lambda: nn.Sequential(
+            *(nn.Sequential(*(conv(4 if block or number else 3) for number in range(4))) for block in range(3)),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        ),
+        ["0.1", "0.3", "1.1", "1.3", "2.1", "2.3", "logits"],
+    ),
     "wrapped": (
         lambda: Pooled(nn.Sequential(*(conv(4 if number else 3) for number in range(5)))),
         ["body.0", "body.1", "body.2", "body.3", "body.4", "logits"],
