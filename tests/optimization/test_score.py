@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, resolve_targets
+from lightning_fv.optimization.nonfinite import NONFINITE_LIMIT
 from lightning_fv.optimization.score import assess
 from lightning_fv.parameterizations import Pixel
 from lightning_fv.photos.statistics import PhotoStatistics, shipped_statistics
@@ -132,7 +133,7 @@ def test_pictures_of_embedded_networks_are_compared_with_the_shipped_statistics(
 
 def test_a_diverged_picture_is_not_compared(network: VisionNetwork) -> None:
     bound = bound_to(network, "logits:0-1")
-    bound.guard.diverged[0] = True
+    bound.guard.nonfinite_count[0] = NONFINITE_LIMIT
     photos = PhotoStatistics.of({"logits": np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)})
     with network.frozen():
         records = assess(bound, 7, 3.0, complete=True, photos=photos)

@@ -347,8 +347,8 @@ def test_other_objectives_are_evaluated_and_kept_by_their_settings(photos: Path,
         SAELatent(sae_file(tmp_path), 5),
         Probability(2),
         L2(),
-        Boundary(0, 1),
-        Function(lambda activations: activations["conv2"].amax((1, 2, 3)), ["conv2"], name="peak"),
+        Boundary(),
+        Function(lambda activations, images: activations["conv2"].amax((1, 2, 3)), ["conv2"], name="peak"),
     ]
     found = photo_activations(network, PhotoFolder(photos), [], objectives)
     assert module.seen() == (10, 10)
@@ -362,7 +362,7 @@ def test_other_objectives_are_evaluated_and_kept_by_their_settings(photos: Path,
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
     photo_activations(network, PhotoFolder(photos), [], objectives[::-1])
     assert module.seen() == (0, 0)
-    peak = Function(lambda activations: activations["conv2"].amin((1, 2, 3)), ["conv2"], name="peak")
+    peak = Function(lambda activations, images: activations["conv2"].amin((1, 2, 3)), ["conv2"], name="peak")
     other = photo_activations(network, PhotoFolder(photos), [], [peak, objectives[0]])
     assert module.seen() == (10, 0)  # of one name, and another function
     assert not np.array_equal(other.objectives[peak.key], found.objectives[peak.key])
@@ -590,7 +590,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(tmp_path: Path) -> None:
                 tar.addfile(member, io.BytesIO(content))
     archives = [tmp_path / f"{count}.tar" for count in (60, 100, 400)]
     # Larger blocks are given back at once, so that what is not needed is not counted.
-    done = run_python("-c", MEMORY, tmp_path / "cache", *archives, MALLOC_MMAP_THRESHOLD_="65536", MALLOC_ARENA_MAX="1")
+    done = run_python("-c", MEMORY, tmp_path / "cache", *archives, MALLOC_MMAP_THRESHOLD_="65536")
     assert done.returncode == 0, done.error_output
     counts, peaks = zip(*(map(float, line.split()) for line in done.output.splitlines()), strict=True)
     assert counts == (60, 100, 400)
