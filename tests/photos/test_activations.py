@@ -360,6 +360,7 @@ def test_other_objectives_are_evaluated_and_kept_by_their_settings(photos: Path,
         with torch.no_grad():
             expected = [float(objective(read, picture)) for picture, read in loop]
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
+    module.seen()
     photo_activations(network, PhotoFolder(photos), [], objectives[::-1])
     assert module.seen() == (0, 0)
     peak = Function(lambda activations, images: activations["conv2"].amin((1, 2, 3)), ["conv2"], name="peak")
