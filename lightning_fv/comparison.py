@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lightning_fv.callbacks.image_logger import image_event
 from lightning_fv.errors import printable
 from lightning_fv.functional import resize_images
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.report import read_picture, side_by_side
+from lightning_fv.report.events import image_event
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.files import write_text_atomic
 from lightning_fv.runs.folder import RunFolder

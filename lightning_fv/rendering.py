@@ -21,7 +21,7 @@ from lightning_fv.errors import DeviceMemoryError, RunFolderError, TargetError, 
 from lightning_fv.functional import to_uint8
 from lightning_fv.report import write_report
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.runs.picture import encode_png, read_picture, write_picture
+from lightning_fv.runs.picture import encode_png, read_picture_tensor, write_picture
 from lightning_fv.runs.record import Record
 from lightning_fv.targets import Target
 
@@ -178,4 +178,4 @@ def _pictures(plan: Plan, outcome: Outcome) -> Tensor:
 
 def _read(path: Path, channels: int) -> Tensor | None:
     """A finished picture from its file, (C, H, W); None if it has more channels than a PNG shows."""
-    return read_picture(path)[:channels] if channels <= 3 else None
+    return read_picture_tensor(path)[:channels] if channels <= 3 else None

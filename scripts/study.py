@@ -21,10 +21,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from judge import CHOOSING, REPORTING
 from matplotlib.axes import Axes
 from PIL import Image
-from series import TWINS, Raters, Row, Spread, Study, plot, shrink, spreads, table
+from series import TWINS, Raters, Row, Spread, Study, mean, plot, shrink, spreads, table
+
+from lightning_fv.networks import load_network
+from lightning_fv.networks.capture import LOGITS
+from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.photos.folder import PhotoFolder
+from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.picture import read_picture_tensor
+from lightning_fv.targets import resolve_targets
+from lightning_fv.trust.evaluate import Evaluator
+from lightning_fv.trust.witness import Witness
 
 FOUR = "logits:king penguin+logits:lion+logits:pizza+logits:iPod"
 CHANNELS = "layer1:last+layer2:last+layer3:last+layer4:last+logits:king penguin"
@@ -194,6 +205,64 @@ def robustness(study: Study) -> None:
     )
 
 
+def trust(study: Study) -> None:
+    """How far pictures can be trusted, by strategy and by network: their way through the network that made them beside that of photos."""
+    if study.data is None:
+        print("trust: give the photos by --data")
+        return
+    photos = PhotoFolder(study.data / "val.tar")
+    strategies = ("study_transforms", "study_penalty", "study_upscaling", "default")
+    rows = [
+        replace(UPSCALING, name=f"`{name}`", arguments=f'--config {name} --targets "{FOUR}"') for name in strategies
+    ]
+    names = (*TWINS, "demo/plain", "demo/robust", "demo/vit")
+    tables = []
+    for first, found in (
+        ("4 classes, by `demo`", rows),
+        ("24 classes", [Row(f"`{name}`", ALL, name) for name in names]),
+    ):
+        witnesses = {row.network: Witness.of(load_network(row.network), photos) for row in found}
+        numbers: dict[str, Spread | None] = {}
+        for row in found:
+            witness = witnesses[row.network]
+            rated = study.measure(row)
+            own = spreads([_evidence(row.render(study.runs, seed), witness) for seed in study.seeds])
+            numbers[row.name] = own | {key: rated[key] for key in ("p(twins)", *(f"p({name})" for name in REPORTING))}
+        columns = {
+            "photo_multiple": "score / best photo", "transformed": "transformed / plain score", "path, first": "path, first stage",
+            "path, middle": "path, middle stages", "path, last": "path, last stage", "two_choice": "two-choice",
+            "p(twins)": "p twins", **{f"p({name})": f"p `{name}`" for name in REPORTING},
+        }  # fmt: skip
+        tables.append(table(first, numbers, columns))
+    study.write("trust", *tables)
+
+
+def _evidence(folder: Path, witness: Witness) -> dict[str, float]:
+    """Means over the pictures of a run; the path at the first stage, over those between, and at the last before the logits."""
+    run = RunFolder(folder)
+    records = [record for record in run.records() if record.image is not None]
+    pictures = torch.stack([read_picture_tensor(folder / str(record.image)) for record in records])
+    targets = resolve_targets("+".join(record.target for record in records), witness.network)
+    transforms = FeatureVisualizer().transforms
+    numbers = []
+    for evidence in Evaluator(witness, [], list(transforms), 0)(targets, [record.id for record in records], pictures):
+        first, *middle, last = [
+            value for layer, value in evidence.path.items() if layer != LOGITS and value is not None
+        ]
+        score, moved = (float(evidence.faithful[key]) for key in ("score", "transformed_score"))
+        numbers.append(
+            {
+                "photo_multiple": float(evidence.faithful["photo_multiple"]),
+                "transformed": moved / score,
+                "path, first": first,
+                "path, middle": sum(middle) / len(middle),
+                "path, last": last,
+                "two_choice": float(evidence.faithful["two_choice"]),
+            }
+        )
+    return mean(numbers)
+
+
 WEIGHTS = (0.5, 64.0, 128.0)
 
 
@@ -247,6 +316,7 @@ PARTS: dict[str, Callable[[Study], None]] = {
     "layers": layers,
     "robustness": robustness,
     "penalty": penalty,
+    "trust": trust,
     "training": training,
 }
 

@@ -1,6 +1,8 @@
 """Fixtures that every room may use."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from tests import processes
 from tests.helpers import TinyNet, smooth_photos
+
+_cache = tempfile.mkdtemp(prefix="lightning_fv_cache_")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["OMP_NUM_THREADS"] = (
         "1"  # processes that tests start: sums, and so bits, depend on the number of threads
     )
+    os.environ["LIGHTNING_FV_CACHE"] = _cache  # not the user's
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +38,7 @@ def no_process_outlives_its_test() -> Iterator[None]:
 
 def pytest_sessionfinish() -> None:
     processes.end_started()
+    shutil.rmtree(_cache, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -264,7 +264,7 @@ def test_pictures_to_start_from() -> None:
         (start * 255, "values from .* give numbers in"),
         ((start * 255).byte(), "torch.uint8 values"),
         (start * torch.nan, "give numbers in"),
-        (start[:, :1], r"start is a tensor \(2, 1, 24, 20\)"),
+        (start[:, :1], r"start is a tensor \(2, 1, 24, 20\), and the network takes pictures \(B, 3, H, W\)"),
         (start.numpy(), "start is a ndarray"),
     ):
         with pytest.raises(UsageError, match=told):

@@ -14,7 +14,7 @@ from lightning_fv.commands.main import main
 from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.parameterizations import Fourier
-from lightning_fv.runs.picture import read_picture
+from lightning_fv.runs.picture import read_picture_tensor
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.runs.settings import settings_of
 from lightning_fv.transforms import RandomNoise, RandomWarp
@@ -97,7 +97,7 @@ def test_accentuation_keeps_the_photo_and_raises_the_logit(tmp_path: Path) -> No
     before = render("demo", "logits:pizza", steps=1, start=picture, progress=False).scores
     assert record.score is not None
     assert record.score > float(before) + 5
-    accentuated = read_picture(tmp_path / "run" / str(record.image))[None]
+    accentuated = read_picture_tensor(tmp_path / "run" / str(record.image))[None]
     assert np.corrcoef(low_pass(accentuated).ravel(), low_pass(picture).ravel())[0, 1] > 0.8
 
 
@@ -124,7 +124,7 @@ def test_deepdream_makes_a_layer_respond_to_a_photo_that_stays_visible(tmp_path:
     plain = render("demo", "layer3", start=photo, size=176, steps=1, transforms=[], optimizer=still, progress=False)
     assert record.score is not None
     assert record.score > 2 * float(plain.scores[0])
-    dream = read_picture(run / str(record.image))[None]
+    dream = read_picture_tensor(run / str(record.image))[None]
     assert np.corrcoef(low_pass(dream).ravel(), low_pass(plain.images).ravel())[0, 1] > 0.8
 
 

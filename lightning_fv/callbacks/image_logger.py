@@ -1,7 +1,6 @@
 """Pictures in TensorBoard."""
 
 import contextlib
-import time
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +10,7 @@ from torch import Tensor
 from lightning_fv.callbacks.background import Background
 from lightning_fv.functional import resize_images, to_uint8
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.report.events import image_event
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.picture import encode_jpeg, encode_png
 
@@ -97,21 +97,3 @@ class ImageLogger(pl.Callback):
             with contextlib.suppress(OSError):
                 writer.close()
             self._background = self._writer = None
-
-
-def image_event(tag: str, height: int, width: int, step: int, encoded: bytes) -> Any:
-    """A TensorBoard event that holds a picture.
-
-    Written without torch's SummaryWriter, whose slow compression would take a core from the render.
-
-    Args:
-        tag: the picture's name; the part before the first slash is its group.
-        height, width: in pixels.
-        step: its position on the slider.
-        encoded: the picture as PNG or JPEG.
-    """
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
-    return Event(wall_time=time.time(), step=step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))

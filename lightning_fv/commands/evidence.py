@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_fv.errors import say
-from lightning_fv.runs.evidence import Evidence, Verdict
+from lightning_fv.runs.evidence import COUNTED, Evidence
 from lightning_fv.runs.folder import RunFolder
-from lightning_fv.trust.verdict import sentence
 
 SHOWN = 8
 
@@ -35,20 +34,12 @@ def print_evidence(folder: RunFolder, evidence: Sequence[Evidence]) -> None:
     """Print how many pictures have which verdict, and the reasons of those that are not to be trusted."""
     counts = Counter(found.verdict for found in evidence)
     say(
-        ", ".join(f"{counts[level]} {words}" for level, words in _COUNTED.items() if counts[level])
+        ", ".join(f"{counts[level]} {words}" for level, words in COUNTED.items() if counts[level])
         or "no finished picture"
     )
     doubtful = [found for found in evidence if found.verdict in ("distrust", "unknown")]
     for found in doubtful[:SHOWN]:
-        say(f"  {found.target}: {sentence(found.verdict, found.reasons)}")
+        say(f"  {found.target}: {found.sentence()}")
     if len(doubtful) > SHOWN:
         say(f"  and {len(doubtful) - SHOWN} more")
     say(f"evidence       {folder.evidence}")
-
-
-_COUNTED: dict[Verdict, str] = {
-    "trust": "to be trusted",
-    "doubt": "doubtful",
-    "distrust": "not to be trusted",
-    "unknown": "without a verdict",
-}

@@ -152,17 +152,26 @@ def _no_class(reason: str, option: str, given: str) -> str | None:
     if module := re.search(r"No module named '([\w.]+)'", reason):
         return f"{prefix}no module {module[1]!r}; check its name, and that it is installed or on PYTHONPATH"
     unknown = re.search(r"Expected a dot import path string: (\S+)", reason)
-    attribute = re.search(r"module '[\w.]+' has no attribute '(\w+)'", reason)
+    attribute = re.search(r"module '([\w.]+)' has no attribute '(\w+)'", reason)
     if unknown is not None:
         name = unknown[1]
     elif attribute is not None:
-        name = given if re.fullmatch(r"[\w.]+", given) else attribute[1]
+        name = given if re.fullmatch(r"[\w.]+", given) else attribute[2]
+        if attribute[2] not in classes:
+            return f"{prefix}no class {name!r}; {_in_module(attribute[1], attribute[2])}"
     else:
         return None
     near = _CLASS_ALIASES.get(name.lower()) or next(iter(nearest(name.rpartition(".")[2], classes, 1)), None)
     if near in classes:
         return f"{prefix}no class {name!r}; did you mean {near} ({classes[near]})?"
     return f"{prefix}no class {name!r}; give a class path, such as lightning_fv.parameterizations.Pixel"
+
+
+def _in_module(module: str, name: str) -> str:
+    """The nearest class of a module to a name that it does not have."""
+    kinds = [known for known, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)]
+    near = next(iter(nearest(name, kinds, 1, cutoff=0.6)), None)
+    return f"did you mean {near} ({module}.{near})?" if near else f"{module} has none of that name"
 
 
 def _other_value(message: str, option: str) -> str | None:
@@ -207,6 +216,9 @@ def _reasons(message: str) -> list[str]:
     reasons = [" ".join(reason.split()) for reason in found]
     relevant = [r for r in reasons if not re.match(r"Expected a (<class '(NoneType|list)'>|path)|Does not validate", r)]
     relevant = [r for r in relevant if r != "Expected a <class 'str'>"] or relevant  # an objective in a list of targets
+    # Of a transform, this package's own are tried first; what is wrong with it as any other Module says more.
+    first = r"Expected a dot import path string|Import path \S+ does not correspond to a subclass of KeyedTransform"
+    relevant = [r for r in relevant if not re.match(first, r)] or relevant
     return relevant or [" ".join(re.sub(r'^Parser key "[\w.]+":', "", message).split())]
 
 

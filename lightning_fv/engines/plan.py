@@ -17,7 +17,7 @@ from lightning_fv.engines.checks import check_categories, check_options, warn_of
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
-from lightning_fv.errors import CheckpointError, UsageError, first_line, warn
+from lightning_fv.errors import CheckpointError, LayerNotFoundError, UsageError, first_line, warn
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.coupling import behaviour, check_clipping, check_coupling
 from lightning_fv.optimization.diversity import check_layers
@@ -209,9 +209,16 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
     if setup.visualizer.diversity and not compared:
         warn("diversity makes several pictures of a unit differ, and no target has several; write LAYER:UNIT x4")
     layers |= compared
-    for layer in {layer for penalty in setup.visualizer.penalties for layer in penalty.layers} - layers:
-        check_layer(layer, setup.network, size)
-        layers.add(layer)
+    for penalty in setup.visualizer.penalties:
+        for layer in sorted(penalty.layers - layers):
+            try:
+                check_layer(layer, setup.network, size)
+            except LayerNotFoundError as error:
+                raise LayerNotFoundError(
+                    f"the penalty {type(penalty).__name__} of the recipe: {error}; name layers of this network in "
+                    "--model.penalties, or leave the penalties out: --model.penalties=[]"
+                ) from None
+        layers |= penalty.layers
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
     photos = setup.photos * len(chosen) if len(setup.photos) == 1 else setup.photos
     References(chosen, setup.visualizer.penalties, start, setup.network.channels).check(size)

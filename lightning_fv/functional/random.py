@@ -43,6 +43,10 @@ class KeyedUniforms:
 
     def at(self, step: int, device: torch.device | str = "cpu") -> Tensor:
         """Uniforms in [0, 1) of shape (len(keys), count), float32, for one step."""
+        return self.block(step, device)[step % BLOCK]
+
+    def block(self, step: int, device: torch.device | str = "cpu") -> Tensor:
+        """Uniforms of the `BLOCK` steps from the last multiple of `BLOCK` on, (BLOCK, len(keys), count)."""
         number = step // BLOCK
         if number != self._number or self._block.device != torch.device(device):
             draws = [
@@ -50,4 +54,4 @@ class KeyedUniforms:
                 for key in self.keys
             ]
             self._number, self._block = number, torch.stack(draws, 1).to(device)
-        return self._block[step % BLOCK]
+        return self._block

@@ -16,6 +16,7 @@ from lightning_fv.errors import CaptureError, NetworkError, warn
 from lightning_fv.functional import MAX_SIDE, PhotoSet, photo_spectrum, resize_images, torch_defaults
 from lightning_fv.functional.code import hook_digests, unnamed_code
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
+from lightning_fv.networks.frozen import lean_layers
 from lightning_fv.networks.modules import depends_on_its_batch, plain_module
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -106,8 +107,8 @@ class VisionNetwork:
         """Pictures in [0, 1] -> the module's input: resized if its size is fixed, normalised, channels last."""
         if images.shape[1] != self.channels:
             raise NetworkError(
-                f"{self.name} processes pictures of {self.channels} channels, got {tuple(images.shape)}; mean and std have one "
-                "number per channel, and the parameterization has to make as many"
+                f"{self.name} takes pictures (B, {self.channels}, H, W), a channel for each number of its mean and std, and was "
+                f"given {tuple(images.shape)}; make pictures of as many channels, or give the mean and std it was trained with"
             )
         if self.fixed_size:
             images = resize_images(images, self.input_size)
@@ -183,7 +184,8 @@ class VisionNetwork:
             raise NetworkError(
                 f"{self.name} cannot process a picture of shape {tuple(self.grey(self.input_size).shape)}: "
                 f"{type(error).__name__}: {' '.join(str(error).split())[:300]}; give the size it was trained at "
-                "(input_size of VisionNetwork, or --input_size), and mean and std of one number per channel"
+                "(input_size of VisionNetwork, or --input_size), and a mean and std (--mean, --std) with a number for each of its "
+                f"channels, now {self.channels}"
             ) from error
         if not torch.equal(random, torch.get_rng_state()):
             torch.set_rng_state(random)
@@ -259,7 +261,8 @@ class VisionNetwork:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator["VisionNetwork"]:
-        """Evaluation mode, no parameter gradients, channels last, and torch's own modes (`torch_defaults`).
+        """Evaluation mode, no parameter gradients, channels last, no activations kept in vain (`lean_layers`), and torch's own modes
+        (`torch_defaults`).
 
         Afterwards the module has the same tensors as before, where they were and as they were laid out, so that an optimizer,
         a view or another process that shares them still does; and its buffers have the same values, even if its forward updates
@@ -276,7 +279,8 @@ class VisionNetwork:
                     parameter.data = _channels_last(values)
                 for module, name, values in buffers:
                     setattr(module, name, _channels_last(values))
-                yield self
+                with lean_layers(self.module):
+                    yield self
         finally:
             for parameter, requires_grad, values in parameters:
                 parameter.data = values

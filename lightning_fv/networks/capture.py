@@ -98,6 +98,9 @@ def capture(network: nn.Module, inputs: Tensor, layers: Collection[str]) -> dict
     except _Stop as reached:
         if reached is not stop:
             raise
+        stop.__traceback__ = (
+            None  # which holds this frame, which holds it: all activations would wait for the garbage collection
+        )
     finally:
         for handle in handles:
             handle.remove()

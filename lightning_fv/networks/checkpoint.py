@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import CheckpointError, NetworkError
 from lightning_fv.networks.base import VisionNetwork
+from lightning_fv.networks.timm import build_timm
 from lightning_fv.networks.torchvision import build_torchvision, builders
 from lightning_fv.networks.weights import load_strictly, misfits, read_weights
 
@@ -65,12 +66,6 @@ def _build(architecture: str, classes: int) -> nn.Module:
     kind, _, name = architecture.partition("/")
     if kind == "torchvision" and name in builders():
         return build_torchvision(name, num_classes=classes)
-    if kind == "timm":
-        try:
-            import timm
-        except ImportError as error:
-            raise NetworkError(f"{architecture} needs timm ({error}): pip install 'lightning_fv[timm]'") from None
-        if name.split(".")[0] in timm.list_models():
-            module: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
-            return module
+    if kind == "timm" and (module := build_timm(name, classes)) is not None:
+        return module
     raise NetworkError(f"no architecture {architecture!r}; give torchvision/NAME or timm/NAME")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,11 @@ FILE = Path(__file__).parents[1] / "assets" / "imagenet_classes.json"
 
 @functools.cache
 def _ids() -> dict[str, str]:
+    """WordNet id by name, and by the name in lower case, but for a dog and a garment: Cardigan and cardigan."""
     names: dict[str, str] = json.loads(FILE.read_text(encoding="utf-8"))
-    return {name.lower(): wnid for wnid, name in names.items()}
+    lower = Counter(name.lower() for name in names.values())
+    found = {name.lower(): wnid for wnid, name in names.items() if lower[name.lower()] == 1}
+    return found | {name: wnid for wnid, name in names.items()}
 
 
 def canonical(name: str) -> str:
@@ -21,8 +25,8 @@ def canonical(name: str) -> str:
     >>> canonical("n02129165"), canonical("Lion"), canonical("my_class")
     ('n02129165', 'n02129165', 'my class')
     """
-    plain = name.strip().lower().replace("_", " ")
-    return _ids().get(plain, plain)
+    plain = name.strip().replace("_", " ")
+    return _ids().get(plain) or _ids().get(plain.lower(), plain.lower())
 
 
 def class_index(name: str, categories: Sequence[str]) -> int | None:

@@ -10,35 +10,27 @@ STAGES = 6
 def stage_layers(network: VisionNetwork) -> list[str]:
     """A few layers from input to output, the last of which is ``logits``.
 
-    These are the children of the network that change what passes through them: they have parameters, channels and positions (a map or tokens), and run
-    once. A child that is a container of a sequence of such modules (``features``, ``blocks``) gives its own children instead, unless there are other stages
-    already. Of more than `STAGES`, as many are taken at equal distances, with the last. For torchvision's ResNets: ``conv1``, ``layer1`` to
-    ``layer4``, ``logits``; for a ViT of timm some of ``blocks.0`` to the last.
+    These are the children of the network that mix the channels of what passes through them: they have weights (normalizations have a factor
+    per channel alone), channels and positions (a map or tokens), and run once. Where fewer than four children do, as in torchvision's VGG or in a
+    ViT, their own children take their place, if they are more. Of more than `STAGES`, as many are taken at equal
+    distances, with the last. For torchvision's ResNets: ``conv1``, ``layer1`` to ``layer4``, ``logits``; for a ViT of timm some of ``blocks.0`` to
+    the last.
     """
-    infos = {info.name: info for info in network.layers()}
-    weighted = {name.rpartition(".")[0] if "." in name else "" for name, _ in network.module.named_parameters()}
-
-    def has_parameters(name: str) -> bool:
-        return any(owner == name or owner.startswith(f"{name}.") for owner in weighted)
+    infos = {info.name: info for info in network.layers() if info.name != LOGITS}
+    owners = {name.rpartition(".")[0] for name, weight in network.module.named_parameters() if weight.ndim > 1}
 
     def is_stage(info: LayerInfo) -> bool:
-        positions = info.shape is not None and len(info.shape) > 2 and info.units is not None
-        return positions and info.calls == 1 and has_parameters(info.name)
+        mixes = any(f"{owner}.".startswith(f"{info.name}.") for owner in owners)
+        return mixes and info.calls == 1 and info.shape is not None and len(info.shape) > 2 and info.units is not None
 
     def below(parent: str, depth: int) -> list[str]:
-        children = [name for name in infos if name.startswith(parent) and name.count(".") == depth and name != LOGITS]
+        children = [name for name in infos if name.startswith(parent) and name.count(".") == depth]
         found = [name for name in children if is_stage(infos[name])]
-        if (
-            len(found) < 4 and depth < 3
-        ):  # a container, as in torchvision's VGG, or in a ViT, whose patches are cut by a layer before
-            inner = [
-                below(f"{name}.", depth + 1)
-                for name in children
-                if any(other.startswith(f"{name}.") for other in infos)
-            ]
-            deepest = max(inner, key=len, default=[])
-            return deepest if len(deepest) > len(found) else found
-        return found
+        if len(found) >= 4 or depth == 3:
+            return found
+        parts = [below(f"{name}.", depth + 1) for name in children]
+        inner = [name for part in parts if len(part) > 1 for name in part]
+        return inner if len(inner) > len(found) else found
 
     found = below("", 0)
     if len(found) > STAGES:

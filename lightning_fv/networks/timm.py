@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torchvision.models import ResNet18_Weights
 
 from lightning_fv.errors import CheckpointError, NetworkError, nearest, note
@@ -24,11 +25,7 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
         NetworkError: timm is not installed, or has no such network.
         CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
-    try:
-        import timm
-        from timm.data.config import resolve_model_data_config as resolve_data_config
-    except ImportError as error:
-        raise NetworkError(f"timm/{name} needs timm ({error}): pip install 'lightning_fv[timm]'") from None
+    timm = _timm(name)
     architecture = name.split(".")[0]
     if architecture not in timm.list_models() or ("." in name and name not in timm.list_pretrained()):
         known = timm.list_models() if architecture not in timm.list_models() else timm.list_pretrained()
@@ -41,7 +38,7 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
     if weights is not None:
         path, sha256 = _published(name, settings, offline) if weights == "default" else (Path(weights), None)
         load_strictly(module, read_weights(path, sha256), str(path))
-    data: Any = resolve_data_config(module)  # type: ignore[no-untyped-call]
+    data: Any = timm.data.config.resolve_model_data_config(module)
     classes = settings.get("num_classes") or 0
     return VisionNetwork(
         module.eval().requires_grad_(False),
@@ -54,6 +51,17 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
     )
 
 
+def build_timm(name: str, num_classes: int) -> nn.Module | None:
+    """An untrained timm network; None if timm has none of that name.
+
+    Raises:
+        NetworkError: timm is not installed.
+    """
+    timm = _timm(name)
+    module: nn.Module | None = timm.create_model(name, num_classes=num_classes) if knows(name) else None
+    return module
+
+
 def knows(name: str) -> bool:
     """Whether timm is installed and has a network of that name, with or without the tag of its weights."""
     try:
@@ -61,6 +69,16 @@ def knows(name: str) -> bool:
     except ImportError:
         return False
     return name.split(".")[0] in timm.list_models()
+
+
+def _timm(name: str) -> Any:
+    """The package timm, which a network of that name needs."""
+    try:
+        import timm
+        import timm.data.config
+    except ImportError as error:
+        raise NetworkError(f"timm/{name} needs timm ({error}): pip install 'lightning_fv[timm]'") from None
+    return timm
 
 
 def _published(name: str, settings: Any, offline: bool) -> tuple[Path, str | None]:

@@ -80,22 +80,17 @@ class DeadUnitMonitor(nn.Module):
 
 
 @torch.no_grad()
-def restart_rows(
-    values: nn.Parameter, rows: Sequence[int], starts: Sequence[Tensor], optimizers: Iterable[Optimizer]
-) -> None:
-    """Replace some rows of a parameter and zero the optimizers' moments of these rows.
+def zero_moments(values: nn.Parameter, rows: Sequence[int], optimizers: Iterable[Optimizer]) -> None:
+    """Zero the optimizers' moments of the rows of a parameter that were restarted.
 
     Adam counts steps for all rows together, so the first steps of a row restarted late are longer, up to five times after
     hundreds of steps; noise tolerates that.
 
     Args:
         values: (B, ...), of all pictures.
-        rows: which of them to replace.
-        starts: the new values of each of these rows.
+        rows: which of them were restarted.
         optimizers: those that hold state for ``values``.
     """
-    for row, start in zip(rows, starts, strict=True):
-        values[row] = start.to(values.device)
     for optimizer in optimizers:
         for moment in optimizer.state[values].values():
             if isinstance(moment, Tensor) and moment.shape == values.shape:

@@ -31,7 +31,8 @@ def check_start(start: Tensor, count: int, channels: int = 3) -> Tensor:
     pictures = pictures if pictures.ndim == 4 else pictures[None]
     if pictures.shape[1] != channels:
         raise UsageError(
-            f"start is a tensor {tuple(start.shape)}; give pictures of {channels} channels, (B, {channels}, H, W)"
+            f"start is a tensor {tuple(start.shape)}, and the network takes pictures (B, {channels}, H, W), a channel for each "
+            "number of its mean and std; give such pictures"
         )
     if len(pictures) not in (1, count):
         raise UsageError(f"start has {len(pictures)} pictures for {count} targets; give one for all, or one for each")

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from lightning_fv.errors import FeatureVisualizationError, TransformError
 from lightning_fv.functional import KeyedUniforms, seed_of
+from lightning_fv.functional.random import BLOCK
 from lightning_fv.optimization.keyed_parameters import KeyedParameters, in_order, takes_parameters
-from lightning_fv.transforms import KeyedTransform, RandomBackground
+from lightning_fv.transforms import KeyedTransform, PreparedTransform, RandomBackground
 
 
 class TransformPipeline:
@@ -38,6 +39,7 @@ class TransformPipeline:
         self._transforms, self._seed, self._keys = in_order(transforms), seed, list(keys)
         self._uniforms: dict[int, KeyedUniforms] = {}
         self._parameters: dict[int, KeyedParameters] = {}
+        self._blocks: dict[int, tuple[object, tuple[Tensor, ...]]] = {}
         for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
                 transform.unit = unit
@@ -58,28 +60,55 @@ class TransformPipeline:
         Raises:
             TransformError: a transform does not return pictures, or does not pass gradients.
         """
-        if self._background is not None and images.shape[1] > self._background.channels:
-            images = self._background(images, self._colours.at(step, images.device))
-        for number, transform in enumerate(self._transforms):
-            if isinstance(transform, KeyedTransform):
-                result = transform(images, self._uniforms[number].at(step, images.device))
-            elif number in self._parameters:
-                _, channels, height, width = images.shape
-                result = transform(images, params=self._parameters[number].at(step, (channels, height, width)))
-            else:
-                result = _one_by_one(transform, images, [seed_of(self._seed, key, number, step) for key in self._keys])
-            images = _checked(transform, images, result)
+        images = self._over_background(images, step)
+        for number in range(len(self._transforms)):
+            images = self._apply(number, images, step)
         return images
+
+    def _over_background(self, images: Tensor, step: int) -> Tensor:
+        if self._background is None or images.shape[1] <= self._background.channels:
+            return images
+        laid: Tensor = self._background(images, self._colours.at(step, images.device))
+        return laid
+
+    def _apply(self, number: int, images: Tensor, step: int) -> Tensor:
+        """The pictures after one of the transforms."""
+        transform = self._transforms[number]
+        if isinstance(transform, KeyedTransform):
+            result = transform(images, self._uniforms[number].at(step, images.device))
+        elif number in self._parameters:
+            _, channels, height, width = images.shape
+            result = transform(images, params=self._parameters[number].at(step, (channels, height, width)))
+        else:
+            result = _one_by_one(transform, images, [seed_of(self._seed, key, number, step) for key in self._keys])
+        return _checked(transform, images, result)
+
+    def _prepared(self, number: int, transform: PreparedTransform, step: int, images: Tensor) -> tuple[Tensor, ...]:
+        """What a transform needs at a step, computed for a block of steps at once."""
+        size = (images.shape[-2], images.shape[-1])
+        key, block = (step // BLOCK, size, images.device), self._blocks.get(number)
+        if block is None or block[0] != key:
+            uniforms = self._uniforms[number].block(step, images.device)
+            with torch.no_grad():
+                block = self._blocks[number] = key, transform.prepare(uniforms, size)
+        return tuple(values[step % BLOCK] for values in block[1])
 
     def rehearse(self, images: Tensor) -> Tensor:
         """As a call at step 0, before any work: whatever a transform raises is said in one line.
 
         Raises:
-            TransformError: a transform does not return pictures, does not pass gradients, or fails.
+            TransformError: a transform does not return pictures, returns non-finite ones, does not pass gradients, or fails.
         """
         before = images.detach().clone()
         try:
-            seen = self(images, 0)
+            seen = self._over_background(images, 0)
+            for number, transform in enumerate(self._transforms):
+                given, seen = seen, self._apply(number, seen, 0)
+                if given.isfinite().all() and not seen.isfinite().all():
+                    name = type(transform).__name__
+                    raise TransformError(
+                        f"the transform {name} returns inf or NaN for finite pictures; check its arguments"
+                    )
         except (FeatureVisualizationError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # any, of a user's transform

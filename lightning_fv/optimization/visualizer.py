@@ -13,7 +13,7 @@ from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import OPACITY, REACHED, Objective
-from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, restart_rows
+from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, zero_moments
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
 from lightning_fv.optimization.parts import check_parts, describe_recipe
@@ -26,7 +26,7 @@ from lightning_fv.optimization.start import check_count, check_start, refuse_giv
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
 from lightning_fv.targets import Target, check_size
-from lightning_fv.transforms import RandomBackground, RandomNoise, RandomWarp
+from lightning_fv.transforms import KeyedTransform, RandomBackground, RandomNoise, RandomWarp
 
 
 class FeatureVisualizer(pl.LightningModule):
@@ -65,7 +65,7 @@ class FeatureVisualizer(pl.LightningModule):
     def __init__(
         self,
         parameterization: Parameterization | None = None,
-        transforms: list[nn.Module] | None = None,
+        transforms: list[KeyedTransform | nn.Module] | None = None,  # short names mean ours first
         penalties: list[Objective] | None = None,
         optimizer: MakeOptimizer = lambda parameters: Adam(parameters, lr=0.1, fused=True),
         size: Size | None = None,
@@ -272,9 +272,9 @@ class FeatureVisualizer(pl.LightningModule):
         if not rows:
             return
         keys = [(self.seed, self.targets[row].key, "start", int(self.dead_units.restarts[row]) + 1) for row in rows]
-        starts = [self.parameterization.noise(self.size, keyed_generator(*key)) for key in keys]
+        self.parameterization.restart(rows, [keyed_generator(*key) for key in keys])
         values = self.parameterization.values
-        restart_rows(values, rows, starts, self.trainer.optimizers)
+        zero_moments(values, rows, self.trainer.optimizers)
         self.guard.last_finite[rows] = values.detach()[rows]
         self.dead_units.record_restart(rows, step)
 

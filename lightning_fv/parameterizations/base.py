@@ -90,6 +90,17 @@ class Parameterization(nn.Module, ABC):
         self._take(torch.stack([self.noise(size, generator) for generator in generators]), size)
         self._holds_images = False
 
+    @torch.no_grad()
+    def restart(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> None:
+        """Start some of the pictures from noise again, in place, each from its own CPU generator.
+
+        Args:
+            rows: which pictures.
+            generators: one per row.
+        """
+        for row, generator in zip(rows, generators, strict=True):
+            self.values[row] = self.noise(self.size, generator).to(self.values.device)
+
     def from_image(self, images: Tensor) -> None:
         """Start from given pictures, (B, C, H, W) in [0, 1]; values of exactly 0 and 1 are moved inwards by 1/512.
 

@@ -118,6 +118,11 @@ class MACO(Parameterization):
         super().initialize(size, generators)
         self._reset_importance()
 
+    def restart(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> None:
+        super().restart(rows, generators)
+        if self.opacity:
+            self.importance[list(rows)] = 0  # what mattered to the picture before says nothing about the new one
+
     def from_image(self, images: Tensor) -> None:
         super().from_image(images)
         self._reset_importance()

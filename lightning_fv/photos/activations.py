@@ -11,9 +11,9 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,15 @@ from lightning_fv.runs.settings import objective_settings
 
 Numbers = npt.NDArray[np.float32]
 
-BATCH = 100
+Reading: TypeAlias = str | Objective
+"""What is read of a network: of a layer, by its name, the means of all its channels; or an objective's value."""
+
+FORMAT = 1
+"""Increased when the same network reads other numbers from the same photos, or they are kept in another way."""
+
+BATCH, BATCH_PIXELS = 100, 2**19
+"""Photos that a network is shown at a time, and their pixels; at least one. Layers of large pictures need gigabytes otherwise."""
+
 SAVE_SECONDS = 10.0
 """Between two notes of how far a pass has come, so that a killed one is continued."""
 
@@ -72,10 +80,17 @@ class PhotoActivations:
 
 
 def cache_folder() -> Path:
-    """Where responses are kept: ``$LIGHTNING_FV_CACHE``, or ``lightning_fv`` in the user's cache (``$XDG_CACHE_HOME``, ``~/.cache``)."""
+    """Where responses are kept: ``$LIGHTNING_FV_CACHE``, or ``lightning_fv`` in the user's cache (``$XDG_CACHE_HOME``, ``~/.cache``).
+
+    Raises:
+        UsageError: the user has no home folder.
+    """
     if named := os.environ.get("LIGHTNING_FV_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_fv"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_fv"
+    except RuntimeError:
+        raise UsageError("the user has no home folder to keep responses to photos in; set LIGHTNING_FV_CACHE") from None
 
 
 def photo_activations(
@@ -104,53 +119,53 @@ def photo_activations(
         progress: whether to say that photos are processed, and how fast.
 
     Raises:
-        UsageError: no photo can be read, or the cache cannot be written.
+        UsageError: no photo can be read, the cache cannot be written, the network's pictures are neither of 3 colours nor grey, or an
+            objective cannot be described (`lightning_fv.runs.settings.objective_settings`).
         LayerNotFoundError, CaptureError: there is no such layer.
     """
-    place = (cache or cache_folder()) / "photos" / digest(_identity(network).encode(), folder.digest.encode())
+    if network.channels not in (1, 3):
+        raise UsageError(
+            f"photos have 3 colours or are grey, and the pictures of {network.name} have {network.channels} channels; photos cannot be shown to it"
+        )
     places = [unit_of(objective) for objective in objectives]
-    wanted = {layer: _name("layer", layer) for layer in sorted({*layers, *(unit[0] for unit in places if unit)})}
-    others = {
-        objective.key: objective
-        for objective, unit in zip(objectives, places, strict=True)
-        if unit is None and not objective.photos
+    readings: dict[str, Reading] = {
+        _name("layer", layer): layer for layer in {*layers, *(unit[0] for unit in places if unit)}
     }
-    values = {
-        key: _name("objective", key, json.dumps(objective_settings(o), sort_keys=True, default=repr))
-        for key, o in others.items()
-    }
+    for objective, unit in zip(objectives, places, strict=True):
+        if unit is None and not objective.photos:
+            settings = json.dumps(objective_settings(objective), sort_keys=True)
+            readings[_name("objective", objective.key, settings)] = objective
+    place = (cache or cache_folder()) / "photos" / digest(_identity(network).encode(), folder.digest.encode())
+    store = _Store(place)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with claim(place / "pass.lock", wait=True):
-            store = _Store(place)
-            missing = {layer for layer, name in wanted.items() if store.read(name) is None}
-            unknown = {key: others[key] for key, name in values.items() if store.read(name) is None}
-            if missing or unknown:
-                store.make(
-                    network,
-                    folder,
-                    {key: wanted[key] for key in sorted(missing)},
-                    {values[key]: unknown[key] for key in unknown},
-                    progress,
-                )
-        entries, skipped = store.photos(folder)
-        found = {layer: store.read(name) for layer, name in wanted.items()}
-        evaluated = {key: store.read(name) for key, name in values.items()}
+        found, skipped = store.read(readings)
+        if skipped is None or len(found) < len(readings):
+            place.mkdir(parents=True, exist_ok=True)
+            with claim(place / "pass.lock", wait=True):
+                found, skipped = store.read(readings)  # another process may have made it meanwhile
+                if skipped is None or len(found) < len(readings):
+                    store.make(network, folder, {n: r for n, r in readings.items() if n not in found}, progress)
+                    found, skipped = store.read(readings)
+                if len(found) < len(readings):  # a photo has become readable, or unreadable: all rows anew
+                    store.make(network, folder, readings, progress)
+                    found, skipped = store.read(readings)
     except OSError as error:
         raise UsageError(
             f"the responses to photos cannot be kept in {place}: {error.strerror or error}; set LIGHTNING_FV_CACHE to another folder"
         ) from error
-    if skipped:
-        named = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+    left_out = set(skipped or ())
+    entries = [entry for entry in folder.entries if entry.name not in left_out]
+    if left_out:
+        named = ", ".join(sorted(left_out)[:3]) + (", ..." if len(left_out) > 3 else "")
         warn(
-            f"photos: {len(skipped)} of {len(skipped) + len(entries)} files in {folder.path} cannot be read as photos and are left out: {named}"
+            f"photos: {len(left_out)} of {len(folder.entries)} files in {folder.path} cannot be read as photos and are left out: {named}"
         )
     return PhotoActivations(
         network.name,
         entries,
-        skipped,
-        {layer: numbers for layer, numbers in found.items() if numbers is not None},
-        {key: numbers[:, 0] for key, numbers in evaluated.items() if numbers is not None},
+        sorted(left_out),
+        {reading: found[name] for name, reading in readings.items() if isinstance(reading, str)},
+        {reading.key: found[name][:, 0] for name, reading in readings.items() if isinstance(reading, Objective)},
     )
 
 
@@ -173,17 +188,13 @@ def _pixels(network: VisionNetwork, entry: Entry) -> Tensor:
 
 def unit_of(objective: Objective) -> tuple[str, int] | None:
     """Layer and unit of a plain channel or logit, whose value is a column of its layer's."""
-    if (
-        isinstance(objective, Channel | Logit)
-        and type(objective) in (Channel, Logit)
-        and isinstance(objective.unit, int)
-    ):
-        return objective.layer, objective.unit
+    if type(objective) is Channel or type(objective) is Logit:  # a subclass may compute something else
+        return (objective.layer, objective.unit) if isinstance(objective.unit, int) else None
     return None
 
 
 def _identity(network: VisionNetwork) -> str:
-    return network.digest() + json.dumps(network.settings(), sort_keys=True)
+    return f"{FORMAT} {network.digest()} {json.dumps(network.settings(), sort_keys=True)}"
 
 
 def _name(*parts: str) -> str:
@@ -191,119 +202,124 @@ def _name(*parts: str) -> str:
 
 
 class _Store:
-    """Numbers by name in one folder of the cache: ``NAME.f32`` with rows of float32, ``NAME.json`` with the row's length."""
+    """Numbers by name in one folder of the cache: ``NAME.f32`` with rows of float32, ``NAME.json`` with how many and how long they are.
+
+    The rows are of all photos but those in ``skipped.json``, whose digest is in each ``NAME.json``.
+    """
 
     def __init__(self, place: Path) -> None:
         self._place = place
 
-    def read(self, name: str) -> Numbers | None:
-        """(N, C); None if it is not there or not whole."""
+    def read(self, names: Collection[str]) -> tuple[dict[str, Numbers], list[str] | None]:
+        """Numbers (N, C) by name, of those that are there and whole, and the names of the files that are no photos; None if not known."""
         try:
-            shape = json.loads(read_file(self._place / f"{name}.json"))
-            file = self._place / f"{name}.f32"
-            whole = os.path.getsize(file) == 4 * shape["rows"] * shape["columns"]
-            if not whole or shape["skipped"] != digest(read_file(self._place / "skipped.json")):
-                return None  # rows of a pass that could read other photos
-            return np.memmap(file, np.float32, "r", shape=(shape["rows"], shape["columns"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def photos(self, folder: PhotoFolder) -> tuple[list[Entry], list[str]]:
-        """The photos that the rows are of, and the names of files that are none."""
-        skipped = set(json.loads(read_file(self._place / "skipped.json")))
-        entries = [entry for entry in folder.entries if entry.name not in skipped]
-        return entries, sorted(skipped)
+            content = read_file(self._place / "skipped.json")
+            skipped = [str(name) for name in json.loads(content)]
+        except (OSError, ValueError, TypeError):
+            return {}, None
+        found: dict[str, Numbers] = {}
+        for name in names:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged, or none
+                shape = json.loads(read_file(self._place / f"{name}.json"))
+                file = self._place / f"{name}.f32"
+                rows, columns = int(shape["rows"]), int(shape["columns"])
+                if os.path.getsize(file) == 4 * rows * columns and shape["skipped"] == digest(content):
+                    found[name] = np.memmap(file, np.float32, "r", shape=(rows, columns))
+        return found, skipped
 
     def make(
-        self,
-        network: VisionNetwork,
-        folder: PhotoFolder,
-        layers: Mapping[str, str],
-        objectives: Mapping[str, Objective],
-        progress: bool,
+        self, network: VisionNetwork, folder: PhotoFolder, readings: Mapping[str, Reading], progress: bool
     ) -> None:
         """Pass all photos through the network and keep its responses.
 
         Args:
             network: the network.
             folder: the photos.
-            layers: names to keep them under, by layer.
-            objectives: objectives by the names to keep their values under.
-            progress: whether to say so.
+            readings: what to read of it, by the names to keep it under.
+            progress: whether to say how far it is.
         """
-        names = [*layers.values(), *objectives]
-        work = self._place / f"pass-{_name(*names)}"
+        work = self._place / f"pass-{_name(*sorted(readings))}"
         work.mkdir(exist_ok=True)
-        done, rows, skipped = self._progress(work, names, len(folder.entries))
-        start, saved = time.monotonic(), time.monotonic()
+        state = _State.of(work, readings)
+        begun, start, saved = state.done, time.monotonic(), time.monotonic()
         with contextlib.ExitStack() as files, network.frozen(), torch.no_grad():
-            opened = {name: files.enter_context(open(work / name, "ab")) for name in names}
-            for pixels, failed, count in _batches(network, folder.entries[done:]):
-                done += count
-                skipped += failed
+            opened = {name: files.enter_context(open(work / name, "ab")) for name in readings}
+            for pixels, failed in _batches(network, folder.entries[begun:]):
+                state.done += len(pixels) + len(failed)
+                state.rows += len(pixels)
+                state.skipped += failed
                 if len(pixels):
-                    rows += len(pixels)
-                    for name, numbers in _responses(network, pixels, layers, objectives).items():
+                    for name, numbers in _responses(network, pixels, readings).items():
+                        state.columns[name] = numbers.shape[1]
                         opened[name].write(numbers.tobytes())
                 if time.monotonic() - saved > SAVE_SECONDS:
                     saved = time.monotonic()
-                    _save(work, opened, done, rows, skipped)
+                    state.save(work, opened)
                     if progress:
-                        rate = done / max(saved - start, 1e-3)
+                        left = (len(folder.entries) - state.done) * (saved - start) / (state.done - begun)
                         note(
-                            f"photos: {done} of {len(folder.entries)} seen by {network.name}, about {(len(folder.entries) - done) / rate:.0f} s left"
+                            f"photos: {state.done} of {len(folder.entries)} seen by {network.name}, about {left:.0f} s left"
                         )
-            _save(work, opened, done, rows, skipped)
-        if not rows:
-            raise UsageError(f"photos: none of the {len(skipped)} files in {folder.path} can be read as a photo")
-        write_text_atomic(self._place / "skipped.json", json.dumps(sorted(skipped)))
-        for name in names:
-            length = os.path.getsize(work / name) // (4 * rows)
+            state.save(work, opened)
+        if not state.rows:
+            raise UsageError(f"photos: none of the {state.done} files in {folder.path} can be read as a photo")
+        content = json.dumps(sorted(state.skipped))
+        write_text_atomic(self._place / "skipped.json", content)
+        for name, columns in state.columns.items():
             os.replace(work / name, self._place / f"{name}.f32")
-            shape = {"rows": rows, "columns": length, "skipped": digest(read_file(self._place / "skipped.json"))}
+            shape = {"rows": state.rows, "columns": columns, "skipped": digest(content.encode())}
             write_text_atomic(self._place / f"{name}.json", json.dumps(shape))
         shutil.rmtree(work, ignore_errors=True)
 
-    @staticmethod
-    def _progress(work: Path, names: Sequence[str], count: int) -> tuple[int, int, list[str]]:
-        """Photos that an interrupted pass has seen, rows that it has written, and files that are no photos; what was written after its last note is cut off."""
+
+@dataclass
+class _State:
+    """How far a pass is: files done, rows written, columns by name, and files that are no photos."""
+
+    done: int
+    rows: int
+    columns: dict[str, int]
+    skipped: list[str]
+
+    @classmethod
+    def of(cls, work: Path, names: Collection[str]) -> "_State":
+        """Where an interrupted pass goes on; what it wrote after it was saved is cut off."""
         try:
-            saved = json.loads(read_file(work / "progress.json"))
+            state = cls(**json.loads(read_file(work / "progress.json")))
             for name in names:
-                length = saved["lengths"][name]
+                length = 4 * state.rows * state.columns.get(name, 0)
                 if os.path.getsize(work / name) < length:
                     raise ValueError(name)
                 os.truncate(work / name, length)
-            return int(saved["done"]), int(saved["rows"]), list(saved["skipped"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return state
+        except (OSError, ValueError, TypeError, AttributeError):  # none, or damaged
             for name in names:
                 (work / name).unlink(missing_ok=True)
-            return 0, 0, []
+            return cls(0, 0, {}, [])
+
+    def save(self, work: Path, opened: Mapping[str, BinaryIO]) -> None:
+        for file in opened.values():
+            file.flush()
+            os.fsync(file.fileno())
+        write_text_atomic(work / "progress.json", json.dumps(asdict(self)))
 
 
-def _save(work: Path, opened: Mapping[str, BinaryIO], done: int, rows: int, skipped: Sequence[str]) -> None:
-    for file in opened.values():
-        file.flush()
-        os.fsync(file.fileno())
-    lengths = {name: file.tell() for name, file in opened.items()}
-    state = {"done": done, "rows": rows, "skipped": list(skipped), "lengths": lengths}
-    write_text_atomic(work / "progress.json", json.dumps(state))
+def _batches(network: VisionNetwork, entries: Sequence[Entry]) -> Iterator[tuple[Tensor, list[str]]]:
+    """Photos (B, C, H, W) as uint8, and names of files that are none; the next ones are decoded meanwhile."""
+    height, width = network.input_size
+    size = min(BATCH, max(1, BATCH_PIXELS // (height * width)))
 
-
-def _batches(network: VisionNetwork, entries: Sequence[Entry]) -> Iterator[tuple[Tensor, list[str], int]]:
-    """Photos (B, C, H, W) as uint8, names of files that are none, and how many files these are; the next ones are decoded meanwhile."""
-
-    def decoded(batch: Sequence[Entry]) -> tuple[Tensor, list[str], int]:
+    def decoded(batch: Sequence[Entry]) -> tuple[Tensor, list[str]]:
         pixels, failed = [], []
         for entry in batch:
             try:
                 pixels.append(_pixels(network, entry))
             except UsageError:
                 failed.append(entry.name)
-        return torch.stack(pixels) if pixels else torch.empty(0), failed, len(batch)
+        return torch.stack(pixels) if pixels else torch.empty(0), failed
 
     with ThreadPoolExecutor(1) as pool:
-        parts = iter([entries[start : start + BATCH] for start in range(0, len(entries), BATCH)])
+        parts = iter([entries[start : start + size] for start in range(0, len(entries), size)])
         ahead = deque(pool.submit(decoded, part) for part in itertools.islice(parts, 2))
         while ahead:
             batch = ahead.popleft().result()
@@ -311,14 +327,14 @@ def _batches(network: VisionNetwork, entries: Sequence[Entry]) -> Iterator[tuple
             yield batch
 
 
-def _responses(
-    network: VisionNetwork, pixels: Tensor, layers: Mapping[str, str], objectives: Mapping[str, Objective]
-) -> dict[str, Numbers]:
+def _responses(network: VisionNetwork, pixels: Tensor, readings: Mapping[str, Reading]) -> dict[str, Numbers]:
     images = pixels.to(network.device).float() / 255
-    read = {*layers}.union(*(objective.layers for objective in objectives.values()))
-    activations = network.activations(images, read) if read else {}
-    found = {name: _means(activations[layer]) for layer, name in layers.items()}
-    found |= {name: objective(activations, images).reshape(-1, 1) for name, objective in objectives.items()}
+    layers = frozenset().union(*({r} if isinstance(r, str) else r.layers for r in readings.values()))
+    activations = network.activations(images, layers) if layers else {}
+    found = {
+        name: _means(activations[reading]) if isinstance(reading, str) else reading(activations, images)[:, None]
+        for name, reading in readings.items()
+    }
     return {name: numbers.float().cpu().numpy() for name, numbers in found.items()}
 
 

@@ -1,13 +1,15 @@
 """A folder of photos, also inside of tar archives."""
 
+import errno
 import functools
 import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
-from lightning_fv.errors import UsageError, first_line
+from lightning_fv.errors import UsageError, first_line, warn
+from lightning_fv.objectives.photo import MAX_BYTES
 from lightning_fv.runs.digests import digest
 from lightning_fv.runs.files import open_file
 
@@ -40,9 +42,12 @@ class Entry:
         """Its bytes.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: it cannot be read, is not a regular file, or is too large (`MAX_BYTES`).
         """
         with os.fdopen(open_file(self.file), "rb") as opened:
+            length = os.fstat(opened.fileno()).st_size if self.length < 0 else self.length
+            if length > MAX_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             opened.seek(self.offset)
             return opened.read(self.length)
 
@@ -50,7 +55,8 @@ class Entry:
 class PhotoFolder:
     """All photos below a folder, in the order of their names, including those in its ``*.tar`` archives; or those of one archive.
 
-    Links are followed. Hidden files and folders are left out.
+    Links are followed, but for those inside of archives. Hidden files and folders are left out. What is called like a photo and is none
+    (a pipe, a link to nothing, a sparse member of an archive) is among the entries, so that it is found out when it is read.
 
     Args:
         path: the folder or the tar archive.
@@ -68,18 +74,18 @@ class PhotoFolder:
                 self._files = [self.path]
             else:
                 raise UsageError(f"photos: {self.path} is no folder of photos and no tar archive of them")
-            stamps = [os.stat(file) for file in self._files]
+            stamps = [_stamp(file) for file in self._files]
         except (OSError, ValueError) as error:
             raise UsageError(f"photos: {self.path} cannot be read: {first_line(error)}") from None
         if not self._files:
             raise UsageError(f"photos: {self.path} holds no photo ({', '.join(SUFFIXES)}) and no tar archive of photos")
         self.digest = digest(
             *(
-                f"{self._name(file)}\0{stamp.st_size}\0{stamp.st_mtime_ns}\0".encode(errors="surrogateescape")
+                f"{self._name(file)}\0{stamp}\0".encode(errors="surrogateescape")
                 for file, stamp in zip(self._files, stamps, strict=True)
             )
         )
-        """Of the names, sizes and times of change of all files; a changed photo is noticed without reading it."""
+        """Of the names, sizes and times of all files; a changed photo is noticed without reading it."""
 
     @functools.cached_property
     def entries(self) -> list[Entry]:
@@ -96,23 +102,25 @@ class PhotoFolder:
         return found
 
     def _members(self, archive: Path) -> list[Entry]:
+        found = {}  # by name: of members of one name the last is meant, as when the archive is unpacked
         try:
-            with tarfile.open(archive, "r:") as tar:
-                members = [
-                    Entry(
-                        f"{self._name(archive)}/{member.name.removeprefix('./')}",
-                        archive,
-                        member.offset_data,
-                        member.size,
-                    )
-                    for member in tar
-                    if member.isfile() and not member.issparse() and _is_photo(Path(member.name))
-                ]
+            with os.fdopen(open_file(archive), "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                while (member := tar.next()) is not None:
+                    tar.members.clear()  # type: ignore[attr-defined]  # a kilobyte each
+                    path = PurePosixPath(member.name)
+                    if _is_photo(path) and not any(part.startswith(".") for part in path.parts) and not member.isdir():
+                        # The bytes of links and sparse files are elsewhere: read as nothing, they are no photos.
+                        length = member.size if member.isreg() and not member.issparse() else 0
+                        name = f"{self._name(archive)}/{path}"
+                        found[name] = Entry(name, archive, member.offset_data, length)
+                file.seek(tar.offset)
+                if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged header for the end
+                    raise tarfile.ReadError(f"damaged after {tar.offset} bytes")
         except (tarfile.TarError, OSError) as error:
             raise UsageError(
                 f"photos: {archive} cannot be read as an uncompressed tar archive ({first_line(error)}); unpack it"
             ) from None
-        return sorted(members, key=lambda entry: entry.name)
+        return sorted(found.values(), key=lambda entry: entry.name)
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.path).as_posix() if file != self.path else file.name
@@ -121,17 +129,29 @@ class PhotoFolder:
 def _files(folder: Path) -> Iterator[Path]:
     """Photos and tar archives below a folder; of a folder that is linked into itself, once."""
     seen = set[str]()
-    for place, folders, files in os.walk(folder, followlinks=True):
+
+    def unreadable(error: OSError) -> None:
+        warn(f"photos: the folder {error.filename} cannot be read and is left out: {error.strerror}")
+
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         if (real := os.path.realpath(place)) in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in (Path(place) / name for name in files):
-            is_archive = file.suffix.lower() == ".tar" and not file.name.startswith(".")
-            if (_is_photo(file) or is_archive) and file.is_file():
+            if _is_photo(file) or (file.suffix.lower() == ".tar" and not file.name.startswith(".")):
                 yield file
 
 
-def _is_photo(file: Path) -> bool:
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Size and times; a file may be replaced by one of the same size with the old time of modification, not with the old time of change."""
+    try:
+        found = os.stat(file)
+    except OSError:  # a link to nothing
+        found = os.lstat(file)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _is_photo(file: PurePath) -> bool:
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")

@@ -12,6 +12,7 @@ import torch
 
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.weights import read_metadata, read_weights
+from lightning_fv.runs.digests import digest
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "photo_statistics.safetensors"
 """Quantiles for the embedded networks, written by ``scripts/measure_photos.py``."""
@@ -20,10 +21,10 @@ LEVELS = (0, 0.1, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92.5, 95, 97, 98
 """Percentiles that are kept of each unit."""
 
 SELDOM = 0.001
-"""A unit that is above 0 on at most this share of photos hardly ever responds to them, if it is never below 0."""
+"""A unit that is above 0 on at most this share of photos hardly ever responds to them, if no unit of its layer is ever below 0."""
 
 FAINT = 0.05
-"""So does one whose highest value is less than this times the median unit's of its layer, if none of these is ever below 0."""
+"""Nor does one of such a layer whose highest value is less than this times the median of its units'."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +89,33 @@ class PhotoStatistics:
         best = float(quantiles[unit, -1])
         rectified = np.nanmin(quantiles[:, 0]) >= 0
         faint = best < FAINT * float(np.nanmedian(quantiles[:, -1]))
-        percentile = float(np.interp(value, quantiles[unit], LEVELS, left=0, right=100))
         seldom = bool(rectified and (faint or float(active[unit]) <= SELDOM))
-        return Comparison(self.photos, best, value / best if best > 0 else None, percentile, seldom)
+        multiple = value / best if best > 0 else None
+        return Comparison(self.photos, best, multiple, _percentile(value, quantiles[unit]), seldom)
 
 
-@functools.lru_cache(maxsize=16)
+def _percentile(value: float, quantiles: npt.NDArray[Any]) -> float:
+    """Share of photos with lower values, in per cent; unlike by np.interp, those of equal values are not among them."""
+    above = int(np.searchsorted(quantiles, value))  # the first that is not lower
+    if above in (0, len(LEVELS)):
+        return 100.0 if above else 0.0
+    return float(np.interp(value, quantiles[above - 1 : above + 1], LEVELS[above - 1 : above + 1]))
+
+
+def network_key(network: VisionNetwork) -> str:
+    """What the shipped statistics belong to: weights and preprocessing."""
+    return digest(network.digest().encode(), repr((network.mean, network.std, network.input_size)).encode())
+
+
+@functools.cache
 def _shipped() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return (read_weights(SHIPPED), read_metadata(SHIPPED)) if SHIPPED.is_file() else ({}, {})
 
 
 def shipped_statistics(network: VisionNetwork) -> PhotoStatistics | None:
-    """The package's own statistics of an embedded network over 5,000 photos of Tiny ImageNet; None for any other network or other weights."""
+    """The package's own statistics of an embedded network over 5,000 photos of Tiny ImageNet; None for any other network, weights or preprocessing."""
     tensors, metadata = _shipped()
-    if metadata.get(network.name) is None or metadata[network.name] != network.digest():
+    if metadata.get(network.name) is None or metadata[network.name] != network_key(network):
         return None
     prefix, layers = f"{network.name}:", {}
     for name, values in tensors.items():

@@ -12,7 +12,9 @@ import yaml
 from PIL import Image
 
 from lightning_fv.errors import RunFolderError, UsageError, warn
+from lightning_fv.report.evidence import evidence_data, known_evidence
 from lightning_fv.report.page import page as fill
+from lightning_fv.runs.evidence import Evidence
 from lightning_fv.runs.files import read_file, write_text_atomic
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record, read_manifest
@@ -24,13 +26,16 @@ FRAME_PICTURES = 16
 """Maximum number of pictures in a frame of the film, as `ArtifactWriter` writes them."""
 
 
-def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
+def write_gallery(
+    folders: Sequence[Path], page: Path | None = None, evidence: Mapping[Path, Mapping[str, Evidence]] | None = None
+) -> Path:
     """Write one HTML page of the pictures of runs; it links to them, relative to itself.
 
     Args:
         folders: run folders, each with its manifest.
         page: the file to write; by default ``gallery.html`` in the run folder, or in the common parent folder of
             several.
+        evidence: of each folder by record id; by default what is in the folders.
 
     Returns:
         The page.
@@ -43,11 +48,16 @@ def write_gallery(folders: Sequence[Path], page: Path | None = None) -> Path:
     found = {folder: _manifest(folder) for folder in folders}
     runs = {folder.resolve(): folder for folder in folders}
     manifests = {run: found[folder] for run, folder in runs.items()}
+    known = {
+        run: known_evidence(RunFolder(folder)) if evidence is None else evidence[folder] for run, folder in runs.items()
+    }
     common = Path(os.path.commonpath(runs))
     page = page or RunFolder(folders[0] if len(runs) == 1 else common).gallery
     names = {run: _text(run.name if len(runs) == 1 else run.relative_to(common)) for run in runs}
     root = Path(os.path.realpath(page.parent))  # for links in a loop, Path.resolve raises a RuntimeError
     data = _data(manifests, names, root)
+    if told := evidence_data([known[run].get(record.id) for run, records in manifests.items() for record in records]):
+        data["evidence"] = told
     title = _text(common.name) + (f": {len(runs)} runs" if len(runs) > 1 else "")
     try:
         write_text_atomic(page, fill("gallery.html", title=title, data=data))

@@ -3,58 +3,90 @@
 import contextlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from lightning_fv.errors import RunFolderError, warn
 from lightning_fv.report.pictures import read_picture, save_atomic
+from lightning_fv.runs.evidence import MARKS, Evidence
 from lightning_fv.runs.record import Record
 
 # A sheet of thousands of pictures must still open: thumbnails shrink so that it stays below this side.
 _LARGEST_SIDE = 8000
-_GAP, _LABEL, _FONT = 8, 34, 13
+_GAP, _LINE, _FONT = 8, 15, 13
+_INSET = 64
+"""Cells of at least this side show the best photo."""
 _RED = "#c00000"
 
 
-def contact_sheet(folder: Path, records: Sequence[Record], path: Path, side: int = 160) -> None:
+def contact_sheet(
+    folder: Path,
+    records: Sequence[Record],
+    path: Path,
+    side: int = 160,
+    evidence: Mapping[str, Evidence] | None = None,
+) -> None:
     """Write a labelled sheet of a run's pictures, in manifest order; targets without a picture show their status.
 
-    Several pictures of a unit stand side by side in one row if they fit, and the one with the highest score is called best.
+    Several pictures of a unit stand side by side in one row if they fit, and the one with the highest score is called best. With evidence, the photo
+    that excites the unit most stands in the picture's corner; a picture not to be trusted has a red corner and says so.
 
     Args:
         folder: the run folder that the records' images are relative to.
         records: one per cell.
         path: the PNG to write.
         side: side of a cell's picture in pixels; smaller pictures are enlarged (bicubic).
+        evidence: by record id.
     """
+    evidence = evidence or {}
+    label = 4 + _LINE * (3 if any(record.id in evidence for record in records) else 2)
     places = _places(records)
     rows, columns = (1 + max((place[axis] for place in places), default=0) for axis in (0, 1))
     side = max(
-        16, min(side, (_LARGEST_SIDE - _GAP) // columns - _GAP, (_LARGEST_SIDE - _GAP) // max(1, rows) - _GAP - _LABEL)
+        16, min(side, (_LARGEST_SIDE - _GAP) // columns - _GAP, (_LARGEST_SIDE - _GAP) // max(1, rows) - _GAP - label)
     )
-    sheet = Image.new("RGB", (columns * (side + _GAP) + _GAP, rows * (side + _LABEL + _GAP) + _GAP), "white")
+    sheet = Image.new("RGB", (columns * (side + _GAP) + _GAP, rows * (side + label + _GAP) + _GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
     for record, (row, column) in zip(records, places, strict=True):
         left = _GAP + column * (side + _GAP)
-        top = _GAP + row * (side + _LABEL + _GAP)
+        top = _GAP + row * (side + label + _GAP)
         draw.rectangle((left, top, left + side - 1, top + side - 1), fill="#dddddd")
         if record.image is not None:
-            with contextlib.suppress(RunFolderError):  # a picture that is missing or damaged leaves its cell grey
-                picture = read_picture(folder / record.image)
-                scale = side / max(picture.size)
-                size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-                shown = picture.resize(size, Image.Resampling.BICUBIC)
-                sheet.paste(shown, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
+            _paste(sheet, folder / record.image, left, top, side)
+        found = evidence.get(record.id)
+        if found is not None and found.examples and side >= _INSET:
+            inset = side // 3
+            place = left + side - inset, top + side - inset
+            draw.rectangle((place[0] - 2, place[1] - 2, left + side - 1, top + side - 1), fill="white")
+            _paste(sheet, folder / found.examples[0].file, *place, inset)
         colour = "black"
         if record.status != "done":
             colour = _RED
             draw.rectangle((left - 3, top - 3, left + side + 2, top + side + 2), outline=_RED, width=3)
-        score = record.status if record.status != "done" else _score(record)
-        draw.text((left, top + side + 1), fit_text(draw, record.target, font, side), fill=colour, font=font)
-        draw.text((left, top + side + 16), fit_text(draw, score, font, side), fill=colour, font=font)
+        score, *told = score_lines(record, found)
+        lines = [(record.target, colour), (score if record.status == "done" else record.status, colour)]
+        if found is not None and found.verdict == "distrust":
+            corner = side // 6
+            draw.polygon([(left, top), (left + corner, top), (left, top + corner)], fill=_RED)
+            lines += [(text, _RED) for text in told]
+        else:
+            lines += [(text, "black") for text in told]
+        for number, (text, ink) in enumerate(lines):
+            place = left, top + side + 1 + _LINE * number
+            draw.text(place, fit_text(draw, text, font, side), fill=ink, font=font)
     save_atomic(path, sheet, "PNG")
+
+
+def _paste(sheet: Image.Image, file: Path, left: int, top: int, side: int) -> None:
+    """Show a picture in the middle of a square; one that is missing or damaged is left out."""
+    with contextlib.suppress(RunFolderError):
+        picture = read_picture(file)
+        scale = side / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        shown = picture.resize(size, Image.Resampling.BICUBIC)
+        sheet.paste(shown, (left + (side - size[0]) // 2, top + (side - size[1]) // 2))
 
 
 def _places(records: Sequence[Record]) -> list[tuple[int, int]]:
@@ -119,11 +151,31 @@ def _stack(parts: Sequence[Image.Image]) -> Image.Image:
     return whole
 
 
-def _score(record: Record) -> str:
-    text = "" if record.score is None else f"{record.score:.4g}"
+def score_lines(record: Record, evidence: Evidence | None) -> list[str]:
+    """The score; with evidence a second line of the verdict, unless it is good, and how the picture compares with photos."""
     probability = record.scores.get("probability")
-    text += f"  p={probability:.2f}" if isinstance(probability, float) else ""
-    return f"{text}  best" if record.scores.get("rank") == 1 else text
+    score = "" if record.score is None else f"{record.score:.4g}"
+    p = f"p={probability:.2f}" if isinstance(probability, float) else ""
+    best = "best" if record.scores.get("rank") == 1 else ""
+    if evidence is None:
+        multiple = record.scores.get("photo_multiple")
+        return [_joined(score, p, f"x{_rounded(multiple)}" if isinstance(multiple, int | float) else "", best)]
+    multiple, percentile = (evidence.faithful.get(name) for name in ("photo_multiple", "photo_percentile"))
+    mark = MARKS[evidence.verdict]
+    told = ""
+    if isinstance(multiple, int | float):
+        told = f"{_rounded(multiple)}x" if mark else f"{_rounded(multiple)}x photos"
+    elif isinstance(percentile, int | float):
+        told = f"above {percentile:.3g}%"
+    return [_joined(score, best), _joined(f"{mark}:", told) if mark else _joined(told, p)]
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(filter(None, parts))
+
+
+def _rounded(multiple: float) -> str:
+    return f"{float(f'{multiple:.2g}'):g}"  # .2g alone would write 120 as 1.2e+02
 
 
 def fit_text(

@@ -18,6 +18,20 @@ DIGITS = 6
 NOT_FINITE = "not finite"
 """Written instead of NaN and infinity."""
 
+MARKS: dict[Verdict, str] = {"trust": "", "doubt": "doubtful", "distrust": "do not trust", "unknown": ""}
+"""What is said of a picture beside it."""
+
+COUNTED: dict[Verdict, str] = {
+    "trust": "to be trusted",
+    "doubt": "doubtful",
+    "distrust": "not to be trusted",
+    "unknown": "without a verdict",
+}
+"""What is said of so many pictures."""
+
+EVENT_SUFFIX = ".evidence"
+"""Suffix of the name of the TensorBoard event file in the run folder that shows the evidence."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -74,6 +88,16 @@ class Evidence:
     judges: list[str] = field(default_factory=list)
     made_from: str = ""
 
+    def sentence(self) -> str:
+        """The verdict and its reasons as one line."""
+        mark = MARKS[self.verdict]
+        return (f"{mark}: " if mark else "") + "; ".join(self.reasons)
+
+    def mean_path(self) -> float | None:
+        """Mean of the path similarity over the layers for which it is defined; None if there is none."""
+        known = [value for value in self.path.values() if value is not None and math.isfinite(value)]
+        return sum(known) / len(known) if known else None
+
     def to_json(self) -> str:
         """One line, without the newline. Numbers have `DIGITS` significant digits; those that are not finite are text (of a path, null): JSON has none."""
         values: dict[str, Any] = _rounded(dataclasses.asdict(self))
@@ -118,14 +142,11 @@ def _parse(line: str) -> Evidence:
         named = {**found.faithful, **found.plausible}
         numbers = [*named.values(), *(value for value in found.path.values() if value is not None)]
         "".join([*texts, *named, *found.path]).encode()  # JSON can spell half of a surrogate pair
-    except (RecursionError, TypeError, KeyError, AttributeError, UnicodeEncodeError) as error:
+        valid = all(map(_is_number_or_text, numbers)) and type(found.photo_count) is int
+    except (RecursionError, TypeError, KeyError, AttributeError, OverflowError, UnicodeEncodeError) as error:
         raise ValueError(f"a line is no evidence of this version ({error})") from None
-    if (
-        found.verdict not in get_args(Verdict)
-        or not all(map(_is_number_or_text, numbers))
-        or type(found.photo_count) is not int
-    ):
-        raise ValueError("a line of evidence holds other values than numbers, or another verdict")
+    if found.verdict not in get_args(Verdict) or not valid:
+        raise ValueError("a line is no evidence of this version")
     return found
 
 

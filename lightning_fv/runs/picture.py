@@ -70,8 +70,8 @@ def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str,
     return digest(content)
 
 
-def read_picture(path: Path) -> Tensor:
-    """The picture in a file of `write_picture`, (3, H, W) in [0, 1]: multiples of 1/255, transparent ones over mid-grey.
+def read_picture_tensor(path: Path) -> Tensor:
+    """The pixels in a file of `write_picture`, (3, H, W) in [0, 1]: multiples of 1/255, transparent ones over mid-grey.
 
     Raises:
         RunFolderError: it is missing or damaged.

@@ -16,7 +16,9 @@ def next_version(parent: Path, name: str = "version") -> RunFolder:
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        taken = [int(match[1]) for f in parent.glob(f"{name}_*") if (match := re.fullmatch(rf"{name}_(\d+)", f.name))]
+        taken = [
+            int(match[1]) for f in parent.iterdir() if (match := re.fullmatch(rf"{re.escape(name)}_(\d+)", f.name))
+        ]
         number = max(taken, default=-1) + 1
         while True:
             with contextlib.suppress(FileExistsError):

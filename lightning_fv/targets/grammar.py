@@ -161,6 +161,8 @@ def _parse_sum(text: str) -> WeightedSum:
                 weight = float(term[1] or 1) if term else math.nan
             except ValueError:
                 weight = math.nan
+            if term and term[2].startswith("sum("):
+                raise TargetError(f"{quoted(text)} has a sum within a sum; write one, with the weights multiplied")
             targets = _parse_one(term[2]) if term else ()
             if len(targets) != 1 or not math.isfinite(weight):
                 raise wrong

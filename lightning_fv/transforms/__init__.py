@@ -5,7 +5,7 @@ from lightning_fv.transforms.blur import RandomBlur
 from lightning_fv.transforms.crop import RandomCrop
 from lightning_fv.transforms.flip import RandomFlip
 from lightning_fv.transforms.jitter import RandomJitter
-from lightning_fv.transforms.keyed import KeyedTransform
+from lightning_fv.transforms.keyed import KeyedTransform, PreparedTransform
 from lightning_fv.transforms.noise import RandomNoise
 from lightning_fv.transforms.pad import Pad
 from lightning_fv.transforms.presets import study_warp
@@ -18,6 +18,7 @@ from lightning_fv.transforms.warp import RandomWarp
 __all__ = [
     "KeyedTransform",
     "Pad",
+    "PreparedTransform",
     "RandomBackground",
     "RandomBlur",
     "RandomCrop",

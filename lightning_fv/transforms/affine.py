@@ -1,8 +1,10 @@
 """What the geometric transforms have in common: one affine map per picture, and what is seen outside of it."""
 
+import functools
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
@@ -68,14 +70,56 @@ def warped(images: Tensor, matrices: Tensor, window: tuple[int, int], padding_mo
         window: (height, width) of the result.
         padding_mode: what is seen outside of the picture.
     """
-    from kornia.geometry.transform import warp_affine  # here: Kornia takes a second to import
+    return sampled(images, inverted(matrices, (images.shape[-2], images.shape[-1]), window), window, padding_mode)
 
+
+def inverted(matrices: Tensor, size: tuple[int, int], window: tuple[int, int]) -> Tensor:
+    """Where in the picture each point of the window is from, for `sampled`: the inverse in closed form.
+
+    Args:
+        matrices: (..., 2, 3), from picture to window coordinates, as for `warped`.
+        size: (height, width) of the pictures.
+        window: (height, width) of the result.
+
+    Returns:
+        (..., 2, 3), from (x, y) in pixels from the window's centre to the coordinates of `torch.nn.functional.grid_sample`, in which the
+        centres of the picture's outermost pixels are at -1 and 1.
+    """
+    a, b, c, d = matrices[..., 0, 0], matrices[..., 0, 1], matrices[..., 1, 0], matrices[..., 1, 1]
+    x = (window[1] - 1) / 2 - matrices[..., 0, 2]
+    y = (window[0] - 1) / 2 - matrices[..., 1, 2]
+    determinant = a * d - b * c
+    across, down = 2 / max(size[1] - 1, 1) / determinant, 2 / max(size[0] - 1, 1) / determinant
+    top = torch.stack([d * across, -b * across, (d * x - b * y) * across - 1], -1)
+    bottom = torch.stack([-c * down, a * down, (a * y - c * x) * down - 1], -1)
+    return torch.stack([top, bottom], -2)
+
+
+def sampled(images: Tensor, sources: Tensor, window: tuple[int, int], padding_mode: Outside) -> Tensor:
+    """The window's pixels from the pictures, bilinear.
+
+    Args:
+        images: (B, C, H, W).
+        sources: (B, 2, 3), see `inverted`.
+        window: (height, width) of the result.
+        padding_mode: what is seen outside of the picture.
+    """
+    sources = sources.to(images.dtype)
+    grid = torch.matmul(_points(window, images.device, images.dtype), sources.mT).view(len(sources), *window, 2)
     level = LEVELS.get(padding_mode, 0.0)
-    moved: Tensor = warp_affine(
+    moved = F.grid_sample(
         images - level if level else images,
-        matrices,
-        window,
+        grid,
         padding_mode="zeros" if padding_mode in LEVELS else padding_mode,
         align_corners=True,
     )
     return moved + level if level else moved
+
+
+@functools.lru_cache(maxsize=32)
+def _points(window: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(x, y, 1) of each pixel, in pixels from the centre, (H * W, 3); made once, since a step would wait for a copy."""
+    with torch.inference_mode(False):
+        y, x = (torch.arange(length, dtype=dtype) - (length - 1) / 2 for length in window)
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        return torch.stack([columns, rows, torch.ones_like(rows)], -1).view(-1, 3).to(device)

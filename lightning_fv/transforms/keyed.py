@@ -17,3 +17,26 @@ class KeyedTransform(nn.Module):
     def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
         """Transform (B, 3, H, W) pictures with uniforms (B, draws) in [0, 1)."""
         raise NotImplementedError
+
+
+class PreparedTransform(KeyedTransform):
+    """A transform that is computed from its uniforms for many steps at once: a step then has less to do."""
+
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        return self.apply_prepared(images, self.prepare(uniforms, (images.shape[-2], images.shape[-1])))
+
+    def prepare(self, uniforms: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """What `apply_prepared` needs for pictures of ``size`` (height, width).
+
+        Args:
+            uniforms: (..., draws) in [0, 1), of any number of steps.
+            size: (height, width) of the pictures.
+
+        Returns:
+            Tensors (..., *), whose first axes are those of ``uniforms``.
+        """
+        raise NotImplementedError
+
+    def apply_prepared(self, images: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+        """Transform (B, 3, H, W) pictures by what `prepare` returned for uniforms (B, draws)."""
+        raise NotImplementedError

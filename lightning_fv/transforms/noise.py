@@ -7,13 +7,13 @@ from torch import Tensor
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import keyed_generator, torch_defaults
-from lightning_fv.transforms.keyed import KeyedTransform
+from lightning_fv.transforms.keyed import PreparedTransform
 
 # Side of the noise tile in pixels: large enough that windows of a few hundred pixels hardly ever overlap much.
 _TILE = 512
 
 
-class RandomNoise(KeyedTransform):
+class RandomNoise(PreparedTransform):
     """Add Gaussian noise, different for every picture and step.
 
     The gradient that reaches the picture is then an average over a neighbourhood (SmoothGrad, Smilkov et al. 2017):
@@ -39,17 +39,19 @@ class RandomNoise(KeyedTransform):
         self.register_buffer("_tile", tile, persistent=False)
         self._repeated = torch.empty(3, 0, 0)
 
-    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        y, x = (uniforms[:, :2] * _TILE).long().unbind(1)
+    def prepare(self, uniforms: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        places = (uniforms[..., :2] * _TILE).long()
+        return places, torch.where(uniforms[..., 2] < 0.5, -self.std, self.std)[..., None, None, None]
+
+    def apply_prepared(self, images: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+        (y, x), sign = prepared[0].unbind(1), prepared[1]
         windows = self._windows(images.shape[-2], images.shape[-1])
         noise = windows[:, y, x].transpose(0, 1)  # (B, 3, H, W)
         channels = images.shape[1]
         if channels > 3:  # elsewhere in the tile, so that the noise of each channel is another
             rows = [(y + 97 * number) % _TILE for number in range(-(-channels // 3))]
             noise = torch.cat([windows[:, row, x].transpose(0, 1) for row in rows], 1)
-        noise = noise[:, :channels]
-        sign = torch.where(uniforms[:, 2] < 0.5, -self.std, self.std)
-        return torch.addcmul(images, noise, sign.view(-1, 1, 1, 1))
+        return torch.addcmul(images, noise[:, :channels], sign)
 
     def _windows(self, height: int, width: int) -> Tensor:
         """All windows of a size in the endlessly repeated tile, (3, 512, 512, height, width): a view."""

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import MAX_SIDE
-from lightning_fv.transforms.affine import warped
-from lightning_fv.transforms.keyed import KeyedTransform
+from lightning_fv.transforms.affine import inverted, sampled
+from lightning_fv.transforms.keyed import PreparedTransform
 
 
-class RandomWarp(KeyedTransform):
-    """Rotate, scale and shift as one differentiable warp (Kornia), drawn independently for every picture.
+class RandomWarp(PreparedTransform):
+    """Rotate, scale and shift as one differentiable warp, drawn independently for every picture.
 
     The picture is rotated by a random angle and scaled by a random factor about its centre, then shifted at random. Returned is
     a window of H + 2 pad - crop by W + 2 pad - crop pixels around where the centre was before the shift. Without rotation and
@@ -62,14 +62,14 @@ class RandomWarp(KeyedTransform):
         self.scale = (float(scale[0]), float(scale[1]))
 
     def matrices(self, uniforms: Tensor, size: tuple[int, int]) -> Tensor:
-        """Affine matrices (B, 2, 3) from picture to window coordinates, (x, y) in pixels from the centre of [0, 0].
+        """Affine matrices (..., 2, 3) from picture to window coordinates, (x, y) in pixels from the centre of [0, 0].
 
         Args:
-            uniforms: (B, 4) in [0, 1): angle, scale, x, y.
+            uniforms: (..., 4) in [0, 1): angle, scale, x, y.
             size: (height, width) of the pictures.
         """
         shift = self.crop * self.unit
-        angle, factor, x, y = (uniforms - 0.5).unbind(1)
+        angle, factor, x, y = (uniforms - 0.5).unbind(-1)
         angle, factor = angle * (self.rotate * math.pi / 90), factor * (self.scale[1] - self.scale[0])
         factor = factor + (self.scale[0] + self.scale[1]) / 2
         cos, sin = factor * angle.cos(), factor * angle.sin()
@@ -78,7 +78,8 @@ class RandomWarp(KeyedTransform):
         from_x, from_y, to_x, to_y = (width - 1) / 2, (height - 1) / 2, (new_width - 1) / 2, (new_height - 1) / 2
         row_x = shift * x + to_x - cos * from_x + sin * from_y
         row_y = shift * y + to_y - sin * from_x - cos * from_y
-        return torch.stack([cos, -sin, row_x, sin, cos, row_y], 1).view(-1, 2, 3)
+        rows = torch.stack([cos, -sin, row_x], -1), torch.stack([sin, cos, row_y], -1)
+        return torch.stack(rows, -2)
 
     def window(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the output for pictures of ``size``."""
@@ -93,6 +94,8 @@ class RandomWarp(KeyedTransform):
             )
         return size[0] + grown, size[1] + grown
 
-    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        size = (images.shape[-2], images.shape[-1])
-        return warped(images, self.matrices(uniforms, size), self.window(size), self.padding_mode)
+    def prepare(self, uniforms: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        return (inverted(self.matrices(uniforms, size), size, self.window(size)),)
+
+    def apply_prepared(self, images: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
+        return sampled(images, prepared[0], self.window((images.shape[-2], images.shape[-1])), self.padding_mode)

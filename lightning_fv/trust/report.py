@@ -1,5 +1,6 @@
 """The report on a finished run: evidence for every picture, job by job, shared by any number of workers."""
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from lightning_fv.runs.evidence import Evidence, read_evidence, write_evidence
 from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job_folder import JobFolder
-from lightning_fv.runs.picture import read_picture
+from lightning_fv.runs.picture import read_picture_tensor
 from lightning_fv.runs.record import Record, read_manifest
 from lightning_fv.targets import Target
 from lightning_fv.trust.evaluate import Evaluator
@@ -93,21 +94,17 @@ def report_run(run: RunFolder, question: Question) -> list[Evidence]:
         raise RunFolderError(
             f"the report cannot be written to {run}: {error.strerror or error}; repair that and repeat the command"
         ) from error
-    write_report(run, run.records, run.job_folders())
+    write_report(run, run.records)  # evidence does not change the film
     return listed
 
 
 def _write(run: RunFolder, evidence: Sequence[Evidence]) -> None:
-    """Write the run's evidence; if it is not what is there, the gallery is out of date."""
+    """Write the run's evidence, unless it is there: the gallery is made again when it changes."""
     text = "".join(found.to_json() + "\n" for found in evidence)
-    with run.report_lock():
-        try:
-            known = read_file(run.evidence).decode(errors="replace")
-        except OSError:
-            known = ""
-        if known != text:
-            run.note_report("")
-            write_evidence(run.evidence, evidence)
+    with contextlib.suppress(OSError):
+        if read_file(run.evidence) == text.encode():
+            return
+    write_evidence(run.evidence, evidence)
 
 
 @dataclass
@@ -328,7 +325,7 @@ def _read(path: Path, channels: int) -> Tensor:
     """
     if channels not in (1, 3):
         raise RunFolderError(f"{path} does not show all {channels} channels that the network sees")
-    return read_picture(path)[:channels]
+    return read_picture_tensor(path)[:channels]
 
 
 def _digest(file: Path) -> str:

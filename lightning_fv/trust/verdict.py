@@ -126,11 +126,3 @@ def _by_judges(judges: Mapping[str, tuple[float, float]], doubts: list[str], rea
 def _number(values: Mapping[str, float | str], name: str) -> float | None:
     value = values.get(name)
     return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-WORDS: dict[Verdict, str] = {"trust": "", "doubt": "doubtful: ", "distrust": "do not trust: ", "unknown": ""}
-
-
-def sentence(level: Verdict, reasons: list[str]) -> str:
-    """The verdict as one line."""
-    return WORDS[level] + "; ".join(reasons)

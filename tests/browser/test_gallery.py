@@ -19,6 +19,7 @@ from lightning_fv.report import write_gallery
 from lightning_fv.runs.picture import encode_jpeg, write_picture
 from lightning_fv.runs.record import Record, write_manifest
 from tests.browser.devtools import Browser
+from tests.report.test_evidence import add_evidence, evidence_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -432,3 +433,105 @@ def test_several_pictures_of_a_unit(browser: Browser, tmp_path: Path) -> None:
     assert shown(browser) == ["layer3 #2", "layer3:7 #3", "layer3:8"]
     choose(browser, "sort", "score")
     assert shown(browser) == ["layer3:7 #3", "layer3:8", "layer3 #2"]
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Path:
+    """Five pictures: one of each verdict, and one that was not evaluated."""
+    records = [
+        dataclasses.replace(DONE, id=f"p-{n}", target=f"logits:{n}", scores={}, image=f"images/p-{n}.png")
+        for n in range(5)
+    ]
+    (tmp_path / "images").mkdir()
+    for record in records:
+        write_picture(tmp_path / str(record.image), torch.full((3, 64, 64), 0.5), record, {})
+    write_manifest(tmp_path / "manifest.jsonl", records)
+    faithful = {"score": 1.0, "photo_percentile": 99.5}
+    add_evidence(
+        tmp_path,
+        evidence_of("p-0", reasons=[SCRIPT, "both judges agree"]),
+        evidence_of("p-1", verdict="doubt", faithful=faithful | {"photo_multiple": 7.0}),
+        evidence_of("p-2", verdict="distrust", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}),
+        evidence_of("p-3", verdict="unknown", reasons=[], faithful={}, plausible={}, path={}, examples=[], least=[]),
+    )
+    return write_gallery([tmp_path])
+
+
+def test_verdicts_on_the_thumbnails(browser: Browser, judged: Path) -> None:
+    browser.open(judged.as_uri())
+    told = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelector('.mark')?.textContent ?? '')"
+    assert browser.run(told) == ["", "doubtful", "do not trust", "", ""]
+    insets = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelectorAll('.inset img').length)"
+    assert browser.run(insets) == [1, 1, 1, 0, 0]
+    browser.wait("[...document.querySelectorAll('.inset img')].every((image) => image.naturalWidth === 64)")
+    counts = "[...document.querySelectorAll('#counts .counts > span')].map((count) => count.textContent)"
+    assert browser.run(counts) == ["1 to be trusted", "1 doubtful", "1 not to be trusted", "1 without a verdict"]
+    label = browser.run("document.querySelector('#runs svg').getAttribute('aria-label')")
+    assert "layer1 0.015 ± 0.2" in label  # the mean of 0.123, 0.123 and -0.2
+    assert "logits 1.2" in label
+
+
+def test_pictures_by_verdict_and_by_photos(browser: Browser, judged: Path) -> None:
+    browser.open(judged.as_uri())
+    choose(browser, "verdict", "not to be trusted")
+    assert shown(browser) == ["logits:2"]
+    choose(browser, "verdict", "not evaluated")
+    assert shown(browser) == ["logits:4"]
+    choose(browser, "verdict", "")
+    choose(browser, "sort", "photo_multiple")
+    assert shown(browser) == [f"logits:{n}" for n in (1, 0, 2, 3, 4)]
+    assert "photo multiple 7" in browser.run("document.querySelector('#groups .numbers').textContent")
+    choose(browser, "sort", "photo_percentile")
+    assert shown(browser)[:2] == ["logits:1", "logits:2"]
+
+
+def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
+    place = f"{judged.as_uri()}#{quote(judged.parent.name)}"
+    browser.open(f"{place}/p-0")
+    assert browser.run("byId('judgement').textContent") == f"To be trusted: {SCRIPT}; both judges agree."
+    assert browser.run("document.scripts.length") == 2
+    told = facts(browser)
+    assert told["times the best photo"] == "3.14"
+    assert told["tells its photos from others"] == "95 %"
+    assert told["big"] == "p 0.99"
+    assert told["small"] == "most alike: layer4:7"
+    assert "score" not in told  # stands above as a value
+    alt = "[...document.querySelectorAll('#best img')].map((image) => image.alt)"
+    assert browser.run(alt) == [
+        "Strongest photo 1: a/pizza 1.jpg, value 4.57; what the unit saw is framed",
+        "Strongest photo 2: a/pie.jpg, value 3",
+    ]
+    box = "[...document.querySelectorAll('#best .crop, #best .photo')].map((e) => { const { left, top, width, height } = e.getBoundingClientRect(); return [left, top, width, height] })"
+    photo, crop, _ = browser.run(box)
+    assert crop == pytest.approx(
+        [photo[0] + 0.1 * photo[2], photo[1] + 0.25 * photo[3], 0.8 * photo[2], 0.75 * photo[3]], abs=0.1
+    )
+    assert browser.run("document.querySelector('#path svg').getAttribute('aria-label')").endswith(
+        "layer1 0.12, logits 1.8"
+    )
+    browser.press("ArrowRight")
+    browser.press("ArrowRight")
+    assert browser.run("byId('judgement').textContent").startswith("Not to be trusted: fires")
+    browser.press("ArrowRight")
+    assert browser.run("byId('judgement').textContent") == "Without a verdict."
+    assert browser.run("document.querySelectorAll('#path svg').length") == 0
+    browser.press("ArrowRight")
+    assert browser.run("byId('trust').hidden && byId('numbers').hidden")
+    assert facts(browser)["score"] == "1"
+
+
+@pytest.mark.parametrize("size", [(360, 640), (1280, 900)])
+@pytest.mark.parametrize("place", ["", "p-0"])
+def test_evidence_fits_the_screen(browser: Browser, judged: Path, size: tuple[int, int], place: str) -> None:
+    browser.screen(*size)
+    browser.open(judged.as_uri() + (f"#{quote(judged.parent.name)}/{place}" if place else ""))
+    page = "byId('detail')" if place else "document.documentElement"
+    assert browser.run(f"{page}.scrollWidth <= {page}.clientWidth")
+
+
+def test_a_run_without_evidence_has_no_place_for_it(browser: Browser, run: Path) -> None:
+    browser.open(url(run, "logits-0002-c"))
+    assert browser.run("['evidence', 'trust', 'numbers'].every((id) => byId(id).hidden)")
+    assert browser.run("byId('verdict').parentNode.hidden")
+    assert browser.run("document.querySelectorAll('.mark, .inset').length") == 0
+    assert "photo_multiple" not in browser.run("[...byId('sort').options].map((option) => option.value)")

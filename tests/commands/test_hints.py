@@ -53,6 +53,12 @@ MISTAKES: list[tuple[list[str] | str, str]] = [
     ("model: {transforms: {class_path: RandomNoise}}", "takes a list, also of one: [{'class_path': 'RandomNoise'}]"),
     ("model: {transforms: [{class_path: RandomNoise, std: 1}]}", "the arguments of a class stand below init_args"),
     ("model: {transforms: [{class_path: nowhere.Thing}]}", "no module 'nowhere'; check its name"),
+    ("model: {transforms: [{class_path: RandomCropp}]}", "no class 'RandomCropp'; did you mean RandomCrop (lightning_fv.transforms.RandomCrop)?"),
+    ("model: {transforms: [{class_path: lightning_fv.Pixell}]}", "no class 'lightning_fv.Pixell'; lightning_fv has none of that name"),
+    ("model: {transforms: [{class_path: lightning_fv.callbacks.RandomWarp}]}", "no class 'lightning_fv.callbacks.RandomWarp'; did you mean RandomWarp (lightning_fv.transforms.RandomWarp)?"),
+    ("model: {transforms: [{class_path: kornia.augmentation.RandomCrop, init_args: {sze: 5}}]}", "'sze' is not accepted; did you mean size?"),
+    ("model: {transforms: [{class_path: kornia.augmentation.RandomRotatoin}]}", "no class 'kornia.augmentation.RandomRotatoin'; did you mean RandomRotation (kornia.augmentation.RandomRotation)?"),
+    ("model: {transforms: [{class_path: kornia.augmentation.Zzz}]}", "no class 'kornia.augmentation.Zzz'; kornia.augmentation has none of that name"),
     ("steps: 3", "Option 'steps' is not accepted; did you mean trainer.max_steps?"),
 ]  # fmt: skip
 

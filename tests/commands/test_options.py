@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import torchvision.transforms
+import yaml
 
 from lightning_fv.commands.main import main
 from lightning_fv.runs.digests import seal
@@ -159,6 +161,13 @@ targets:
 - layer2:7 x2
 batch_size: 3
 """
+
+
+def test_a_short_name_of_a_transform_is_this_packages_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hasattr(torchvision.transforms, "RandomCrop")
+    assert main(["--model.transforms=[{class_path: RandomCrop}]", "--print_config"]) == 0
+    (transform,) = yaml.safe_load(capsys.readouterr().out)["model"]["transforms"]
+    assert transform["class_path"] == "lightning_fv.transforms.RandomCrop"
 
 
 def test_objectives_by_class_path_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

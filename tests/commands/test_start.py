@@ -11,7 +11,7 @@ from PIL import Image
 from lightning_fv.commands.main import main
 from lightning_fv.commands.start import start_args, start_files
 from lightning_fv.photos.decode import read_photo
-from lightning_fv.runs.picture import CHUNK, read_picture
+from lightning_fv.runs.picture import CHUNK, read_picture_tensor
 from tests.helpers import save_picture, smooth_photos
 from tests.processes import pictures, run
 
@@ -52,7 +52,7 @@ def test_each_picture_starts_from_its_photo_and_says_so(photos: list[str], param
     )
     config = yaml.safe_load(Path("run/config.yaml").read_text())["start"]
     for photo, file, entry in zip(photos, sorted(Path("run/images").iterdir(), reverse=True), config, strict=True):
-        shown, given = read_picture(file), read_photo(photo, (64, 64)).float() / 255
+        shown, given = read_picture_tensor(file), read_photo(photo, (64, 64)).float() / 255
         assert float((shown - given).abs().mean()) < 0.02
         said = chunk(file)["start"]
         assert said["photo"] == photo
@@ -65,7 +65,7 @@ def test_one_photo_for_all_with_growth_and_noise_without_any(photos: list[str]) 
             "--trainer.callbacks.every=1", "--trainer.callbacks.factor=1.5"]  # fmt: skip
     assert main(["--start", photos[0], *TWO, *QUICK, *STILL, *grow, "--out", "run"]) == 0
     for file in Path("run/images").iterdir():
-        shown = read_picture(file)
+        shown = read_picture_tensor(file)
         assert shown.shape == (3, 48, 48)
         assert float((shown - read_photo(photos[0], (48, 48)).float() / 255).abs().mean()) < 0.05
         assert chunk(file)["start"]["photo"] == "0.png"
@@ -148,7 +148,7 @@ def test_a_comparison_starts_all_columns_from_the_photos(photos: list[str]) -> N
     assert main([*words, "--out", "both"]) == 0
     for name in ("demo", "demo-stylized"):
         shown = torch.stack(
-            [read_picture(file) for file in sorted(Path("both", name, "images").iterdir(), reverse=True)]
+            [read_picture_tensor(file) for file in sorted(Path("both", name, "images").iterdir(), reverse=True)]
         )
         given = torch.stack([read_photo(photo, (64, 64)) for photo in photos]).float() / 255
         assert float((shown - given).abs().mean()) < 0.02

@@ -10,7 +10,8 @@ from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.engines.batch_size import BATCH_SIZE
 from lightning_fv.engines.plan import batch_size_for, make_plan
 from lightning_fv.engines.rank import RankInfo
-from lightning_fv.errors import TargetError, UsageError
+from lightning_fv.errors import LayerNotFoundError, TargetError, UsageError
+from lightning_fv.objectives import LayerDistance
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from tests.engines.runs import Fails, Signal, again, tiny_plan, work
 
@@ -30,6 +31,14 @@ def test_what_is_wrong_with_the_run_is_said() -> None:
         make_plan(setup, "logits:0", 0)
     with pytest.raises(TargetError, match="7"):
         make_plan(setup, "logits:7", 1)
+
+
+def test_a_penalty_whose_layer_does_not_exist_is_named_with_its_option() -> None:
+    setup = tiny_plan().setup
+    missing = LayerDistance("layer2"), LayerDistance("conv1")
+    recipe = FeatureVisualizer(penalties=list(reversed(missing)))
+    with pytest.raises(LayerNotFoundError, match=r"penalty LayerDistance .*no layer 'layer2'.*--model\.penalties=\[\]"):
+        make_plan(replace(setup, visualizer=recipe), "logits:0", 1)
 
 
 def test_pictures_that_several_devices_share_are_one_job_and_do_not_grow() -> None:

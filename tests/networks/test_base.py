@@ -104,6 +104,12 @@ def test_mean_and_std_that_cannot_be(mean: tuple[float, ...], std: tuple[float, 
         VisionNetwork(nn.Identity(), mean=mean, std=std)
 
 
+def test_mean_and_std_of_another_number_of_channels_than_the_network_has() -> None:
+    grey = VisionNetwork(nn.Conv2d(3, 5, 3), mean=(0.5,), std=(0.2,), input_size=(8, 8), name="colour")
+    with pytest.raises(NetworkError, match=r"\(--mean, --std\) with a number for each of its channels, now 1"):
+        grey.layers()
+
+
 def test_without_timm_the_package_works_and_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['timm'] = None\n"

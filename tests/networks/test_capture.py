@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Collection
 from typing import Any
 
@@ -234,3 +236,17 @@ def test_names_of_the_probe_can_be_captured(pictures: Tensor) -> None:
     infos = probe(network, pictures)
     found = capture(network, pictures, [info.name for info in infos])
     assert {name: tuple(x.shape) for name, x in found.items()} == {info.name: info.shape for info in infos}
+
+
+@pytest.mark.parametrize("layers", [["conv1"], ["conv1", "conv2"], ["conv1", "logits"]])
+def test_activations_are_freed_when_they_are_no_longer_needed(layers: list[str]) -> None:
+    """Not at the next collection of garbage, which comes after many batches: the memory of a GPU would be full of them."""
+    gc.collect()
+    gc.disable()
+    try:
+        found = capture(TinyNet(), noise(2, 3, 24, 20), layers)
+        alive = [weakref.ref(activation) for activation in found.values()]
+        del found
+        assert [reference() is None for reference in alive] == [True] * len(layers)
+    finally:
+        gc.enable()

@@ -216,7 +216,7 @@ def test_a_parameterization_of_another_number_of_channels_is_refused() -> None:
         def forward(self) -> Tensor:
             return super().forward()[:, :1]
 
-    with pytest.raises(FeatureVisualizationError, match=r"pictures of 3 channels, got \(1, 1, 16, 16\)"):
+    with pytest.raises(FeatureVisualizationError, match=r"takes pictures \(B, 3, H, W\), .* given \(1, 1, 16, 16\)"):
         render(TinyNet(), "logits:0", mean=(0.5,) * 3, std=(0.2,) * 3, size=16, parameterization=Grey(), progress=False)
 
 

@@ -2,13 +2,16 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lightning_fv import FeatureVisualizer, VisionNetwork, resolve_targets
+from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, resolve_targets
+from lightning_fv.optimization.nonfinite import NONFINITE_LIMIT
 from lightning_fv.optimization.score import assess
 from lightning_fv.parameterizations import Pixel
+from lightning_fv.photos.statistics import PhotoStatistics, shipped_statistics
 from tests.helpers import TinyNet, noise
 
 
@@ -93,3 +96,46 @@ def test_saturated_pictures_are_reported_in_one_warning(network: VisionNetwork) 
         bound.parameterization.values.mul_(1e4)
     with network.frozen(), pytest.warns(UserWarning, match=r"in 5 of 5 pictures .*smaller learning rate"):
         assess(bound, 7, 3.0, complete=True)
+
+
+def test_units_are_compared_with_photos(network: VisionNetwork) -> None:
+    bound = bound_to(network, "conv1:3+logits:bee+conv1:4+conv2:1+probability:bee+conv1:3@2,4")
+    values = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    values[7, 4] = np.nan
+    photos = PhotoStatistics.of({"conv1": values, "logits": values[:, :5]})
+    with network.frozen():
+        records = assess(bound, 7, 3.0, complete=True, photos=photos)
+    for record, column in zip(records[:2], (3, 1), strict=True):
+        assert record.score is not None
+        lower = 100 * float((values[:, column] < record.score).mean())
+        assert record.scores["photo_percentile"] == pytest.approx(lower, abs=2)
+        assert record.scores["photo_multiple"] == pytest.approx(record.score / float(values[:, column].max()), abs=1e-3)
+        assert "photos" not in record.scores
+    for record in records[2:]:  # not finite for a photo; of another layer; no units
+        assert not {"photo_percentile", "photo_multiple", "photos"} & record.scores.keys()
+
+
+def test_pictures_of_embedded_networks_are_compared_with_the_shipped_statistics(network: VisionNetwork) -> None:
+    demo = load_network("demo")
+    bound = bound_to(demo, "layer3:5+logits:lion+layer3.0.conv1:5")
+    with demo.frozen():
+        records = assess(bound, 7, 3.0, complete=True)
+    statistics = shipped_statistics(demo)
+    assert statistics is not None
+    for record, unit in zip(records[:2], (("layer3", 5), ("logits", demo.categories.index("lion"))), strict=True):
+        comparison = statistics.compare(*unit, float(record.score or 0))
+        assert comparison is not None
+        assert comparison.scores().items() <= record.scores.items()
+    assert "photo_percentile" not in records[2].scores
+    with network.frozen():
+        assert "photo_percentile" not in assess(bound_to(network, "logits:bee"), 7, 3.0, complete=True)[0].scores
+
+
+def test_a_diverged_picture_is_not_compared(network: VisionNetwork) -> None:
+    bound = bound_to(network, "logits:0-1")
+    bound.guard.nonfinite_count[0] = NONFINITE_LIMIT
+    photos = PhotoStatistics.of({"logits": np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)})
+    with network.frozen():
+        records = assess(bound, 7, 3.0, complete=True, photos=photos)
+    assert [record.status for record in records] == ["diverged", "done"]
+    assert ["photo_percentile" in record.scores for record in records] == [False, True]

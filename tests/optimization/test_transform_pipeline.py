@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lightning_fv import VisionNetwork, render
 from lightning_fv.errors import TransformError
+from lightning_fv.functional import KeyedUniforms
 from lightning_fv.objectives import L2, Penalty
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.transforms import KeyedTransform, RandomNoise, RandomWarp
@@ -90,6 +91,12 @@ def test_a_transform_may_work_in_place_and_in_double_precision(network: VisionNe
         images(KeyedInPlace())
 
 
+def test_a_transform_that_makes_non_finite_pictures_is_refused_before_any_work(network: VisionNetwork) -> None:
+    zero = kornia.augmentation.Normalize(mean=torch.full((3,), 0.5), std=torch.zeros(3))
+    with pytest.raises(TransformError, match=r"the transform Normalize returns inf or NaN for finite pictures; check"):
+        render(network, "logits:0", transforms=[RandomNoise(), zero, RandomWarp()], steps=1, progress=False)
+
+
 def test_any_kornia_augmentation_is_a_transform_and_repeatable(network: VisionNetwork) -> None:
     def run() -> Tensor:
         transforms: list[nn.Module] = [
@@ -125,3 +132,16 @@ def test_the_global_generator_is_restored() -> None:
     torch.manual_seed(3)
     pipeline(noise(1, 3, 8, 9).sigmoid(), 0)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_what_is_prepared_for_many_steps_is_what_a_step_would_compute() -> None:
+    """At both ends of a block of steps, and for pictures that have grown in the middle of one."""
+    keys, transforms = ["a", "b"], [RandomWarp(), RandomNoise()]
+    pipeline = TransformPipeline(transforms, 3, keys, 32)
+    for step, side in ((0, 32), (63, 32), (64, 32), (70, 48), (71, 48), (71, 32), (0, 32)):
+        images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(step))
+        expected = images
+        for number, transform in enumerate(transforms):
+            uniforms = KeyedUniforms(3, keys, f"transform {number}", transform.draws).at(step)
+            expected = transform(expected, uniforms)
+        assert torch.equal(pipeline(images, step), expected)

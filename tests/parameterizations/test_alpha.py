@@ -15,7 +15,7 @@ from lightning_fv.errors import UsageError
 from lightning_fv.functional import composite
 from lightning_fv.objectives import L2, Opacity
 from lightning_fv.parameterizations import CPPN, Alpha, Fourier, LaplacianPyramid, Parameterization, Pixel
-from lightning_fv.runs.picture import read_picture
+from lightning_fv.runs.picture import read_picture_tensor
 from tests.helpers import TinyNet, generators, noise, smooth_photos
 
 BASES: dict[str, Callable[[], Parameterization]] = {
@@ -141,10 +141,10 @@ def test_files_are_transparent_and_read_over_grey(tmp_path: Path) -> None:
         assert image.mode == "RGBA"
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     assert pixels[3].min() < 0.9
-    torch.testing.assert_close(read_picture(file), composite(pixels[None], 0.5)[0], rtol=0, atol=0.006)
+    torch.testing.assert_close(read_picture_tensor(file), composite(pixels[None], 0.5)[0], rtol=0, atol=0.006)
     again = render("demo", "logits:1", visualizer=FeatureVisualizer(Alpha(Pixel()), penalties=[Opacity()], size=24), steps=24,
                    progress=False)  # fmt: skip
-    torch.testing.assert_close(read_picture(file), again.images[0], rtol=0, atol=0.006)
+    torch.testing.assert_close(read_picture_tensor(file), again.images[0], rtol=0, atol=0.006)
 
 
 def test_alpha_of_alpha_is_refused() -> None:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from lightning_fv import FeatureVisualizer, load_network, render, resolve_target
 from lightning_fv.commands.main import main
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import decorrelate, photo_spectrum
+from lightning_fv.optimization.dead_units import DEAD_STEPS
 from lightning_fv.parameterizations import MACO, Alpha, Parameterization, Shared
 from lightning_fv.parameterizations.maco import magnitudes
 from tests.faults.signals import SENDING, VARIABLE
@@ -230,3 +232,28 @@ def test_magnitudes_beyond_the_table_fall_on() -> None:
     assert bool((found[:, 10, 250] < found[:, 10, 111]).all())
     assert bool((found[:, 255, 256 - 2] > 0).all())
     assert bool((found[:, 256] == 0).all())
+
+
+def test_a_restarted_picture_begins_without_importance() -> None:
+    maco = made((16, 16), opacity=True)
+    maco.importance.fill_(1.0)
+    kept = maco.values.detach()[0].clone()
+    maco.restart([1], generators([7]))
+    assert maco.importance[0].all()
+    assert not maco.importance[1].any()
+    assert torch.equal(maco.values[0], kept)
+    assert torch.equal(maco.values[1], maco.noise((16, 16), *generators([7])))
+
+
+def test_the_opacity_of_a_dead_units_picture_is_that_of_its_last_noise() -> None:
+    network = load_network("demo")
+    (target,) = resolve_targets("logits:1", network)
+    bound = FeatureVisualizer(MACO(opacity=True), size=16).bind(network, [target])
+    maco = bound.parameterization
+    assert isinstance(maco, MACO)
+    bound.dead_units.last_active_step -= DEAD_STEPS
+    maco.importance.fill_(1.0)
+    bound._trainer = pl.Trainer(logger=False, enable_checkpointing=False)
+    bound._restart_dead_pictures(DEAD_STEPS)
+    assert bound.dead_units.restarts.tolist() == [1]
+    assert not maco.importance.any()

@@ -22,6 +22,7 @@ from lightning_fv.errors import FeatureVisualizationError, RunFolderError, Usage
 from lightning_fv.report import contact_sheet, write_gallery
 from lightning_fv.report.gallery import CHUNK as CHUNK_READ
 from lightning_fv.report.gallery import FRAME_PICTURES
+from lightning_fv.runs.evidence import Evidence, Example, write_evidence
 from lightning_fv.runs.picture import CHUNK, write_picture
 from lightning_fv.runs.record import Record, write_manifest
 from tests.processes import ROOT, run_python
@@ -194,7 +195,8 @@ def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
     page = Page(write_gallery([make_run(tmp_path / "run", [DONE])]))
     linked = [value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href")]
     assert linked == ["data:,"]
-    assert "http" not in "".join(page.texts.values())
+    namespace = "http://www.w3.org/2000/svg"  # a name; nothing is fetched from there
+    assert "http" not in "".join(page.texts.values()).replace(namespace, "")
     assert "url(" not in page.texts["style"]
     assert "@import" not in page.texts["style"]
 
@@ -225,6 +227,81 @@ def test_two_thousand_pictures_in_half_a_megabyte(tmp_path: Path) -> None:
     page = Page(path)
     assert (len(page.rows()), len(page.data["jobs"]), len(page.data["kinds"])) == (2000, 125, 1)
     assert path.stat().st_size < 500_000
+
+
+def test_a_thousand_pictures_with_evidence_stay_light(tmp_path: Path) -> None:
+    """Of each six best and three least photos, all of them others."""
+    numbers = {f"measure_{n}": 0.123456789 for n in range(8)}
+    path = {f"layer{n}": 0.123456789 for n in range(6)}
+    records = numbered(1000)
+    run = make_run(tmp_path / "run", [])
+    write_manifest(run / "manifest.jsonl", records)
+    reasons = [
+        "fires 1.6 times the best of 5,000 photos",
+        "path like that of its photos from stem on",
+        "both judges agree (p 1.00, 0.99)",
+    ]
+    evidence = []
+    for n, record in enumerate(records):
+        photos = [
+            Example(
+                f"val.tar/val/n07873807/val_{9 * n + k}.JPEG",
+                1.23456789,
+                f"photos/{9 * n + k:032x}.jpg",
+                (0.1234, 0.2345, 0.8765, 1.0),
+            )
+            for k in range(9)
+        ]
+        evidence.append(
+            Evidence(
+                record.id,
+                record.target,
+                {**numbers},
+                {**numbers},
+                {**path},
+                photos[:6],
+                photos[6:],
+                "trust",
+                reasons,
+                "0" * 16,
+            )
+        )
+    write_evidence(run / "evidence.jsonl", evidence)
+    page = write_gallery([run])
+    assert len(Page(page).data["evidence"]["rows"]) == 1000
+    assert page.stat().st_size < 1_600_000
+
+
+def test_evidence_is_shown_beside_its_picture(tmp_path: Path) -> None:
+    """Also of several runs, whose thumbnails are in their own folders."""
+    first = make_run(tmp_path / "a", numbered(2))
+    second, without = make_run(tmp_path / "b", numbered(1)), make_run(tmp_path / "c", numbered(1))
+    example = Example("pie # 1.jpg", 2.5, "photos/a # %41.jpg")
+    for run, verdict in ((first, "doubt"), (second, "trust")):
+        (run / "photos").mkdir()
+        Image.new("RGB", (8, 8)).save(run / example.file)
+        write_evidence(
+            run / "evidence.jsonl", [Evidence("layer3-0000", "layer3:0", examples=[example], verdict=verdict)]
+        )  # type: ignore[arg-type]
+    page = Page(path := write_gallery([first, second, without]))
+    found = page.data["evidence"]
+    assert [row and found["verdicts"][row[0]][0] for row in found["rows"]] == ["doubt", None, "trust", None]
+    for row, told in zip(page.rows(), found["rows"], strict=True):
+        for photo in told[6] if told else []:
+            url, name = found["photos"][photo[0]]
+            assert (path.parent / unquote(page.data["runs"][row["run"]]["url"] + url)).is_file()
+            assert name == example.photo
+    assert "evidence" not in Page(write_gallery([without])).data
+
+
+def test_damaged_evidence_is_no_obstacle(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [DONE])
+    (run / "evidence.jsonl").write_text("{")
+    with pytest.warns(UserWarning, match="evidence.jsonl is damaged") as told:
+        page = Page(write_gallery([run]))
+    assert len(told) == 1
+    assert len(page.rows()) == 1
+    assert "evidence" not in page.data
 
 
 def test_an_empty_run(tmp_path: Path) -> None:

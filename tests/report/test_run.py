@@ -14,6 +14,7 @@ from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import write_picture
 from lightning_fv.runs.record import Record, read_manifest
+from tests.report.test_evidence import add_evidence, evidence_of
 from tests.report.test_gallery import Page
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cannot be written")
@@ -106,6 +107,48 @@ def test_one_part_that_fails_does_not_take_the_others_with_it(run: RunFolder, pa
     blocked.rmdir()  # once there is room it is made, although the records are the same
     write_report(run, lambda: records_of(run, "a"), [run.job("a")], WriteErrors())
     assert blocked.is_file()
+
+
+def test_evidence_makes_the_report_anew(run: RunFolder) -> None:
+    write_report(run, lambda: records_of(run, "a", "b"))
+    before = inodes(run)
+    assert not list(run.path.glob("events.*"))
+    for verdict in ("trust", "distrust"):
+        add_evidence(run.path, evidence_of("a", verdict=verdict))
+        write_report(run, lambda: records_of(run, "a", "b"))
+        after = inodes(run)
+        assert after != before
+        told = Page(run.gallery).data["evidence"]
+        assert [row and told["verdicts"][row[0]][0] for row in told["rows"]] == [verdict, None]
+        (events,) = run.path.glob("events.*")
+        write_report(run, lambda: records_of(run, "a", "b"))
+        assert inodes(run) == after
+        assert list(run.path.glob("events.*")) == [events]
+        before = after
+
+
+def test_the_film_stays_where_only_evidence_is_new(run: RunFolder) -> None:
+    frames(run, "a")
+    write_report(run, lambda: records_of(run, "a"), [run.job("a")])
+    film = run.film.stat().st_mtime_ns
+    add_evidence(run.path, evidence_of("a"))
+    write_report(run, lambda: records_of(run, "a"))
+    assert "evidence" in Page(run.gallery).data
+    assert run.film.stat().st_mtime_ns == film
+    after = inodes(run)
+    write_report(run, lambda: records_of(run, "a"), [run.job("a")])  # as a resumed run does
+    assert inodes(run) == after
+
+
+def test_a_report_is_made_without_damaged_evidence(run: RunFolder) -> None:
+    run.evidence.write_text("{")
+    errors = WriteErrors()
+    with pytest.warns(UserWarning, match="evidence.jsonl is damaged") as told:
+        write_report(run, lambda: records_of(run, "a"), errors=errors)
+    assert len(told) == 1
+    assert not errors
+    assert targets_on(run.gallery) == ["a"]
+    assert "evidence" not in Page(run.gallery).data
 
 
 def test_there_is_no_page_of_an_older_manifest(run: RunFolder) -> None:

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
 from lightning_fv.report import contact_sheet, film
-from lightning_fv.report.sheet import fit_text
+from lightning_fv.report.sheet import fit_text, score_lines
+from lightning_fv.runs.evidence import Evidence, Example, Verdict
 from lightning_fv.runs.record import Record, Status
 
 # What stands around the pictures of a sheet, in pixels.
@@ -142,6 +143,76 @@ def test_the_best_of_a_unit_is_marked(tmp_path: Path) -> None:
     sheet = made_sheet(tmp_path, several(2))
     first, second = (is_black(cell(sheet, 0, column)[1][21:]).sum() for column in (0, 1))
     assert second > first > 0
+
+
+LINES = 49
+"""Pixels of a label of three lines."""
+
+
+def trusted(verdict: Verdict, **faithful: float) -> Evidence:
+    return Evidence("0", "logits:pizza", {**faithful}, verdict=verdict, examples=[Example("b.jpg", 1.0, "photo.png")])
+
+
+def sheet_with(folder: Path, evidence: Evidence, side: int = 160) -> np.ndarray:
+    """A blue picture whose best photo is green."""
+    save(folder, "0.png", (20, 120, 220), (32, 32))
+    save(folder, "photo.png", (20, 220, 120), (64, 64))
+    contact_sheet(folder, [DONE], folder / "sheet.png", side, {"0": evidence})
+    with Image.open(folder / "sheet.png") as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def third_line(sheet: np.ndarray) -> np.ndarray:
+    return sheet[GAP + 160 + 34 : GAP + 160 + LINES, GAP : GAP + 160]
+
+
+def test_the_best_photo_stands_in_the_corner(tmp_path: Path) -> None:
+    sheet = sheet_with(tmp_path, trusted("trust", photo_multiple=3.1))
+    assert sheet.shape == (160 + LINES + 2 * GAP, 160 + 2 * GAP, 3)
+    picture, _ = cell(sheet, 0, 0)
+    np.testing.assert_array_equal(picture[-53:, -53:], np.broadcast_to((20, 220, 120), (53, 53, 3)))
+    assert (picture[-55:-53, -55:] == 255).all()
+    assert (picture == (20, 120, 220)).all(-1).sum() == 160**2 - 55**2
+
+
+def test_a_small_cell_has_no_room_for_a_photo(tmp_path: Path) -> None:
+    picture, _ = cell(sheet_with(tmp_path, trusted("trust"), side=32), 0, 0, 32)
+    assert (picture == (20, 120, 220)).all()
+
+
+def test_a_photo_that_is_missing_leaves_its_place(tmp_path: Path) -> None:
+    evidence = trusted("trust")
+    evidence.examples = [Example("b.jpg", 1.0, "gone.png")]
+    picture, _ = cell(sheet_with(tmp_path, evidence), 0, 0)
+    assert (picture[-50:, -50:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "red"), [("trust", False), ("doubt", False), ("unknown", False), ("distrust", True)]
+)
+def test_distrust_is_red(tmp_path: Path, verdict: Verdict, red: bool) -> None:
+    sheet = sheet_with(tmp_path, trusted(verdict, photo_multiple=3.1))
+    picture, _ = cell(sheet, 0, 0)
+    assert is_red(picture[:4, :4]).all() == red
+    assert is_red(third_line(sheet)).any() == red
+    assert is_black(third_line(sheet)).any() != red
+
+
+@pytest.mark.parametrize(
+    ("evidence", "scores", "told"),
+    [
+        (trusted("trust", photo_multiple=3.14), {"probability": 0.97}, ["12.5", "3.1x photos  p=0.97"]),
+        (trusted("trust", photo_multiple=123.0), {}, ["12.5", "120x photos"]),
+        (trusted("trust", photo_percentile=97.25), {}, ["12.5", "above 97.2%"]),
+        (trusted("doubt", photo_multiple=0.4), {"probability": 0.97}, ["12.5", "doubtful:  0.4x"]),
+        (trusted("distrust"), {}, ["12.5", "do not trust:"]),
+        (None, {"probability": 0.97, "photo_multiple": 2.13, "rank": 1}, ["12.5  p=0.97  x2.1  best"]),
+        (None, {"photo_multiple": "not finite"}, ["12.5"]),
+    ],
+)
+def test_what_is_told_of_photos(evidence: Evidence | None, scores: dict[str, float | str], told: list[str]) -> None:
+    record = dataclasses.replace(DONE, scores=scores)
+    assert score_lines(record, evidence) == told
 
 
 def test_a_sheet_without_records(tmp_path: Path) -> None:

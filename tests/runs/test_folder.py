@@ -14,7 +14,6 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job import Job, make_jobs
 from lightning_fv.runs.picture import write_picture
 from lightning_fv.runs.record import Record, write_manifest
-from lightning_fv.runs.versions import next_version
 from lightning_fv.targets import resolve_targets
 from tests.helpers import TinyNet
 
@@ -114,13 +113,6 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
         with pytest.raises(RunFolderError, match="choose another folder"):
             refuse()
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-def test_versions_count_up(tmp_path: Path) -> None:
-    names = [next_version(tmp_path / "logs").path.name for _ in range(2)]
-    (tmp_path / "logs" / "version_7x").mkdir()
-    (tmp_path / "logs" / "version_11").mkdir()
-    assert [*names, next_version(tmp_path / "logs").path.name] == ["version_0", "version_1", "version_12"]
 
 
 def test_the_report_is_known_by_what_it_was_made_from(run: RunFolder) -> None:

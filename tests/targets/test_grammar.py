@@ -118,6 +118,12 @@ def test_a_weighted_sum_is_one_target() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["sum(sum(logits:3))", "sum(logits:3 - 0.5*sum(logits:4 + logits:5))"])
+def test_a_sum_within_a_sum_is_refused_as_such(text: str) -> None:
+    with pytest.raises(TargetError, match="has a sum within a sum"):
+        parse_targets(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -9,6 +9,7 @@ import lightning_fv.transforms
 from lightning_fv.transforms import (
     KeyedTransform,
     Pad,
+    PreparedTransform,
     RandomBackground,
     RandomBlur,
     RandomCrop,
@@ -54,7 +55,7 @@ def draws(transform: KeyedTransform, count: int, seed: int = 0) -> torch.Tensor:
 def test_all_of_the_room_are_asked() -> None:
     exported = [getattr(lightning_fv.transforms, name) for name in lightning_fv.transforms.__all__]
     ours = {kind for kind in exported if isinstance(kind, type) and issubclass(kind, KeyedTransform)}
-    assert ours - {KeyedTransform} == {type(make()) for make in KINDS}
+    assert ours - {KeyedTransform, PreparedTransform} == {type(make()) for make in KINDS}
 
 
 def test_the_uniforms_decide_and_nothing_else(transform: KeyedTransform) -> None:

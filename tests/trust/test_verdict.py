@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from lightning_fv.runs.evidence import Verdict
-from lightning_fv.trust.verdict import sentence, verdict
+from lightning_fv.runs.evidence import Evidence, Verdict
+from lightning_fv.trust.verdict import verdict
 
 GOOD = {"score": 3.0, "photo_percentile": 100.0, "photo_multiple": 1.8, "two_choice": 0.97}
 PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
@@ -61,5 +61,4 @@ def test_what_speaks_against_a_picture_comes_first() -> None:
     _, reasons = verdict({**GOOD, "two_choice": 0.4, "photo_multiple": 0.1}, PATH, {}, 1000)
     assert reasons[0].startswith("does not tell")
     assert reasons[1].startswith("fires 0.1")
-    assert sentence("distrust", reasons).startswith("do not trust: does not tell")
-    assert sentence("trust", ["a", "b"]) == "a; b"
+    assert Evidence("a", "a", verdict="distrust", reasons=reasons).sentence().startswith("do not trust: does not tell")

@@ -3,7 +3,7 @@
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
 const natural = new Intl.Collator("en", { numeric: true });
-const controls = ["layer", "status", "network", "among"];
+const controls = ["layer", "status", "network", "verdict", "among"];
 
 /** A new element; texts among its children stay text. */
 function make(tag, properties = {}, ...children) {
@@ -23,6 +23,17 @@ function unitOf(target, layer) {
   return target.startsWith(layer + ":") ? target.slice(layer.length + 1) : target;
 }
 
+const plain = (name) => name.replace(/_/g, " ");
+
+function digits(value, count = 6) {
+  if (value === null) return "–";
+  return typeof value === "number" ? String(Number(value.toPrecision(count))) : value;
+}
+
+{% include "evidence.js" %}
+
+// -- the pictures
+
 const items = data.rows.map(([run, kind, job, place, id, named, facet, seconds, image, score, ...values], number) => {
   const [network, status, height, width, steps, seed] = data.kinds[kind];
   const { name, url, recipe } = data.runs[run];
@@ -30,33 +41,28 @@ const items = data.rows.map(([run, kind, job, place, id, named, facet, seconds, 
   const suffix = facet ? ` #${facet}` : "";
   const target = named + suffix;
   const scores = Object.fromEntries(data.scores.map((name, column) => [name, values[column]]).filter(([, value]) => value !== null));
+  const evidence = evidenceOf(number, url);
   return {
-    number, id, target, layer, network, status, recipe, place, run: name, unit: unitOf(named, layer) + suffix,
+    number, id, target, evidence, verdict: evidence?.words ?? NOT_EVALUATED, layer, network, status, recipe, place, run: name, unit: unitOf(named, layer) + suffix,
     best: scores.rank === 1, among: facet && scores.rank !== 1 ? "others" : "best of each",
     hash: "#" + [...name.split("/"), id].map(encodeURIComponent).join("/"),
     order: id.replace(/^probability-/, "logits-"),
     image: image === null ? null : url + (image === 1 ? `images/${id}.png` : image),
     film: job < 0 ? null : data.jobs[job],
-    scores: { score, ...scores },
+    scores: { score, ...scores, ...evidence?.scores },
     facts: { network, run: name, size: `${height} × ${width}`, steps: String(steps), seed, seconds },
     words: [target, network, name, status].join("\n").toLowerCase(),
   };
 });
 const byHash = new Map(items.map((item) => [decodeURIComponent(item.hash), item]));
 const several = { run: data.runs.length > 1, network: new Set(items.map((item) => item.network)).size > 1 };
-const numeric = ["score", ...data.scores.filter((name) => name !== "rank" && items.some((item) => typeof item.scores[name] === "number"))];
+const named = new Set(["score", ...data.scores, ...(data.evidence ? ORDERED : [])]);
+const numeric = [...named].filter((name) => name === "score" || (name !== "rank" && items.some((item) => typeof item.scores[name] === "number")));
 
 let shown = []; // in the order on the page
 let current = null; // of the thumbnails, the one that Tab comes to; the one in the detail view
 
 // -- thumbnails
-
-const plain = (name) => name.replace(/_/g, " ");
-
-function digits(value, count = 6) {
-  if (value === null) return "–";
-  return typeof value === "number" ? String(Number(value.toPrecision(count))) : value;
-}
 
 function numbersOf(item, sort) {
   if (item.image === null) return "";
@@ -84,7 +90,8 @@ for (const item of items) {
   item.link = make(
     "a",
     { href: item.hash, title: item.target, tabIndex: -1 },
-    make("span", { className: "picture" }, pictureOf(item, { loading: "lazy" }), badge(item)),
+    make("span", { className: "picture" }, pictureOf(item, { loading: "lazy" }), badge(item), markOf(item.evidence)),
+    insetOf(item.evidence),
     item.name,
     item.numbers,
     several.run ? make("span", { className: "run" }, item.run) : "",
@@ -172,11 +179,14 @@ function show(item) {
   byId("shown").replaceChildren(pictureOf(item));
   byId("file").parentNode.hidden = item.image === null;
   byId("file").href = item.image ?? "";
-  const facts = Object.entries({ ...item.scores, ...item.facts }).map(([name, value]) => [plain(name), digits(value)]);
+  const above = { ...item.evidence?.scores, ...item.evidence?.faithful, ...item.evidence?.plausible };
+  const told = Object.entries({ ...item.scores, ...item.facts }).filter(([name]) => !(name in above));
+  const facts = told.map(([name, value]) => [plain(name), digits(value)]);
   const rows = [["target", item.target], ["status", badge(item) || item.status], ...facts];
   byId("facts").replaceChildren(...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
   byId("made").hidden = item.recipe === null;
   byId("recipe").textContent = item.recipe ?? "";
+  showEvidence(item);
   showGrowth(item);
   if (dialog.open) return;
   dialog.showModal();
@@ -290,7 +300,7 @@ document.addEventListener("keydown", (event) => {
 
 // -- start
 
-for (const name of numeric) byId("scores").append(make("option", { value: name }, plain(name)));
+for (const name of numeric) byId("scores").append(make("option", { value: name }, data.evidence && name in titles ? titles[name] : plain(name)));
 for (const name of controls) {
   const values = [...new Set(items.map((item) => item[name]))];
   byId(name).append(...values.map((value) => make("option", { value }, value)));
@@ -314,5 +324,6 @@ window.addEventListener("hashchange", () => {
   if (!dialog.open) entered = true;
   route();
 });
+showSummary();
 arrange();
 route();

@@ -32,7 +32,7 @@ LAYERS = ["logits", "probability", "layer1", "layer3", "layer4", "stem", "stem.0
           "Logits", " layer4", "layer4.0.conv1.weight", "__class__", "é", "\x00", "x" * 1000, "features.3", "module.layer4", "*"]  # fmt: skip
 
 CLASSES = {
-    "model.parameterization": ["lightning_fv.parameterizations." + n for n in ("Fourier", "Pixel", "Parameterization")],
+    "model.parameterization": ["lightning_fv.parameterizations." + n for n in ("Fourier", "Pixel", "LaplacianPyramid", "CPPN", "MACO", "Alpha", "Shared", "Parameterization")],
     "model.transforms": ["lightning_fv.transforms." + n for n in ("RandomWarp", "RandomNoise", "KeyedTransform")],
     "model.penalties": ["lightning_fv.objectives." + n for n in ("L1", "L2", "TotalVariation", "Penalty")],
     "model.optimizer": ["torch.optim." + n for n in ("Adam", "SGD", "LBFGS", "AdamW", "SparseAdam", "Rprop", "Optimizer", "Adagrad", "RMSprop", "NAdam", "Adafactor", "Muon")],
@@ -109,7 +109,7 @@ OPTIONS: dict[str, list[str]] = {
     "trainer.profiler": ["simple", "advanced", "x", "null"], "trainer.detect_anomaly": BOOLEAN, "trainer.barebones": BOOLEAN,
     "trainer.plugins": ["null", "[]", "x", "deepspeed"], "trainer.sync_batchnorm": BOOLEAN, "trainer.reload_dataloaders_every_n_epochs": ["0", "1", "-1"],
     "trainer.default_root_dir": ["x", ".", "null", "/nope"], "trainer.enable_autolog_hparams": BOOLEAN, "trainer.model_registry": ["x", "null"],
-    "model.parameterization": ["Pixel", "Fourier", "lightning_fv.Pixel", "Parameterization"], "model.transforms": ["null", "[]", "RandomWarp", "[RandomNoise]", "[]"],
+    "model.parameterization": ["Pixel", "Fourier", "LaplacianPyramid", "CPPN", "MACO", "Alpha", "Shared", "lightning_fv.Pixel", "Parameterization"], "model.transforms": ["null", "[]", "RandomWarp", "[RandomNoise]", "[]"],
     "model.penalties": ["null", "[]", "[TotalVariation]", "TotalVariation", "[L1, L2]"], "model.optimizer": ["SGD", "Adam", "torch.optim.LBFGS", "null", "Optimizer"],
     "model.optimizer.lr": ["0", "-1", "1e30", "nan", "1e-30", "true"], "model.optimizer.fused": BOOLEAN, "model.optimizer.betas": ["[0.9, 0.99]", "[1, 1]", "[0]", "0.9"],
     "model.optimizer.eps": ["0", "-1", "nan"], "model.optimizer.maximize": BOOLEAN, "model.optimizer.differentiable": BOOLEAN, "model.optimizer.capturable": BOOLEAN,
@@ -344,7 +344,18 @@ def _class_value(chance: Random, option: str) -> Any:
     return [value] if option in LISTS and chance.random() < 0.9 else value
 
 
-_LIVELY = {"frame_pictures", "frame_side", "pictures", "side", "to"}  # numbers that are a wish for much work or memory
+_LIVELY = {
+    "frame_pictures",
+    "frame_side",
+    "pictures",
+    "side",
+    "to",
+    "levels",
+    "layers",
+    "hidden",
+    "factor",
+    "group",
+}  # numbers that are a wish for much work or memory
 
 
 def _arguments(chance: Random, name: str) -> dict[str, Any]:
@@ -362,9 +373,11 @@ def _arguments(chance: Random, name: str) -> dict[str, Any]:
     if chance.random() < 0.06:
         chosen.append(chance.choice(["x", "self", "", "class_path", "params", "lr "]))
     plausible: dict[str, list[Any]] = {
-        "layer": ["layer3", "layer4", "layer1", "logits", "x"], "layers": [["layer3"], "layer3", []], "unit": [0, 3, [0, 1], "pizza", 999], "y": [0, 1], "x": [0, 1],
-        "lr": [0.1, 1e-3, 0, -1], "every": [1, 2, 3], "sigma": [0.5, 1, 1e9], "to": [24, 0.5, 16], "factor": [1.3, 2, 1], "weight": [1, 0.1, -1],
+        "layer": ["layer3", "layer4", "layer1", "logits", "x"], "layers": [["layer3"], "layer3", [], 1, 2, 0], "unit": [0, 3, [0, 1], "pizza", 999], "y": [0, 1], "x": [0, 1],
+        "lr": [0.1, 1e-3, 0, -1], "every": [1, 2, 3], "sigma": [0.5, 1, 1e9], "to": [24, 0.5, 16], "factor": [1.3, 2, 1, 4, 3, 0], "weight": [1, 0.1, -1],
         "scale": [[0.8, 1.2], [1.2, 0.8], [0, 0], [1]], "padding_mode": ["reflection", "border", "grey", "x"], "pad": [0, 0.1, 1, 5], "crop": [0, 0.5, 0.99, 1],
+        "levels": [1, 3, 0, -1, 20], "hidden": [1, 8, 0, -1], "opacity": [True, False], "decorrelate": [True, False], "group": [1, 2, 3, 0, -1],
+        "base": [{"class_path": f"lightning_fv.parameterizations.{n}"} for n in ("Pixel", "LaplacianPyramid", "CPPN", "MACO", "Alpha", "Shared")],
         "std": [0, 0.1, -1], "decay": [0, 1, 2, -1], "sd": [0, 0.01], "monitor": ["step", "loss", "x"], "dirpath": ["x", None], "save_dir": ["x"],
     }  # fmt: skip
 
