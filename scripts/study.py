@@ -29,7 +29,6 @@ from series import TWINS, Raters, Row, Spread, Study, mean, plot, shrink, spread
 
 from lightning_fv.networks import load_network
 from lightning_fv.networks.capture import LOGITS
-from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import read_picture_tensor
@@ -243,9 +242,8 @@ def _evidence(folder: Path, witness: Witness) -> dict[str, float]:
     records = [record for record in run.records() if record.image is not None]
     pictures = torch.stack([read_picture_tensor(folder / str(record.image)) for record in records])
     targets = resolve_targets("+".join(record.target for record in records), witness.network)
-    transforms = FeatureVisualizer().transforms
     numbers = []
-    for evidence in Evaluator(witness, [], list(transforms), 0)(targets, [record.id for record in records], pictures):
+    for evidence in Evaluator(witness)(targets, [record.id for record in records], pictures):
         first, *middle, last = [
             value for layer, value in evidence.path.items() if layer != LOGITS and value is not None
         ]

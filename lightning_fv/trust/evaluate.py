@@ -21,7 +21,7 @@ from lightning_fv.metrics import (
 )
 from lightning_fv.networks.capture import LOGITS
 from lightning_fv.networks.classes import canonical, class_index
-from lightning_fv.objectives import Objective
+from lightning_fv.objectives import Neuron, Objective, Token
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.photos.activations import unit_of
 from lightning_fv.photos.statistics import PhotoStatistics
@@ -82,7 +82,7 @@ class Evaluator:
         self._scores(targets, pictures, found, values)
         means = self.witness.means(pictures, self.witness.stages)
         for row, (target, evidence) in enumerate(zip(targets, found, strict=True)):
-            if (on_photos := values[row]) is not None:
+            if (on_photos := values[row]) is not None and not _is_of_one_place(target.objective):
                 stages = self.witness.before(target.objective.layers)
                 own = {stage: means[stage][row : row + 1] for stage in stages}
                 self._path(target, evidence, on_photos, own, stages)
@@ -101,7 +101,10 @@ class Evaluator:
         for target, evidence, judged, on_photos in zip(targets, found, agreed, values, strict=True):
             count = 0 if on_photos is None else int(np.isfinite(on_photos).sum())
             missing = self._missing.get(target.objective.key, "")
-            evidence.verdict, evidence.reasons = verdict(evidence.faithful, evidence.path, judged, count, missing)
+            local = _is_of_one_place(target.objective)
+            evidence.verdict, evidence.reasons = verdict(
+                evidence.faithful, evidence.path, judged, count, missing, local
+            )
         return found
 
     # -- what the unit does ------------------------------------------------------------------------------------------
@@ -287,6 +290,11 @@ class Evaluator:
                 if judge.not_finite:
                     evidence.plausible[f"photos_not_finite({name})"] = float(judge.not_finite)
         return agreed
+
+
+def _is_of_one_place(objective: Objective) -> bool:
+    """Whether a unit is that of one position: its picture is empty elsewhere, so that means over positions tell nothing of it."""
+    return isinstance(objective, Neuron | Token)
 
 
 def _matched(judge: Witness, match: Match, value: float) -> dict[str, float | str]:

@@ -27,6 +27,7 @@ def verdict(
     judges: Mapping[str, tuple[float, float]],
     photos: int,
     missing: str = "",
+    local: bool = False,
 ) -> tuple[Verdict, list[str]]:
     """The verdict and its reasons.
 
@@ -36,6 +37,7 @@ def verdict(
         judges: by network, probability and rank of the picture's class; not finite if the network's output is not.
         photos: number of photos for which the unit's value is known and finite.
         missing: why there is none.
+        local: whether the unit is of one position, and its features are not compared with those of photos, which are means over positions.
 
     Returns:
         ``distrust`` if the picture is of something that the unit does not do on photos; ``doubt`` if the evidence is mixed, or part of it is missing;
@@ -49,7 +51,10 @@ def verdict(
     doubts: list[str] = []
     reasons: list[str] = []
     _among_photos(faithful, photos, against, doubts, reasons)
-    _by_features(faithful, path, photos, against, doubts, reasons)
+    if local:
+        doubts.append("a neuron of one place, whose features are not compared with those of photos")
+    else:
+        _by_features(faithful, path, photos, against, doubts, reasons)
     _by_judges(judges, doubts, reasons)
     level: Verdict = "distrust" if against else "doubt" if doubts else "trust"
     return level, [*against, *doubts, *reasons]

@@ -217,8 +217,8 @@ def test_whatever_can_be_rendered_has_evidence(photos: Path) -> None:
     assert len(found) == 7
     for evidence in found:
         assert evidence.verdict != "unknown", evidence
-        assert {"score", "transformed_score", "photo_percentile", "two_choice"} <= evidence.faithful.keys()
-        assert evidence.path
+        assert {"score", "transformed_score", "photo_percentile", "mono_score"} <= evidence.faithful.keys()
+        assert bool(evidence.path) == ("two_choice" in evidence.faithful) == ("@" not in evidence.target)
         assert evidence.plausible["high_frequency_ratio"]
     assert found[2].faithful["probability"] == pytest.approx(float(found[4].faithful["probability"]), abs=1)
 
@@ -242,8 +242,7 @@ def test_units_of_a_vision_transformer(target: str, tmp_path: Path) -> None:
         targets, ["a"], pictures_of(1, 96, 96)
     )
     assert found.verdict != "unknown"
-    assert "two_choice" in found.faithful
-    assert found.path
+    assert bool(found.path) == ("two_choice" in found.faithful) == ("@" not in target)
 
 
 def test_few_photos_are_no_reason_to_trust(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_runs_of_every_kind(options: dict[str, Any], targets: str, tmp_path: Pat
     run = rendered(tmp_path / "run", network, targets, **options)
     for evidence in report_run(run, question_of(network, targets, photos)):
         assert evidence.verdict != "unknown", evidence
-        assert evidence.path
+        assert bool(evidence.path) == ("@" not in evidence.target)
         assert evidence.examples
 
 

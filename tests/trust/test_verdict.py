@@ -57,6 +57,12 @@ def test_without_values_of_photos_nothing_is_known() -> None:
     assert verdict(GOOD, PATH, {}, 0, "it compares with a photo") == ("unknown", ["it compares with a photo"])
 
 
+def test_a_neuron_of_one_place_is_not_compared_by_features() -> None:
+    level, reasons = verdict({**GOOD, "two_choice": 0.1}, {"conv1": -2.0}, {}, 1000, local=True)
+    assert level == "doubt"
+    assert reasons[0] == "a neuron of one place, whose features are not compared with those of photos"
+
+
 def test_what_speaks_against_a_picture_comes_first() -> None:
     _, reasons = verdict({**GOOD, "two_choice": 0.4, "photo_multiple": 0.1}, PATH, {}, 1000)
     assert reasons[0].startswith("does not tell")
