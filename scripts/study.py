@@ -28,7 +28,6 @@ from PIL import Image
 from series import TWINS, Raters, Row, Spread, Study, mean, plot, shrink, spreads, table
 
 from lightning_fv.networks import load_network
-from lightning_fv.networks.capture import LOGITS
 from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import read_picture_tensor
@@ -228,8 +227,8 @@ def trust(study: Study) -> None:
             own = spreads([_evidence(row.render(study.runs, seed), witness) for seed in study.seeds])
             numbers[row.name] = own | {key: rated[key] for key in ("p(twins)", *(f"p({name})" for name in REPORTING))}
         columns = {
-            "photo_multiple": "score / best photo", "transformed": "transformed / plain score", "path, first": "path, first stage",
-            "path, middle": "path, middle stages", "path, last": "path, last stage", "two_choice": "two-choice",
+            "photo_multiple": "score / best photo", "transformed": "transformed / plain score", "path": "path, mean of layers",
+            "lowest": "path, lowest layer", "two_choice": "two-choice",
             "p(twins)": "p twins", **{f"p({name})": f"p `{name}`" for name in REPORTING},
         }  # fmt: skip
         tables.append(table(first, numbers, columns))
@@ -237,24 +236,21 @@ def trust(study: Study) -> None:
 
 
 def _evidence(folder: Path, witness: Witness) -> dict[str, float]:
-    """Means over the pictures of a run; the path at the first stage, over those between, and at the last before the logits."""
+    """Means over the pictures of a run, of the path over layers and in the layer where it is lowest."""
     run = RunFolder(folder)
     records = [record for record in run.records() if record.image is not None]
     pictures = torch.stack([read_picture_tensor(folder / str(record.image)) for record in records])
     targets = resolve_targets("+".join(record.target for record in records), witness.network)
     numbers = []
     for evidence in Evaluator(witness)(targets, [record.id for record in records], pictures):
-        first, *middle, last = [
-            value for layer, value in evidence.path.items() if layer != LOGITS and value is not None
-        ]
+        path = [value for value in evidence.path.values() if value is not None]
         score, moved = (float(evidence.faithful[key]) for key in ("score", "transformed_score"))
         numbers.append(
             {
                 "photo_multiple": float(evidence.faithful["photo_multiple"]),
                 "transformed": moved / score,
-                "path, first": first,
-                "path, middle": sum(middle) / len(middle),
-                "path, last": last,
+                "path": sum(path) / len(path),
+                "lowest": min(path),
                 "two_choice": float(evidence.faithful["two_choice"]),
             }
         )

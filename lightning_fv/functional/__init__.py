@@ -19,7 +19,7 @@ from lightning_fv.functional.pairs import feature_distances, mean_of_pairs
 from lightning_fv.functional.path_similarity import path_similarity
 from lightning_fv.functional.photos import PhotoSet, photo_high_frequency, photo_spectrum
 from lightning_fv.functional.random import KeyedUniforms, keyed_generator, seed_of
-from lightning_fv.functional.ranks import midranks, rank_correlation
+from lightning_fv.functional.ranks import midranks, rank_correlation, share_above
 from lightning_fv.functional.rows import pack, unpack
 from lightning_fv.functional.spectrum import (
     blur_transfer,
@@ -63,6 +63,7 @@ __all__ = [
     "resize_images",
     "resize_spectrum",
     "seed_of",
+    "share_above",
     "spectrum_to_image",
     "spectrum_weights",
     "to_uint8",

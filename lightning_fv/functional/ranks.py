@@ -41,3 +41,14 @@ def _standardized(ranks: Tensor) -> Tensor:
     centred = ranks - (ranks.shape[-1] + 1) / 2
     length: Tensor = centred.norm(dim=-1, keepdim=True)
     return centred / length
+
+
+def share_above(high: Tensor, low: Tensor) -> Tensor:
+    """Share of pairs of one of ``high`` (N,) and one of ``low`` (M,) in which the former is higher; a tie counts half. NaN for a NaN.
+
+    The area under the ROC curve by which a threshold tells the two apart (Mann-Whitney's U over N M): 0.5 by chance.
+    """
+    ordered = low.sort().values
+    below, up_to = torch.searchsorted(ordered, high), torch.searchsorted(ordered, high, right=True)
+    share = (below + up_to).double().mean() / (2 * len(low))
+    return share.float().masked_fill(high.isnan().any() | low.isnan().any(), float("nan"))

@@ -8,7 +8,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_fv.functional import Questions, class_probability, class_rank, path_similarity, photo_high_frequency
+from lightning_fv.functional import (
+    class_probability,
+    class_rank,
+    path_similarity,
+    photo_high_frequency,
+    rank_correlation,
+    share_above,
+)
 from lightning_fv.metrics import (
     FeatureDiversity,
     HighFrequencyEnergy,
@@ -23,8 +30,6 @@ from lightning_fv.networks.capture import LOGITS
 from lightning_fv.networks.classes import canonical, class_index
 from lightning_fv.objectives import Neuron, Objective, Token
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
-from lightning_fv.photos.activations import unit_of
-from lightning_fv.photos.statistics import PhotoStatistics
 from lightning_fv.runs.evidence import Evidence
 from lightning_fv.targets import Target
 from lightning_fv.transforms import RandomNoise, RandomWarp
@@ -38,6 +43,17 @@ scores of all recipes can be compared, also of those that had no transforms."""
 
 OWN, OTHER = 20, 100
 """Photos that excite the unit, and others, that a picture's path is compared with."""
+
+TOLD_APART = 0.1
+"""A layer that tells a unit's photos from others by a rank correlation of less is no part of the path: early ones do not see what they have in
+common, and their similarity would be a small number over a small number."""
+
+BEST, FEW_BEST, MANY, LEAST, FEWEST = 20, 5, 2500, 500, 80
+"""For the two-choice test, the photos that excite a unit most: 20 of `MANY` or more, else 5; at most 500 of the half that excites it least. No test
+with fewer than `FEWEST` photos."""
+
+FIRING = 0.01
+"""A photo excites a unit if its value is above this share of the picture's."""
 
 
 class Evaluator:
@@ -54,7 +70,6 @@ class Evaluator:
     ) -> None:
         self.witness, self.judges = witness, list(judges)
         self._missing = dict(missing or {})
-        self._statistics: dict[str, PhotoStatistics] = {}
         self._labels: dict[str, set[str]] = {}
         for label in {entry.label for entry in witness.photos.entries} - {""}:
             self._labels.setdefault(canonical(label), set()).add(label)
@@ -80,13 +95,14 @@ class Evaluator:
         found = [Evidence(name, target.text) for name, target in zip(ids, targets, strict=True)]
         values = [photos.of(target.objective) for target in targets]
         self._scores(targets, pictures, found, values)
-        means = self.witness.means(pictures, self.witness.stages)
+        compared = [self.witness.compared(target.objective.layers) for target in targets]
+        means = self.witness.means(pictures, {*self.witness.stages, *compared})
         for row, (target, evidence) in enumerate(zip(targets, found, strict=True)):
             if (on_photos := values[row]) is not None and not _is_of_one_place(target.objective):
                 stages = self.witness.before(target.objective.layers)
                 own = {stage: means[stage][row : row + 1] for stage in stages}
                 self._path(target, evidence, on_photos, own, stages)
-                self._two_choice(evidence, on_photos, own, stages)
+                self._two_choice(evidence, on_photos, means[compared[row]][row : row + 1], compared[row])
             picture = pictures[row : row + 1]
             evidence.plausible |= self._looks(picture)
             if len(seeds) and len(seeds[row]):
@@ -133,7 +149,7 @@ class Evaluator:
                 evidence.faithful["probability"] = float(class_probability(logits[row : row + 1], index))
                 evidence.faithful["rank"] = float(class_rank(logits[row : row + 1], index))
             if (on_photos := values[row]) is not None:
-                self._among_photos(target.objective, evidence, score, on_photos)
+                self._among_photos(evidence, score, on_photos)
 
     def _values(self, targets: Sequence[Target], pictures: Tensor) -> Tensor:
         """Each target's objective for its picture, (B,); NaN of those that compare with photos of their own."""
@@ -151,9 +167,8 @@ class Evaluator:
                 found.append(target.objective(own, images[row : row + 1])[0].float().cpu())
         return torch.stack(found)
 
-    def _among_photos(
-        self, objective: Objective, evidence: Evidence, score: float, values: npt.NDArray[np.float32]
-    ) -> None:
+    @staticmethod
+    def _among_photos(evidence: Evidence, score: float, values: npt.NDArray[np.float32]) -> None:
         bad = int((~np.isfinite(values)).sum())
         finite = values[np.isfinite(values)]
         if bad:
@@ -163,13 +178,7 @@ class Evaluator:
         evidence.faithful["photo_percentile"] = float(100 * (finite < score).mean())
         if finite.max() > 0:
             evidence.faithful["photo_multiple"] = score / float(finite.max())
-        if (unit := unit_of(objective)) is not None:
-            layer, index = unit
-            if layer not in self._statistics:
-                self._statistics[layer] = PhotoStatistics.of({layer: self.witness.photos.layers[layer]})
-            comparison = self._statistics[layer].compare(layer, index, score)
-            if comparison is not None and comparison.seldom:
-                evidence.faithful["photos"] = "hardly ever responds"
+        evidence.faithful["fires"] = float((finite > FIRING * max(score, 0.0)).mean())
 
     def _path(
         self,
@@ -193,25 +202,23 @@ class Evaluator:
             return
         of_own, of_other = self.witness.of_photos(own, stages), self.witness.of_photos(_spread(rest, OTHER), stages)
         for stage in stages:
-            similarity = float(path_similarity(means[stage], of_own[stage], of_other[stage])[0])
+            similarity = float(path_similarity(means[stage], of_own[stage], of_other[stage], TOLD_APART)[0])
             evidence.path[stage] = similarity if math.isfinite(similarity) else None
 
-    def _two_choice(
-        self, evidence: Evidence, values: npt.NDArray[np.float32], means: dict[str, Tensor], stages: Sequence[str]
-    ) -> None:
-        """Whether the network's own features of the picture tell photos that excite the unit from others."""
-        try:
-            questions = Questions.of(np.ascontiguousarray(values)[:, None])
-        except ValueError:  # too few photos
+    def _two_choice(self, evidence: Evidence, values: npt.NDArray[np.float32], means: Tensor, layer: str) -> None:
+        """Whether the picture is more like photos that excite the unit than like others, in the eyes of its own layer.
+
+        After Borowski et al. 2021, with the network in the place of people: share of all pairs of a photo that excites the unit most and one of the half
+        that excites it least in which the channels of the former, averaged over positions, have the higher rank correlation with the picture's.
+        """
+        finite = np.flatnonzero(np.isfinite(values))
+        if len(finite) < FEWEST:
             return
-        pairs = questions.best.shape[1]
-        rows = torch.cat([questions.best[0], questions.least[0]])
-        asked = Questions(
-            torch.arange(pairs)[None], torch.arange(pairs, 2 * pairs)[None], questions.hints, questions.top
-        )
-        hint = self.witness.features(means, stages)[None]
-        of_photos = self.witness.features(self.witness.of_photos(rows, stages), stages)
-        evidence.faithful["two_choice"] = float(asked.right(torch.tensor([0]), hint, of_photos)[0])
+        order = finite[np.argsort(values[finite], kind="stable")[::-1]]
+        best = order[: BEST if len(order) >= MANY else FEW_BEST]
+        rows = np.concatenate([best, _spread(order[len(order) // 2 :], LEAST)])
+        alike = rank_correlation(means, self.witness.of_photos(rows, [layer])[layer])[0]
+        evidence.faithful["two_choice"] = float(share_above(alike[: len(best)], alike[len(best) :]))
 
     def _monosemanticity(self, found: Sequence[Evidence], values: Sequence[npt.NDArray[np.float32] | None]) -> None:
         known = [(evidence, column) for evidence, column in zip(found, values, strict=True) if column is not None]

@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from lightning_fv.runs.evidence import Verdict
 
 PATH = 0.2
-"""Below this the path of a picture is that of other photos than those that excite its unit. See docs/trust.md for how it was chosen."""
+"""Below this, in the mean over layers, the path of a picture is called that of other photos than those that excite its unit."""
 
 LIKE = 0.5
 """From this on the path in a layer is called like that of photos that excite the unit."""
 
-TWO_CHOICE = 0.6
-"""Below this share of right answers a picture does not tell which photos excite its unit (0.5 is chance)."""
+TWO_CHOICE = 0.9
+"""Below this share of right answers a picture is not of what excites its unit on photos (0.5 is chance). Chosen in docs/trust.md."""
+
+ENOUGH = 500
+"""With fewer photos the two-choice test fails too often by chance, and alone is a doubt."""
+
+FIRES, ABOVE = 0.02, 2.0
+"""A unit that at most this share of photos excites, and whose picture is above this times the best of them, is not used on photos."""
 
 MULTIPLE = 0.5
 """Below this times the best photo, the picture does not show what the unit responds to most."""
@@ -64,11 +70,9 @@ def _among_photos(
     faithful: Mapping[str, float | str], photos: int, against: list[str], doubts: list[str], reasons: list[str]
 ) -> None:
     multiple, percentile = _number(faithful, "photo_multiple"), _number(faithful, "photo_percentile")
-    if "photos" in faithful:
-        above = multiple is None or multiple > 1
-        against.append(
-            "no photo excites this unit as the picture does" if above else "hardly any photo excites this unit"
-        )
+    fires = _number(faithful, "fires")
+    if fires is not None and fires < FIRES and (multiple is None or multiple > ABOVE):
+        against.append("photos hardly excite this unit, and none as the picture does")
     if multiple is not None:
         said = f"fires {multiple:.2g} times the best of {photos:,} photos"
         (doubts if multiple < MULTIPLE else reasons).append(said)
@@ -88,7 +92,7 @@ def _by_features(
 ) -> None:
     known = {layer: value for layer, value in path.items() if value is not None and math.isfinite(value)}
     if known and sum(known.values()) / len(known) < PATH:
-        against.append("its path through the network is not that of the photos that excite this unit")
+        doubts.append("its path through the network is not that of the photos that excite this unit")
     elif known:
         like = None
         for layer in reversed(known):
@@ -102,10 +106,11 @@ def _by_features(
         doubts.append("its path through the network cannot be compared with that of photos")
     share = _number(faithful, "two_choice")
     if share is not None:
-        said = f"which photos excite this unit (right in {share:.0%} of pairs)"
-        (against if share < TWO_CHOICE else reasons).append(
-            f"{'does not tell' if share < TWO_CHOICE else 'tells'} {said}"
-        )
+        if share >= TWO_CHOICE:
+            reasons.append(f"tells which photos excite this unit (right in {share:.0%} of pairs)")
+        else:
+            failed = against if photos >= ENOUGH else doubts
+            failed.append(f"does not show what excites this unit on photos (right in {share:.0%} of pairs)")
     elif "two_choice" in faithful:
         doubts.append("whether it tells which photos excite this unit is not finite")
     else:

@@ -107,6 +107,14 @@ class Witness:
         found = [stage for stage in self.stages if order[stage] <= last]
         return [stage for stage in found if stage != LOGITS or LOGITS in layers] or self.stages[:1]
 
+    def compared(self, layers: Collection[str]) -> str:
+        """The layer in which a picture of a unit of some layers is compared with photos: the unit's own, if there are photos' responses and it is not the
+        logits, of which a picture has few; else the last stage before it is complete."""
+        if len(layers) == 1 and (own := next(iter(layers))) in self.photos.layers and own != LOGITS:
+            return own
+        before = [stage for stage in self.before(layers) if stage != LOGITS]
+        return before[-1] if before else self.stages[0]
+
 
 def _positions_averaged(activation: Tensor) -> Tensor:
     return activation.float().flatten(2).mean(2) if activation.ndim > 2 else activation.float()

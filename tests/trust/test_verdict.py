@@ -24,13 +24,14 @@ PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
         ({"photo_multiple": 0.3}, {}, {}, "doubt", "fires 0.3 times the best of 1,000 photos"),
         ({"photo_multiple": None}, {}, {}, "trust", "above 100 % of 1,000 photos"),
         ({"photo_multiple": None, "photo_percentile": 30.0}, {}, {}, "doubt", "above 30 % of 1,000 photos"),
-        ({"photos": "hardly ever responds"}, {}, {}, "distrust", "no photo excites this unit as the picture does"),
-        ({"photos": "hardly", "photo_multiple": 0.8}, {}, {}, "distrust", "hardly any photo excites this unit"),
+        ({"fires": 0.01, "photo_multiple": 30.0}, {}, {}, "distrust", "photos hardly excite this unit, and none as the picture does"),
+        ({"fires": 0.0, "photo_multiple": None}, {}, {}, "distrust", "photos hardly excite this unit"),
+        ({"fires": 0.01}, {}, {}, "trust", "fires 1.8 times"),
         ({"photos_not_finite": 2.0}, {}, {}, "doubt", "is not finite for 2 of 1,002 photos"),
-        ({"two_choice": 0.5}, {}, {}, "distrust", "does not tell which photos excite this unit (right in 50% of pairs)"),
+        ({"two_choice": 0.5}, {}, {}, "distrust", "does not show what excites this unit on photos (right in 50% of pairs)"),
         ({"two_choice": math.nan}, {}, {}, "doubt", "whether it tells which photos excite this unit is not finite"),
         ({"two_choice": None}, {}, {}, "doubt", "too few to ask"),
-        ({}, {"conv1": 0.1, "conv2": 0.1}, {}, "distrust", "its path through the network is not that of the photos"),
+        ({}, {"conv1": 0.1, "conv2": 0.1}, {}, "doubt", "its path through the network is not that of the photos"),
         ({}, {"conv1": 0.3, "conv2": 0.3}, {}, "trust", "path only a little like that of its photos"),
         ({}, {"conv1": 0.9, "conv2": 0.1, "logits": 0.7}, {}, "trust", "from logits on"),
         ({}, {"conv1": None, "logits": None}, {}, "doubt", "cannot be compared"),
@@ -52,6 +53,11 @@ def test_words(
     assert said in "; ".join(reasons)
 
 
+def test_few_photos_are_a_doubt() -> None:
+    assert verdict({**GOOD, "two_choice": 0.5}, PATH, {}, 499)[0] == "doubt"
+    assert verdict({**GOOD, "two_choice": 0.5}, PATH, {}, 500)[0] == "distrust"
+
+
 def test_without_values_of_photos_nothing_is_known() -> None:
     assert verdict(GOOD, PATH, {}, 0) == ("unknown", ["the unit's value is not finite for any photo"])
     assert verdict(GOOD, PATH, {}, 0, "it compares with a photo") == ("unknown", ["it compares with a photo"])
@@ -65,6 +71,6 @@ def test_a_neuron_of_one_place_is_not_compared_by_features() -> None:
 
 def test_what_speaks_against_a_picture_comes_first() -> None:
     _, reasons = verdict({**GOOD, "two_choice": 0.4, "photo_multiple": 0.1}, PATH, {}, 1000)
-    assert reasons[0].startswith("does not tell")
+    assert reasons[0].startswith("does not show")
     assert reasons[1].startswith("fires 0.1")
-    assert Evidence("a", "a", verdict="distrust", reasons=reasons).sentence().startswith("do not trust: does not tell")
+    assert Evidence("a", "a", verdict="distrust", reasons=reasons).sentence().startswith("do not trust: does not show")
