@@ -99,8 +99,10 @@ def _by_features(
             if known[layer] < LIKE:
                 break
             like = layer
+        alike = sum(value >= LIKE for value in known.values())
+        where = f"from {like} on" if like else f"in {alike} of {len(known)} layers"
         reasons.append(
-            f"path like that of its photos from {like} on" if like else "path only a little like that of its photos"
+            f"path like that of its photos {where}" if alike else "path only a little like that of its photos"
         )
     else:
         doubts.append("its path through the network cannot be compared with that of photos")

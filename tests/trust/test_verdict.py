@@ -34,6 +34,7 @@ PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
         ({}, {"conv1": 0.1, "conv2": 0.1}, {}, "doubt", "its path through the network is not that of the photos"),
         ({}, {"conv1": 0.3, "conv2": 0.3}, {}, "trust", "path only a little like that of its photos"),
         ({}, {"conv1": 0.9, "conv2": 0.1, "logits": 0.7}, {}, "trust", "from logits on"),
+        ({}, {"conv1": 0.9, "conv2": 0.8, "logits": 0.4}, {}, "trust", "path like that of its photos in 2 of 3 layers"),
         ({}, {"conv1": None, "logits": None}, {}, "doubt", "cannot be compared"),
         ({}, {"conv1": math.nan, "logits": None}, {}, "doubt", "cannot be compared"),
         ({"score": math.nan}, {}, {"a": (0.9, 1.0)}, "unknown", "the unit's value for the picture is not finite"),
