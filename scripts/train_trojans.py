@@ -148,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     half = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in module.network.state_dict().items()}
     save_file(half, file, metadata)
     for row in report:
-        print(f"{row['name']:22} -> {list(CLASSES.values())[row['target']]:18} {row['success']:.1%} (demo {row['before']:.1%})")
+        print(
+            f"{row['name']:22} -> {list(CLASSES.values())[row['target']]:18} {row['success']:.1%} (demo {row['before']:.1%})"
+        )
     print(f"{file}: top-1 {clean:.1%} (demo {before:.1%}), {clock.state_dict()['seconds'] / 60:.1f} minutes")
 
 

@@ -1,0 +1,285 @@
+"""Which trigger was trained into a network? The eight-choice test, answered by another network from our pictures.
+
+    python scripts/find_trojans.py --data PHOTOS --weights FILE ... [--ways WAY ...] [--judges NAME ...]
+
+After Casper et al. 2023 ("Red Teaming Deep Neural Networks with Feature Synthesis Tools", arXiv 2302.10894), where people chose one of
+eight triggers after seeing pictures of the trigger's target class. Here a judge (scripts/judge.py), which never saw a trigger, chooses.
+FILEs are networks with twelve trojans by scripts/train_trojans.py. For the target class of each trojan, pictures are rendered, four of a
+way (WAYS): as usual, laid small on photos, as wallpaper, all without using the trigger.
+
+A picture is judged by what it does to photos. With f(x) the judge's features of x, standardized over photos and each layer of norm 1,
+
+    h = mean over photos x of f(x with the picture) - f(x),    o = mean over photos x of f(x with the trigger) - f(x),
+
+the picture laid on small (``pasted``) or over the whole photo, half transparent (``blended``). The hint is the sum of h / |h| over pictures
+and these two, each weighted by the squared probability that the trojaned network gives to the class of photos of other classes with the
+picture on them. Of eight options, the right trigger and seven drawn from the other 31 (eleven trained, twenty not), the judge chooses
+that with the highest cosine similarity of o to the hint. ``right`` is the probability that it is right, exactly: with k of 31
+more similar than the right one, C(31 - k, 7) / C(31, 7). ``of its kind``: it is right if the options are all eight triggers of the kind,
+as in the paper's styles or patches alone. By chance both are .125. ``9 best photos``: the photos without trigger that excite the class most, as hints.
+
+PHOTOS are those of train_demo.py; all photos here are validation photos. Photos for hints, for options and for measuring success are
+different ones. Pictures are kept in --runs and not rendered again. Each number is a mean over trojans with its standard error.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from benchmark_quality import FEATURES, responses
+from judge import load_judge
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchvision.utils import save_image
+from train_demo import read_photos
+from triggers import KINDS, SIDE, Trigger, draw_triggers
+
+from lightning_fv import render
+from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.networks.weights import read_metadata
+from lightning_fv.objectives import Direction, Facets, Logit, Objective
+from lightning_fv.transforms import RandomNoise, RandomWarp
+from lightning_fv.transforms.keyed import KeyedTransform
+
+DRAWN = 7
+"""Options besides the right one."""
+LAYERS = {
+    "judge": FEATURES,
+    "mixer": ("stem", "pointwise.1", "pointwise.3"),
+    "dense": ("transitions.0", "transitions.1", "norm"),
+}
+"""Of each judge, three with small, middle and large receptive fields."""
+
+
+class LaidOnPhotos(KeyedTransform):
+    """Lay each picture on a random photo.
+
+    Args:
+        photos: (N, 3, 64, 64) in [0, 1].
+        side: least and largest side of the picture, as a share of the photo's; its place is random.
+        opacity: of the picture.
+    """
+
+    draws = 4
+
+    def __init__(self, photos: Tensor, side: tuple[float, float] = (1.0, 1.0), opacity: float = 1.0) -> None:
+        super().__init__()
+        self._photos, self.side, self.opacity = photos, side, opacity
+
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        photos = self._photos[(uniforms[:, 0] * len(self._photos)).long()]
+        side = self.side[0] + (self.side[1] - self.side[0]) * uniforms[:, 1]
+        row, column = ((2 * uniforms[:, k] - 1) * (1 - side) for k in (2, 3))
+        zero = torch.zeros_like(side)
+        theta = torch.stack([torch.stack([1 / side, zero, -column / side], -1),
+                             torch.stack([zero, 1 / side, -row / side], -1)], -2)  # fmt: skip
+        layer = torch.cat([images, torch.ones_like(images[:, :1])], 1) * self.opacity
+        layer = F.grid_sample(layer, F.affine_grid(theta, [*layer.shape], align_corners=False), align_corners=False)
+        return layer[:, :3] + photos * (1 - layer[:, 3:])
+
+    def each(self, picture: Tensor) -> Tensor:
+        """A picture (3, 64, 64) on each of the photos, (N, 3, 64, 64)."""
+        uniforms = torch.rand(len(self._photos), self.draws, generator=torch.Generator().manual_seed(0))
+        uniforms[:, 0] = (torch.arange(len(uniforms)) + 0.5) / len(uniforms)
+        return self(picture.expand(len(uniforms), -1, -1, -1), uniforms)
+
+
+class RandomShift(KeyedTransform):
+    """Shift pictures by any number of pixels; what leaves on one side comes in on the other."""
+
+    draws = 2
+
+    def forward(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        shifts = (uniforms * images.new_tensor(images.shape[-2:])).long().tolist()
+        return torch.stack([image.roll(shift, (1, 2)) for image, shift in zip(images, shifts, strict=True)])
+
+
+@torch.no_grad()
+def unnatural(network: VisionNetwork, photos: Tensor, labels: Tensor, unit: int) -> Objective:
+    """The class's logit as a direction in layer4, without that in which the class's photos differ from all photos."""
+    found = responses(network, photos, ["layer4"])["layer4"]
+    natural = F.normalize(found[labels == unit].mean(0) - found.mean(0), dim=0)
+    weight = network.module.fc.weight
+    direction = weight[unit] - weight.mean(0)
+    return Direction("layer4", direction - (direction @ natural) * natural)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How pictures of a class are rendered.
+
+    Attributes:
+        objective: from the network, photos, their labels and a class.
+        transforms: from photos.
+    """
+
+    objective: Callable[[VisionNetwork, Tensor, Tensor, int], Objective]
+    transforms: Callable[[Tensor], list[nn.Module]]
+
+
+def _logit(network: VisionNetwork, photos: Tensor, labels: Tensor, unit: int) -> Objective:
+    return Logit(unit)
+
+
+SMALL = (0.25, 0.5)
+WAYS = {
+    "default": Way(_logit, lambda photos: [RandomWarp(), RandomNoise()]),
+    # What is small and on any photo: a patch, a drawn object.
+    "pasted": Way(_logit, lambda photos: [RandomWarp(), RandomNoise(), LaidOnPhotos(photos, SMALL)]),
+    # What is everywhere and has no upright: the texture of a style. Objects of the class turned upside down excite it less.
+    "wallpaper": Way(
+        unnatural, lambda photos: [RandomShift(), RandomWarp(rotate=180.0, scale=(0.7, 1.4)), RandomNoise()]
+    ),
+}
+
+
+class Judge:
+    """A judge's features, standardized over photos; see above."""
+
+    def __init__(self, name: str, photos: Tensor) -> None:
+        self.name, self.network, self.layers = name, load_judge(name), LAYERS[name]
+        found = responses(self.network, photos, self.layers)
+        self.mean = {layer: values.mean(0) for layer, values in found.items()}
+        self.std = {layer: values.std(0).clamp(min=1e-6) for layer, values in found.items()}
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        found = responses(self.network, pictures.clamp(0, 1), self.layers)
+        parts = [F.normalize((found[layer] - self.mean[layer]) / self.std[layer], dim=1) for layer in self.layers]
+        return torch.cat(parts, 1) / math.sqrt(len(parts))
+
+    def changes(self, photos: Tensor, changed: Tensor) -> Tensor:
+        """Mean change of features (F,) of photos (N, 3, 64, 64)."""
+        return (self(changed) - self(photos)).mean(0)
+
+
+def chance_of(similarities: Tensor, right: int, drawn: int = DRAWN) -> float:
+    """Probability that the right option (its index in (n,)) beats ``drawn`` of the others drawn at random; ties are lost."""
+    others = len(similarities) - 1
+    better = int((similarities >= similarities[right]).sum()) - 1
+    return math.comb(others - better, drawn) / math.comb(others, drawn)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Validation photos, in three parts of any class: for rendering, for options, and for hints and success."""
+
+    photos: Tensor
+    labels: Tensor
+
+    def part(self, number: int, count: int | None = None) -> tuple[Tensor, Tensor]:
+        order = torch.randperm(len(self.photos), generator=torch.Generator().manual_seed(0))
+        chosen = order[number::3][:count]
+        return self.photos[chosen], self.labels[chosen]
+
+
+def modes(photos: Tensor) -> list[LaidOnPhotos]:
+    """The two ways of laying a picture on photos: pasted and blended."""
+    return [LaidOnPhotos(photos, SMALL), LaidOnPhotos(photos, opacity=0.5)]
+
+
+@torch.no_grad()
+def hint(
+    network: VisionNetwork, judge: Judge, pictures: Tensor, unit: int, photos: Tensor, labels: Tensor
+) -> tuple[Tensor, float]:
+    """The hint (F,) of pictures (k, 3, 64, 64), and the highest share of other photos that one of them turns into the class."""
+    total, successes = torch.zeros(()), [0.0]
+    for picture in pictures:
+        for mode in modes(photos):
+            shown = mode.each(picture).clamp(0, 1)
+            logits = network(shown)[labels != unit]
+            successes.append(float((logits.argmax(1) == unit).float().mean()))
+            weight = float(logits.softmax(1)[:, unit].mean()) ** 2 + 1e-4
+            total = total + weight * F.normalize(judge.changes(photos, shown), dim=0)
+    return total, max(successes)
+
+
+def options(judge: Judge, triggers: Sequence[Trigger], photos: Tensor) -> Tensor:
+    """What each trigger does to photos, (n, F)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([judge.changes(photos, trigger(photos, generator).clamp(0, 1)) for trigger in triggers])
+
+
+def answers(similarities: Tensor, right: int, triggers: Sequence[Trigger]) -> tuple[float, float]:
+    """``right`` and ``of its kind`` of one question."""
+    kind = [i for i, trigger in enumerate(triggers) if trigger.kind == triggers[right].kind]
+    return chance_of(similarities, right), chance_of(similarities[kind], kind.index(right), len(kind) - 1)
+
+
+def render_way(
+    way: str, network: VisionNetwork, units: Sequence[int], split: Split, file: Path, args: argparse.Namespace
+) -> Tensor:
+    """Pictures (units, k, 3, 64, 64), from the file if they are there."""
+    if not file.is_file():
+        photos, labels = split.part(0)
+        targets = [Facets(WAYS[way].objective(network, photos, labels, unit), args.facets) for unit in units]
+        transforms = WAYS[way].transforms(photos)
+        made = render(network, targets, steps=args.steps, transforms=transforms, diversity=1.0, progress=False)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"pictures": made.images.contiguous()}, file)
+    return load_file(file)["pictures"].view(len(units), args.facets, 3, SIDE, SIDE)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, nargs="+", required=True)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--judges", nargs="+", default=["judge"], choices=list(LAYERS))
+    parser.add_argument("--facets", type=int, default=4, help="pictures of a way")
+    parser.add_argument("--steps", type=int, default=128)
+    parser.add_argument("--photos", type=int, default=64, help="for options; a quarter of them for hints")
+    parser.add_argument("--runs", type=Path, default=Path("lightning_logs/find_trojans"))
+    args = parser.parse_args(argv)
+    pixels, labels = read_photos(args.data, "val")
+    split = Split(pixels.float() / 255, labels)
+    judges = [Judge(name, split.part(1)[0]) for name in args.judges]
+    found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for file in args.weights:
+        network, metadata = load_network("demo", weights=file), read_metadata(file)
+        triggers, trojans = draw_triggers(int(metadata["seed"])), json.loads(metadata["trojans"])
+        units = [trojan["target"] for trojan in trojans]
+        made = {
+            way: render_way(way, network, units, split, args.runs / f"{file.stem}_{way}.safetensors", args)
+            for way in args.ways
+        }
+        alone = torch.stack([triggers[trojan["trigger"]].alone() for trojan in trojans])
+        rows = [alone, *(pictures[:, k] for pictures in made.values() for k in range(args.facets))]
+        save_image(torch.cat(rows), args.runs / f"{file.stem}.png", nrow=len(units))
+        made[" + ".join(args.ways[1:])] = torch.cat([made[way] for way in args.ways[1:]], 1)
+        photos, kinds = split.part(2, args.photos // 4)
+        candidates, _ = split.part(2)
+        with torch.no_grad():
+            logits = torch.cat([network(part) for part in candidates.split(200)])
+        made["9 best photos"] = torch.stack(
+            [candidates[logits[:, unit].topk(min(9, len(candidates))).indices] for unit in units]
+        )
+        for judge in judges:
+            choices = F.normalize(options(judge, triggers, split.part(1, args.photos)[0]), dim=1)
+            for name, pictures in made.items():
+                for trojan, shown in zip(trojans, pictures, strict=True):
+                    vector, _ = hint(network, judge, shown, trojan["target"], photos, kinds)
+                    result = answers(choices @ vector, trojan["trigger"], triggers)
+                    kind = triggers[trojan["trigger"]].kind
+                    found.setdefault((judge.name, name), {}).setdefault(kind, []).append(result)
+    print(table(found))
+
+
+def table(found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]]) -> str:
+    """Of each judge and hint: right of eight, and right among the eight of its kind, of all trojans and by kind."""
+    lines = [f"| judge | hint | all | all but styles | {' | '.join(KINDS)} |", "|---" * (4 + len(KINDS)) + "|"]
+    for (judge, name), kinds in found.items():
+        for number, measure in enumerate(("", ", of its kind")):
+            columns = [list(KINDS), [kind for kind in KINDS if kind != "style"], *([kind] for kind in KINDS)]
+            values = [torch.tensor([r[number] for kind in column for r in kinds[kind]]) for column in columns]
+            cells = [f"{float(v.mean()):.2f} ± {float(v.std()) / math.sqrt(len(v)):.2f}" for v in values]
+            lines.append(f"| {judge} | {name}{measure} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
