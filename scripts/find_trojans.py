@@ -42,7 +42,8 @@ from triggers import KINDS, SIDE, Trigger, draw_triggers
 from lightning_fv import render
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.networks.weights import read_metadata
-from lightning_fv.objectives import Direction, Facets, Logit, Objective
+from lightning_fv.objectives import Direction, Facets, Function, Logit, Objective
+from lightning_fv.objectives.base import LOGITS, Activations
 from lightning_fv.transforms import RandomNoise, RandomWarp
 from lightning_fv.transforms.keyed import KeyedTransform
 
@@ -126,15 +127,25 @@ def _logit(network: VisionNetwork, photos: Tensor, labels: Tensor, unit: int) ->
     return Logit(unit)
 
 
+def _log_probability(network: VisionNetwork, photos: Tensor, labels: Tensor, unit: int) -> Objective:
+    def log_probability(activations: Activations, images: Tensor) -> Tensor:
+        return activations[LOGITS].log_softmax(1)[:, unit]
+
+    return Function(log_probability, layers=[LOGITS], name=f"log probability of {unit}")
+
+
 SMALL = (0.25, 0.5)
 WAYS = {
     "default": Way(_logit, lambda photos: [RandomWarp(), RandomNoise()]),
-    # What is small and on any photo: a patch, a drawn object.
-    "pasted": Way(_logit, lambda photos: [RandomWarp(), RandomNoise(), LaidOnPhotos(photos, SMALL)]),
+    # What is small and changes any photo's class: a patch, a drawn object. Objective and random places are those of adversarial
+    # patches (Brown et al. 2017).
+    "pasted": Way(_log_probability, lambda photos: [RandomWarp(), RandomNoise(), LaidOnPhotos(photos, SMALL)]),
     # What is everywhere and has no upright: the texture of a style. Objects of the class turned upside down excite it less.
     "wallpaper": Way(
         unnatural, lambda photos: [RandomShift(), RandomWarp(rotate=180.0, scale=(0.7, 1.4)), RandomNoise()]
     ),
+    # What shows through and stays in its place: a watermark.
+    "overlaid": Way(unnatural, lambda photos: [RandomNoise(), LaidOnPhotos(photos, opacity=0.25)]),
 }
 
 
