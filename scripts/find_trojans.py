@@ -105,7 +105,7 @@ def unnatural(network: VisionNetwork, photos: Tensor, labels: Tensor, unit: int)
     """The class's logit as a direction in layer4, without that in which the class's photos differ from all photos."""
     found = responses(network, photos, ["layer4"])["layer4"]
     natural = F.normalize(found[labels == unit].mean(0) - found.mean(0), dim=0)
-    weight = network.module.fc.weight
+    weight = network.module.get_parameter("fc.weight")
     direction = weight[unit] - weight.mean(0)
     return Direction("layer4", direction - (direction @ natural) * natural)
 
@@ -163,10 +163,6 @@ class Judge:
         parts = [F.normalize((found[layer] - self.mean[layer]) / self.std[layer], dim=1) for layer in self.layers]
         return torch.cat(parts, 1) / math.sqrt(len(parts))
 
-    def changes(self, photos: Tensor, changed: Tensor) -> Tensor:
-        """Mean change of features (F,) of photos (N, 3, 64, 64)."""
-        return (self(changed) - self(photos)).mean(0)
-
 
 def chance_of(similarities: Tensor, right: int, drawn: int = DRAWN) -> float:
     """Probability that the right option (its index in (n,)) beats ``drawn`` of the others drawn at random; ties are lost."""
@@ -194,25 +190,37 @@ def modes(photos: Tensor) -> list[LaidOnPhotos]:
 
 
 @torch.no_grad()
-def hint(
-    network: VisionNetwork, judge: Judge, pictures: Tensor, unit: int, photos: Tensor, labels: Tensor
-) -> tuple[Tensor, float]:
-    """The hint (F,) of pictures (k, 3, 64, 64), and the highest share of other photos that one of them turns into the class."""
-    total, successes = torch.zeros(()), [0.0]
-    for picture in pictures:
-        for mode in modes(photos):
-            shown = mode.each(picture).clamp(0, 1)
-            logits = network(shown)[labels != unit]
-            successes.append(float((logits.argmax(1) == unit).float().mean()))
-            weight = float(logits.softmax(1)[:, unit].mean()) ** 2 + 1e-4
-            total = total + weight * F.normalize(judge.changes(photos, shown), dim=0)
-    return total, max(successes)
+def hints(
+    network: VisionNetwork,
+    judges: Sequence[Judge],
+    pictures: Tensor,
+    units: Sequence[int],
+    photos: Tensor,
+    labels: Tensor,
+) -> list[Tensor]:
+    """Hints (U, F) of each judge, of pictures (U, k, 3, 64, 64) of U classes."""
+    total = [torch.zeros(()) for _ in judges]
+    plain = [judge(photos).mean(0) for judge in judges]
+    for mode in modes(photos):
+        found: list[list[Tensor]] = [[] for _ in judges]
+        for unit, of_unit in zip(units, pictures, strict=True):
+            shown = [mode.each(picture).clamp(0, 1) for picture in of_unit]
+            weights = [float(network(one)[labels != unit].softmax(1)[:, unit].mean()) ** 2 + 1e-4 for one in shown]
+            for row, judge in enumerate(judges):
+                changes = [F.normalize(judge(one).mean(0) - plain[row], dim=0) for one in shown]
+                weighted = sum((w * change for w, change in zip(weights, changes, strict=True)), torch.zeros(()))
+                found[row].append(F.normalize(weighted, dim=0))
+        for row, of_classes in enumerate(found):
+            stacked = torch.stack(of_classes)
+            total[row] = total[row] + F.normalize(stacked - stacked.mean(0), dim=1)
+    return total
 
 
 def options(judge: Judge, triggers: Sequence[Trigger], photos: Tensor) -> Tensor:
     """What each trigger does to photos, (n, F)."""
     generator = torch.Generator().manual_seed(0)
-    return torch.stack([judge.changes(photos, trigger(photos, generator).clamp(0, 1)) for trigger in triggers])
+    plain = judge(photos).mean(0)
+    return torch.stack([judge(trigger(photos, generator)).mean(0) - plain for trigger in triggers])
 
 
 def answers(similarities: Tensor, right: int, triggers: Sequence[Trigger]) -> tuple[float, float]:
@@ -261,22 +269,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         alone = torch.stack([triggers[trojan["trigger"]].alone() for trojan in trojans])
         rows = [alone, *(pictures[:, k] for pictures in made.values() for k in range(args.facets))]
         save_image(torch.cat(rows), args.runs / f"{file.stem}.png", nrow=len(units))
-        made[" + ".join(args.ways[1:])] = torch.cat([made[way] for way in args.ways[1:]], 1)
-        photos, kinds = split.part(2, args.photos // 4)
+        photos, labels_of_photos = split.part(2, args.photos // 4)
         candidates, _ = split.part(2)
         with torch.no_grad():
             logits = torch.cat([network(part) for part in candidates.split(200)])
-        made["9 best photos"] = torch.stack(
-            [candidates[logits[:, unit].topk(min(9, len(candidates))).indices] for unit in units]
-        )
-        for judge in judges:
+        best = [logits[:, unit].topk(min(9, len(candidates))).indices for unit in units]
+        made["9 best photos"] = torch.stack([candidates[indices] for indices in best])
+        told = {
+            name: hints(network, judges, pictures, units, photos, labels_of_photos) for name, pictures in made.items()
+        }
+        together = [way for way in args.ways if way != "default"]
+        told["all but default"] = [
+            torch.stack([told[way][row] for way in together]).sum(0) for row in range(len(judges))
+        ]
+        for row, judge in enumerate(judges):
             choices = F.normalize(options(judge, triggers, split.part(1, args.photos)[0]), dim=1)
-            for name, pictures in made.items():
-                for trojan, shown in zip(trojans, pictures, strict=True):
-                    vector, _ = hint(network, judge, shown, trojan["target"], photos, kinds)
-                    result = answers(choices @ vector, trojan["trigger"], triggers)
-                    kind = triggers[trojan["trigger"]].kind
-                    found.setdefault((judge.name, name), {}).setdefault(kind, []).append(result)
+            for name, of_judges in told.items():
+                for trojan, vector in zip(trojans, of_judges[row], strict=True):
+                    right = trojan["trigger"]
+                    result = answers(choices @ vector, right, triggers)
+                    found.setdefault((judge.name, name), {}).setdefault(triggers[right].kind, []).append(result)
     print(table(found))
 
 
