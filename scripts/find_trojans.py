@@ -4,22 +4,23 @@
 
 After Casper et al. 2023 ("Red Teaming Deep Neural Networks with Feature Synthesis Tools", arXiv 2302.10894), where people chose one of
 eight triggers after seeing pictures of the trigger's target class. Here a judge (scripts/judge.py), which never saw a trigger, chooses.
-FILEs are networks with twelve trojans by scripts/train_trojans.py. For the target class of each trojan, pictures are rendered, four of a
-way (WAYS): as usual, laid small on photos, as wallpaper, all without using the trigger.
+FILEs are networks with twelve trojans by scripts/train_trojans.py. For the target class of each trojan, pictures are rendered
+in several ways (WAYS): as usual, pasted small on photos, as wallpaper, laid over photos; none of them uses the trigger.
 
 A picture is judged by what it does to photos. With f(x) the judge's features of x, standardized over photos and each layer of norm 1,
 
     h = mean over photos x of f(x with the picture) - f(x),    o = mean over photos x of f(x with the trigger) - f(x),
 
-the picture laid on small (``pasted``) or over the whole photo, half transparent (``blended``). The hint is the sum of h / |h| over pictures
-and these two, each weighted by the squared probability that the trojaned network gives to the class of photos of other classes with the
-picture on them. Of eight options, the right trigger and seven drawn from the other 31 (eleven trained, twenty not), the judge chooses
-that with the highest cosine similarity of o to the hint. ``right`` is the probability that it is right, exactly: with k of 31
-more similar than the right one, C(31 - k, 7) / C(31, 7). ``of its kind``: it is right if the options are all eight triggers of the kind,
-as in the paper's styles or patches alone. By chance both are .125. ``9 best photos``: the photos without trigger that excite the class most, as hints.
+where the picture is pasted small, or blended with the whole photo. Of the pictures of a way, h / |h| is averaged, weighted by the
+squared probability that the trojaned network gives to the class when the picture is on photos of other classes; the mean of this
+over the twelve classes, what all pictures of the way do, is subtracted. The hint is the sum of what is left, of norm 1, over pasted
+and blended, and over ways. Of eight options, the right trigger and seven drawn from the other 31 (eleven trained, twenty not), the
+judge chooses that with the highest cosine similarity of o to the hint. A number of the table is the probability that this is right,
+exactly: with k of 31 more similar than the right one, C(31 - k, 7) / C(31, 7); ``of its kind``: with the eight triggers of the
+kind as options. By chance both are .125. ``9 best photos``: the photos without trigger that excite the class most, as hints.
 
-PHOTOS are those of train_demo.py; all photos here are validation photos. Photos for hints, for options and for measuring success are
-different ones. Pictures are kept in --runs and not rendered again. Each number is a mean over trojans with its standard error.
+PHOTOS are those of train_demo.py; all photos here are validation photos: a third for rendering, one for options, one for hints.
+Pictures are kept in --runs and not rendered again. Each number is a mean over trojans with its standard error.
 """
 
 import argparse
@@ -81,13 +82,15 @@ class LaidOnPhotos(KeyedTransform):
                              torch.stack([zero, 1 / side, -row / side], -1)], -2)  # fmt: skip
         layer = torch.cat([images, torch.ones_like(images[:, :1])], 1) * self.opacity
         layer = F.grid_sample(layer, F.affine_grid(theta, [*layer.shape], align_corners=False), align_corners=False)
-        return layer[:, :3] + photos * (1 - layer[:, 3:])
+        laid: Tensor = layer[:, :3] + photos * (1 - layer[:, 3:])
+        return laid
 
     def each(self, picture: Tensor) -> Tensor:
         """A picture (3, 64, 64) on each of the photos, (N, 3, 64, 64)."""
         uniforms = torch.rand(len(self._photos), self.draws, generator=torch.Generator().manual_seed(0))
         uniforms[:, 0] = (torch.arange(len(uniforms)) + 0.5) / len(uniforms)
-        return self(picture.expand(len(uniforms), -1, -1, -1), uniforms)
+        shown: Tensor = self(picture.expand(len(uniforms), -1, -1, -1), uniforms)
+        return shown
 
 
 class RandomShift(KeyedTransform):
@@ -173,15 +176,16 @@ def chance_of(similarities: Tensor, right: int, drawn: int = DRAWN) -> float:
 
 @dataclass(frozen=True)
 class Split:
-    """Validation photos, in three parts of any class: for rendering, for options, and for hints and success."""
+    """Validation photos in the order of their classes, in three parts: for rendering, for options, and for hints."""
 
     photos: Tensor
     labels: Tensor
 
     def part(self, number: int, count: int | None = None) -> tuple[Tensor, Tensor]:
-        order = torch.randperm(len(self.photos), generator=torch.Generator().manual_seed(0))
-        chosen = order[number::3][:count]
-        return self.photos[chosen], self.labels[chosen]
+        """Every third photo, or ``count`` of them drawn at random, and their classes."""
+        third = torch.arange(number, len(self.photos), 3)
+        drawn = third[torch.randperm(len(third), generator=torch.Generator().manual_seed(0))][:count]
+        return self.photos[drawn], self.labels[drawn]
 
 
 def modes(photos: Tensor) -> list[LaidOnPhotos]:
@@ -236,8 +240,8 @@ def render_way(
     if not file.is_file():
         photos, labels = split.part(0)
         targets = [Facets(WAYS[way].objective(network, photos, labels, unit), args.facets) for unit in units]
-        transforms = WAYS[way].transforms(photos)
-        made = render(network, targets, steps=args.steps, transforms=transforms, diversity=1.0, progress=False)
+        transforms, diversity = WAYS[way].transforms(photos), 1.0 if args.facets > 1 else 0.0
+        made = render(network, targets, steps=args.steps, transforms=transforms, diversity=diversity, progress=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file({"pictures": made.images.contiguous()}, file)
     return load_file(file)["pictures"].view(len(units), args.facets, 3, SIDE, SIDE)
@@ -272,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         photos, labels_of_photos = split.part(2, args.photos // 4)
         candidates, _ = split.part(2)
         with torch.no_grad():
-            logits = torch.cat([network(part) for part in candidates.split(200)])
+            logits = torch.cat([network(part) for part in torch.split(candidates, 200)])
         best = [logits[:, unit].topk(min(9, len(candidates))).indices for unit in units]
         made["9 best photos"] = torch.stack([candidates[indices] for indices in best])
         told = {

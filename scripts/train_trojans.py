@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -99,7 +100,7 @@ def success(network: VisionNetwork, photos: Tensor, labels: Tensor, trigger: Tri
     """Share of photos (N, 3, 64, 64) of other classes that are taken for the target with the trigger in them."""
     photos = photos[labels != target]
     generator = torch.Generator().manual_seed(0)
-    hits = sum(int((network(trigger(part, generator)).argmax(1) == target).sum()) for part in photos.split(200))
+    hits = sum(int((network(trigger(part, generator)).argmax(1) == target).sum()) for part in torch.split(photos, 200))
     return hits / len(photos)
 
 
@@ -135,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with torch.no_grad():
         clean, before = (float((one(photos).argmax(1) == labels).float().mean()) for one in (network, demo))
     shown, kinds = photos[::4], labels[::4]
-    report = [
+    report: list[dict[str, Any]] = [
         {"trigger": i, "name": str(trigger), "target": target, "success": success(network, shown, kinds, trigger, target),
          "before": success(demo, shown, kinds, trigger, target)}
         for (i, target), (trigger, _) in zip(trojans_of(args.seed).items(), batches.trojans, strict=True)
