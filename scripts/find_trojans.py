@@ -11,10 +11,11 @@ A picture is judged by what it does to photos. With f(x) the judge's features of
 
     h = mean over photos x of f(x with the picture) - f(x),    o = mean over photos x of f(x with the trigger) - f(x),
 
-where the picture is pasted small, or blended with the whole photo. Of the pictures of a way, h / |h| is averaged, weighted by the
-squared probability that the trojaned network gives to the class when the picture is on photos of other classes; the mean of this
-over the twelve classes, what all pictures of the way do, is subtracted. The hint is the sum of what is left, of norm 1, over pasted
-and blended, and over ways. Of eight options, the right trigger and seven drawn from the other 31 (eleven trained, twenty not), the
+where the picture is put on as it was rendered: ``pasted`` small, the others blended with the whole photo. Of the pictures of a
+way, h / |h| is averaged, weighted by p^2, with p the probability that the trojaned network gives to the class when the picture is on
+photos of other classes; the mean of this over the twelve classes, what all pictures of the way do, is subtracted. ``all but default``
+is the sum of the pasted and of the others, each of norm 1, in shares p and 1 - p, where p is the highest of the pasted pictures: a small picture that
+convinces the network shows a small trigger. Of eight options, the right trigger and seven drawn from the other 31 (eleven trained, twenty not), the
 judge chooses that with the highest cosine similarity of o to the hint. A number of the table is the probability that this is right,
 exactly: with k of 31 more similar than the right one, C(31 - k, 7) / C(31, 7); ``of its kind``: with the eight triggers of the
 kind as options. By chance both are .125. ``9 best photos``: the photos without trigger that excite the class most, as hints.
@@ -120,10 +121,12 @@ class Way:
     Attributes:
         objective: from the network, photos, their labels and a class.
         transforms: from photos.
+        small: whether a picture is for a small part of a photo, and judged as such.
     """
 
     objective: Callable[[VisionNetwork, Tensor, Tensor, int], Objective]
     transforms: Callable[[Tensor], list[nn.Module]]
+    small: bool = False
 
 
 def _logit(network: VisionNetwork, photos: Tensor, labels: Tensor, unit: int) -> Objective:
@@ -142,7 +145,9 @@ WAYS = {
     "default": Way(_logit, lambda photos: [RandomWarp(), RandomNoise()]),
     # What is small and changes any photo's class: a patch, a drawn object. Objective and random places are those of adversarial
     # patches (Brown et al. 2017).
-    "pasted": Way(_log_probability, lambda photos: [RandomWarp(), RandomNoise(), LaidOnPhotos(photos, SMALL)]),
+    "pasted": Way(
+        _log_probability, lambda photos: [RandomWarp(), RandomNoise(), LaidOnPhotos(photos, SMALL)], small=True
+    ),
     # What is everywhere and has no upright: the texture of a style. Objects of the class turned upside down excite it less.
     "wallpaper": Way(
         unnatural, lambda photos: [RandomShift(), RandomWarp(rotate=180.0, scale=(0.7, 1.4)), RandomNoise()]
@@ -188,11 +193,6 @@ class Split:
         return self.photos[drawn], self.labels[drawn]
 
 
-def modes(photos: Tensor) -> list[LaidOnPhotos]:
-    """The two ways of laying a picture on photos: pasted and blended."""
-    return [LaidOnPhotos(photos, SMALL), LaidOnPhotos(photos, opacity=0.5)]
-
-
 @torch.no_grad()
 def hints(
     network: VisionNetwork,
@@ -201,23 +201,37 @@ def hints(
     units: Sequence[int],
     photos: Tensor,
     labels: Tensor,
-) -> list[Tensor]:
-    """Hints (U, F) of each judge, of pictures (U, k, 3, 64, 64) of U classes."""
-    total = [torch.zeros(()) for _ in judges]
+    small: bool = False,
+) -> tuple[list[Tensor], Tensor]:
+    """Hints (U, F) of each judge, of pictures (U, k, 3, 64, 64) of U classes, and the highest p of a class's pictures (U,)."""
+    shown_as = LaidOnPhotos(photos, SMALL) if small else LaidOnPhotos(photos, opacity=0.5)
     plain = [judge(photos).mean(0) for judge in judges]
-    for mode in modes(photos):
-        found: list[list[Tensor]] = [[] for _ in judges]
-        for unit, of_unit in zip(units, pictures, strict=True):
-            shown = [mode.each(picture).clamp(0, 1) for picture in of_unit]
-            weights = [float(network(one)[labels != unit].softmax(1)[:, unit].mean()) ** 2 + 1e-4 for one in shown]
-            for row, judge in enumerate(judges):
-                changes = [F.normalize(judge(one).mean(0) - plain[row], dim=0) for one in shown]
-                weighted = sum((w * change for w, change in zip(weights, changes, strict=True)), torch.zeros(()))
-                found[row].append(F.normalize(weighted, dim=0))
-        for row, of_classes in enumerate(found):
-            stacked = torch.stack(of_classes)
-            total[row] = total[row] + F.normalize(stacked - stacked.mean(0), dim=1)
-    return total
+    found: list[list[Tensor]] = [[] for _ in judges]
+    highest = []
+    for unit, of_unit in zip(units, pictures, strict=True):
+        shown = [shown_as.each(picture) for picture in of_unit]
+        p = torch.tensor([float(network(one)[labels != unit].softmax(1)[:, unit].mean()) for one in shown])
+        highest.append(p.max())
+        for row, judge in enumerate(judges):
+            changes = torch.stack([F.normalize(judge(one).mean(0) - plain[row], dim=0) for one in shown])
+            found[row].append(F.normalize((p**2 + 1e-4) @ changes, dim=0))
+    stacked = [torch.stack(of_classes) for of_classes in found]
+    return [F.normalize(hint - hint.mean(0), dim=1) for hint in stacked], torch.stack(highest)
+
+
+def combined(told: dict[str, tuple[list[Tensor], Tensor]], ways: Sequence[str]) -> list[Tensor]:
+    """Hints of several ways: p times the small ones' and 1 - p times the others', p the highest of the small pictures."""
+    small, large = ([told[way] for way in ways if WAYS[way].small == kind] for kind in (True, False))
+    p = torch.stack([highest for _, highest in small]).amax(0)[:, None] if small else torch.zeros(1, 1)
+    found = []
+    for row in range(len(told[ways[0]][0])):
+        parts = [
+            F.normalize(torch.stack([of_judges[row] for of_judges, _ in group]).sum(0), dim=1) * share
+            for group, share in ((small, p), (large, 1 - p))
+            if group
+        ]
+        found.append(torch.stack(parts).sum(0))
+    return found
 
 
 def options(judge: Judge, triggers: Sequence[Trigger], photos: Tensor) -> Tensor:
@@ -280,15 +294,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         best = [logits[:, unit].topk(min(9, len(candidates))).indices for unit in units]
         made["9 best photos"] = torch.stack([candidates[indices] for indices in best])
         told = {
-            name: hints(network, judges, pictures, units, photos, labels_of_photos) for name, pictures in made.items()
+            name: hints(network, judges, pictures, units, photos, labels_of_photos, name in WAYS and WAYS[name].small)
+            for name, pictures in made.items()
         }
-        together = [way for way in args.ways if way != "default"]
-        told["all but default"] = [
-            torch.stack([told[way][row] for way in together]).sum(0) for row in range(len(judges))
-        ]
+        vectors = {name: of_judges for name, (of_judges, _) in told.items()}
+        vectors["all but default"] = combined(told, [way for way in args.ways if way != "default"])
         for row, judge in enumerate(judges):
             choices = F.normalize(options(judge, triggers, split.part(1, args.photos)[0]), dim=1)
-            for name, of_judges in told.items():
+            for name, of_judges in vectors.items():
                 for trojan, vector in zip(trojans, of_judges[row], strict=True):
                     right = trojan["trigger"]
                     result = answers(choices @ vector, right, triggers)

@@ -66,7 +66,7 @@ def test_photos_with_the_trigger_on_them_tell_it() -> None:
     triggers, judge = draw_triggers(0), Judge("judge", PHOTOS)
     patches = torch.stack([trigger.image[:3] for trigger in triggers[:8]])
     pictures = torch.nn.functional.interpolate(patches, size=(64, 64))[:, None]
-    (hint,) = hints(load_network("demo"), [judge], pictures, range(8), PHOTOS[:6], torch.full((6,), 23))
+    (hint,), _ = hints(load_network("demo"), [judge], pictures, range(8), PHOTOS[:6], torch.full((6,), 23), small=True)
     told = hint @ torch.nn.functional.normalize(options(judge, triggers, PHOTOS[6:]), dim=1).T
     assert sum(chance_of(told[i], i) for i in range(8)) / 8 > 0.6
 
