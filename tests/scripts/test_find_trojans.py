@@ -13,7 +13,7 @@ from tests.helpers import noise
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent))
-from find_trojans import Judge, LaidOnPhotos, RandomShift, chance_of, hints, main, options, unnatural
+from find_trojans import Judge, LaidOnPhotos, RandomShift, chance_of, combined, hints, main, options, unnatural
 from test_train_trojans import data, words
 from train_trojans import main as train
 from triggers import draw_triggers
@@ -69,6 +69,20 @@ def test_photos_with_the_trigger_on_them_tell_it() -> None:
     (hint,), _ = hints(load_network("demo"), [judge], pictures, range(8), PHOTOS[:6], torch.full((6,), 23), small=True)
     told = hint @ torch.nn.functional.normalize(options(judge, triggers, PHOTOS[6:]), dim=1).T
     assert sum(chance_of(told[i], i) for i in range(8)) / 8 > 0.6
+
+
+def test_small_pictures_count_by_how_far_they_convince_the_network() -> None:
+    small, large, other = torch.eye(3)
+    told = {
+        "pasted": ([2 * small.expand(2, 3)], torch.tensor([0.9, 0.2])),
+        "wallpaper": ([large.expand(2, 3)], torch.tensor([0.5, 0.5])),
+        "overlaid": ([other.expand(2, 3)], torch.tensor([0.5, 0.5])),
+    }
+    half = 0.5**0.5
+    (found,) = combined(told, list(told))
+    torch.testing.assert_close(found, torch.tensor([[0.9, 0.1 * half, 0.1 * half], [0.2, 0.8 * half, 0.8 * half]]))
+    (alone,) = combined(told, ["wallpaper"])
+    torch.testing.assert_close(alone, large.expand(2, 3))
 
 
 def test_pictures_are_laid_on_photos() -> None:
