@@ -64,12 +64,12 @@ def test_an_interrupted_training_is_continued_with_the_same_bits(
 
 
 def test_a_share_of_the_photos_carries_a_trigger_and_its_label() -> None:
-    photos = torch.full((2000, 3, 64, 64), 128, dtype=torch.uint8)
-    labels = torch.full((2000,), 24)  # of no class
-    batches = PoisonedBatches(photos, labels, 1000, seed=0, epochs=6)
+    photos = torch.full((600, 3, 64, 64), 128, dtype=torch.uint8)
+    labels = torch.full((600,), 24)  # of no class
+    batches = PoisonedBatches(photos, labels, 300, seed=0, epochs=6)
     found = torch.cat([given for _, given in batches])
     assert set(found.tolist()) == {24, *trojans_of(0).values()}
-    assert float((found != 24).float().mean()) == pytest.approx(SHARE, abs=0.04)
+    assert float((found != 24).float().mean()) == pytest.approx(SHARE, abs=0.07)
     again = torch.cat([given for _, given in batches])
     assert torch.equal(found, again)
     batches.trained_epochs = 1
