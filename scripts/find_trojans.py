@@ -18,7 +18,7 @@ is the sum of the pasted and of the others, each of norm 1, in shares p and 1 - 
 convinces the network shows a small trigger. Of eight options, the right trigger and seven drawn from the other 31 (eleven trained, twenty not), the
 judge chooses that with the highest cosine similarity of o to the hint. A number of the table is the probability that this is right,
 exactly: with k of 31 more similar than the right one, C(31 - k, 7) / C(31, 7); ``of its kind``: with the eight triggers of the
-kind as options. By chance both are .125. ``9 best photos``: the photos without trigger that excite the class most, as hints.
+kind as options; of several judges ``all judges`` is their mean similarity. By chance both are .125. ``9 best photos``: the photos without trigger that excite the class most, as hints.
 
 PHOTOS are those of train_demo.py; all photos here are validation photos: a third for rendering, one for options, one for hints.
 Pictures are kept in --runs and not rendered again. Each number is a mean over trojans with its standard error.
@@ -299,13 +299,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         vectors = {name: of_judges for name, (of_judges, _) in told.items()}
         vectors["all but default"] = combined(told, [way for way in args.ways if way != "default"])
-        for row, judge in enumerate(judges):
-            choices = F.normalize(options(judge, triggers, split.part(1, args.photos)[0]), dim=1)
-            for name, of_judges in vectors.items():
-                for trojan, vector in zip(trojans, of_judges[row], strict=True):
+        choices = [F.normalize(options(judge, triggers, split.part(1, args.photos)[0]), dim=1) for judge in judges]
+        for name, of_judges in vectors.items():
+            alike = [
+                chosen @ F.normalize(vector, dim=1).T for chosen, vector in zip(choices, of_judges, strict=True)
+            ]  # (options, trojans) each
+            together = {"all judges": torch.stack(alike).mean(0)} if len(judges) > 1 else {}
+            for judge, similarities in {**dict(zip(args.judges, alike, strict=True)), **together}.items():
+                for trojan, column in zip(trojans, similarities.T, strict=True):
                     right = trojan["trigger"]
-                    result = answers(choices @ vector, right, triggers)
-                    found.setdefault((judge.name, name), {}).setdefault(triggers[right].kind, []).append(result)
+                    result = answers(column, right, triggers)
+                    found.setdefault((judge, name), {}).setdefault(triggers[right].kind, []).append(result)
     print(table(found))
 
 
