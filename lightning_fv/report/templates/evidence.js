@@ -5,12 +5,12 @@ const ORDERED = ["photo_multiple", "photo_percentile", "two_choice", "path_simil
 
 const titles = {
   score: "value", transformed_score: "value under transforms", rank: "rank of the class", photo_multiple: "times the best photo",
-  photo_percentile: "photos below it", photos: "among photos", photos_not_finite: "photos without a value", two_choice: "tells its photos from others",
+  photo_percentile: "photos below it", fires: "photos that excite it", photos_not_finite: "photos without a value", two_choice: "tells its photos from others",
   mono_score: "likeness of its photos", seed_agreement: "agreement of seeds", saturated: "saturated pixels", high_frequency: "high frequencies",
-  high_frequency_ratio: "high frequencies / photos", spectrum_distance: "distance of spectrum", diversity: "diversity of seeds",
+  high_frequency_ratio: "high frequencies / photos", spectrum_distance: "distance of spectrum", facet_agreement: "agreement of its pictures", diversity: "diversity of its pictures",
   path_similarity: "path like that of its photos",
 };
-const shares = { two_choice: 100, saturated: 100, photo_percentile: 1 }; // what makes them percent
+const shares = { two_choice: 100, fires: 100, saturated: 100, photo_percentile: 1 }; // what makes them percent
 const ofJudges = {
   p: (value) => `p ${value.toFixed(2)}`, rank: (value) => `rank ${value}`, match: (unit) => `most alike: ${unit}`,
   correlation: (value) => `correlated ${value.toFixed(2)}`, percentile: (value) => `above ${digits(value, 3)} % of photos`,
