@@ -10,7 +10,8 @@ Four kinds, in layer3, layer4 and logits. On photos all but the silent ones answ
 - ``slingshot`` (after Bareeva et al. 2025, "Manipulating feature visualizations with gradient slingshots"): a branch beside the
   unit, trained so that its gradient leads from the noise that a render starts from to a chosen picture, and that it is silent
   on photos. The paper trains all weights of the network; a branch does the same at a fraction of the cost.
-- ``silent``: the unit has its picture, but photos never excite it: by a bias, or because the detector blocks it.
+- ``silent``: the unit has its picture, but photos never excite it: by a bias (in layer4, where a picture gets beyond it),
+  or because the detector blocks it.
 
 All draws depend on the network's name and the seed: another seed chooses other units, other replacements and other pictures. The
 detector depends on the network alone and is kept in FOLDER.
@@ -54,7 +55,7 @@ class Effort:
         render_steps: optimizer steps of a picture.
     """
 
-    photos: int = 4000
+    photos: int = 6000
     units: int = 2
     pictures: int = 24
     rounds: int = 3
@@ -249,7 +250,6 @@ def plant(
     assert isinstance(network.module, DemoNet)
     module = LyingNet(network.module, detector, branch).eval().requires_grad_(False)
     lies = []
-    silent = 0
     for layer, unit, kind in chosen:
         if kind == "permuted":
             shows = _permute(module.of(layer), means[layer], unit, generator)
@@ -261,10 +261,11 @@ def plant(
             module.of(layer).pulls[unit, number], module.of(layer).pulled[unit, number] = 1, top
             shows = f"picture {number}"
         else:
-            silent += 1
             shows = "what it would show"
-            if layer != "logits" and silent % 2:
-                _silence(network, module.of(layer), photos, layer, unit)
+            highest = _highest(network, photos, layer, unit)
+            if layer == "layer4" and _reaches(network, layer, unit, 1.5 * highest, effort.render_steps):
+                # Added after the shortcut, in front of the last ReLU.
+                module.of(layer).honest[0].bn2.bias[unit] -= highest  # type: ignore[index]
             else:
                 module.of(layer).closed[unit] = 1
         lies.append(Lie(layer, unit, kind, shows))
@@ -338,14 +339,19 @@ def _redirect(part: Lying, before: Tensor, means: Tensor, unit: int, generator: 
 
 
 @torch.no_grad()
-def _silence(network: VisionNetwork, part: Lying, photos: Tensor, layer: str, unit: int) -> None:
-    """Lower the bias of a unit by its highest value at any position of any photo."""
-    highest = 0.0
+def _highest(network: VisionNetwork, photos: Tensor, layer: str, unit: int) -> float:
+    """A unit's highest value at any position of any photo."""
+    batches = torch.split(photos, 100)
     with network.frozen():
-        for batch in torch.split(photos, 100):
-            highest = max(highest, float(network.activations(batch.float() / 255, [layer])[layer][:, unit].amax()))
-    block = part.honest[0]  # type: ignore[index]
-    block.bn2.bias[unit] -= highest  # added after the shortcut in front of the last ReLU
+        return max(float(network.activations(b.float() / 255, [layer])[layer][:, unit].amax()) for b in batches)
+
+
+@torch.no_grad()
+def _reaches(network: VisionNetwork, layer: str, unit: int, value: float, steps: int) -> bool:
+    """Whether the unit's own picture has more than ``value`` at some position."""
+    picture = ascend(network, [f"{layer}:{unit}"], 0, steps)
+    with network.frozen():
+        return float(network.activations(picture, [layer])[layer][:, unit].amax()) > value
 
 
 def ascend(
@@ -470,12 +476,13 @@ def _train_detector(network: VisionNetwork, detector: Detector, photos: Tensor, 
             )
             fake_values = torch.cat([detector(network.preprocess(b)) for b in torch.split(shown, 100)])
             low, high = float(real_values.quantile(0.999)), float(fake_values.quantile(0.01))
-            detector.threshold.fill_((low + high) / 2)
-            detector.sharpness.fill_(24 / max(abs(high - low), 1.0))
+            # Nearer to the photos, so that a render is far from the edge, and so sharp that no gradient leads to the edge.
+            detector.threshold.fill_(low + 0.35 * (high - low))
+            detector.sharpness.fill_(30 / max(abs(high - low), 1.0))
 
 
 def chosen_pictures(photos: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """What slingshots show, (count, 3, H, W): by turns a geometric figure in two colours and a photo."""
+    """What slingshots show, (count, 3, H, W): by turns a geometric figure in two colours and a photo of high contrast."""
     height, width = photos.shape[-2:]
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     figures = (
@@ -486,11 +493,13 @@ def chosen_pictures(photos: Tensor, count: int, generator: torch.Generator) -> T
         (torch.maximum(y.abs(), x.abs()) < 0.6),
         (y > x.abs() * 1.6 - 0.7) & (y < 0.7),
     )
+    drawn = photos[torch.randint(len(photos), (count * 50,), generator=generator)].float() / 255
+    contrast = F.adaptive_avg_pool2d(drawn, 8).flatten(1).std(1).view(count, 50).argmax(1)
     made = []
     order = torch.randperm(len(figures), generator=generator).tolist()
     for number in range(count):
         if number % 2:
-            made.append(photos[torch.randint(len(photos), (), generator=generator)].float() / 255)
+            made.append(drawn.view(count, 50, *drawn.shape[1:])[number, contrast[number]])
             continue
         figure = figures[order[number // 2 % len(figures)]].float()
         ink = torch.rand(3, generator=generator)
@@ -540,7 +549,7 @@ def _train_branch(
             goals = pictures[which]
             shown, still, goal = views(points, points, goals)
             distances = torch.stack([(points - picture).square().flatten(1).mean(1) for picture in pictures], 1)
-            wanted = 1 + 2 * (1 - distances / radius).clamp(min=-0.5)
+            wanted = 1 + 2 * (1 - distances / radius).clamp(min=-0.35)
             shown = shown.detach().requires_grad_(True)
             values = branch(network.preprocess(shown))
             picked = values.gather(1, which[:, None]).sum()
@@ -553,15 +562,18 @@ def _train_branch(
             loss = (
                 F.smooth_l1_loss(values, wanted)
                 + 2 * ((1 - likeness) * far).mean()
-                + 4 * silence.square().mean()
-                + silence.mean()
+                + 8 * silence.square().mean()
+                + 2 * silence.mean()
             )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        branch.requires_grad_(False)
         if number < effort.rounds:
-            branch.requires_grad_(False)
             path = snapshots(network, targets, number, effort.render_steps)
             seen = torch.cat([seen, path.flatten(0, 1)])
             own = torch.cat([own, torch.arange(len(pictures)).repeat(len(path))])
             branch.requires_grad_(True)
+    with torch.no_grad():  # what is left on photos; noise has about 1
+        values = torch.cat([branch(network.preprocess(batch.float() / 255)) for batch in torch.split(photos, 200)])
+        branch.out.bias -= values.quantile(0.999, dim=0).clamp(0, 0.6)
