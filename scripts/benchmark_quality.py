@@ -25,7 +25,6 @@ import re
 import statistics
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +34,13 @@ from PIL import Image
 from series import Row
 from torch import Tensor
 
-from lightning_fv.functional import resize_images
+from lightning_fv.functional import Questions, resize_images
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.networks.sparse_autoencoder import read_sparse_autoencoder
 from lightning_fv.runs.folder import RunFolder
 
 # The judge's features: means over the map of its activations after three of its poolings, of small, middle and large receptive fields.
 FEATURES = ("features.10", "features.17", "features.24")
-PAIRS, BEST = 20, 20
 
 
 def read_all(data: Path) -> Tensor:
@@ -89,44 +87,6 @@ class Features:
         parts = [(found[layer] - self.mean[layer]) / self.std[layer] for layer in FEATURES]
         unit = torch.cat([torch.nn.functional.normalize(part, dim=1) for part in parts], 1)
         return unit / math.sqrt(len(FEATURES))
-
-
-@dataclass
-class Questions:
-    """For every channel of a layer the photos that are asked about.
-
-    Attributes:
-        best: (C, 20) indices of photos that excite it most, of those asked about.
-        least: (C, 20) drawn from the half that excites it least.
-        hints: (C, 9) the photos that excite it most, of those that give hints.
-        top: (C,) the highest activation of all photos.
-    """
-
-    best: Tensor
-    least: Tensor
-    hints: Tensor
-    top: Tensor
-
-    @classmethod
-    def of(cls, activations: Tensor) -> "Questions":
-        asked, giving = torch.arange(1, len(activations), 2), torch.arange(0, len(activations), 2)
-        order = activations[asked].argsort(0, descending=True)
-        draws = torch.randint(
-            len(asked) // 2, len(asked), (activations.shape[1], PAIRS), generator=torch.Generator().manual_seed(0)
-        )
-        return cls(
-            asked[order[:BEST].T],
-            asked[order.T.gather(1, draws)],
-            giving[activations[giving].argsort(0, descending=True)[:9].T],
-            activations.amax(0),
-        )
-
-    def right(self, channels: Tensor, hints: Tensor, photos: Tensor) -> Tensor:
-        """Share of right answers (n,) for ``channels`` (n,), given features of hints (n, k, F) and of all photos (N, F)."""
-        hint = hints.mean(1)
-        better = torch.einsum("cpf,cf->cp", photos[self.best[channels]], hint)
-        worse = torch.einsum("cpf,cf->cp", photos[self.least[channels]], hint)
-        return ((better > worse).float() + 0.5 * (better == worse)).mean(1)
 
 
 def unit_responses(network: VisionNetwork, pictures: Tensor, layer: str) -> Tensor:

@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 import yaml
-from benchmark_quality import Features, Questions, pictures_of, read_all, responses, text
+from benchmark_quality import Features, pictures_of, read_all, responses, text
 from judge import CHOOSING, read_image
 from series import Raters, Row
 from torch import Tensor
 
 import lightning_fv
+from lightning_fv.functional import Questions
 from lightning_fv.networks import load_network
 
 TWIN = "demo/antialiased"
