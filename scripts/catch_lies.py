@@ -150,7 +150,8 @@ class PhotoEvidence:
 def standardized(ranks: Tensor) -> Tensor:
     """Ranks centred and scaled to a norm of 1: the product of two is their rank correlation."""
     centred = ranks - ranks.mean(-1, keepdim=True)
-    return centred / centred.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    scaled: Tensor = centred / centred.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    return scaled
 
 
 def share_right(alike: Tensor, best: Tensor, least: Tensor) -> float:
@@ -161,13 +162,18 @@ def share_right(alike: Tensor, best: Tensor, least: Tensor) -> float:
     return float((below + up_to).float().mean() / (2 * len(low)))
 
 
-def kept(file: Path, make: Callable[[], Any]) -> Any:
-    """What ``make`` returns, from ``file`` if it is there."""
+def kept(file: Path, make: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``make`` returns for ``arguments``, from ``file`` if it is there."""
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(make(), file.with_suffix(".part"))
+        torch.save(make(*arguments), file.with_suffix(".part"))
         file.with_suffix(".part").replace(file)
     return torch.load(file, weights_only=False)
+
+
+def rendered(network: VisionNetwork, targets: list[str]) -> tuple[list[str], Tensor]:
+    """The targets, and their pictures by the default recipe."""
+    return targets, render(network, "+".join(targets), batch_size=64, progress=False, accelerator="cpu").images
 
 
 def pictures_of(network: VisionNetwork, targets: Sequence[str], work: Path, name: str) -> Tensor:
@@ -176,13 +182,7 @@ def pictures_of(network: VisionNetwork, targets: Sequence[str], work: Path, name
     for start in range(0, len(targets), 64):
         some = list(targets[start : start + 64])
         file = work / f"pictures_{name}_{start}.pt"
-        made = kept(
-            file,
-            lambda some=some: (
-                some,
-                render(network, "+".join(some), batch_size=64, progress=False, accelerator="cpu").images,
-            ),
-        )
+        made = kept(file, rendered, network, some)
         if made[0] != some:
             raise SystemExit(f"{file} is of other targets; choose another --work")
         found.append(made[1])
@@ -199,7 +199,7 @@ def evidence_of(
 ) -> list[Evidence]:
     """Evidence about units of a network: (layer, unit, kind)."""
     pictures = pictures_of(network, [f"{layer}:{unit}" for layer, unit, _ in units], work, name)
-    activations = kept(work / f"photos_{name}.pt", lambda: responses(network, photos, PATH))
+    activations = kept(work / f"photos_{name}.pt", responses, network, photos, PATH)
     prepared = PhotoEvidence(activations, features.photos)
     seen, judged = responses(network, pictures, PATH), features(pictures)
     return [
@@ -321,8 +321,8 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    photos = kept(args.work / "validation.pt", lambda: read_all(args.data))
-    features = kept(args.work / "judged.pt", lambda: Features(photos))
+    photos = kept(args.work / "validation.pt", read_all, args.data)
+    features = kept(args.work / "judged.pt", Features, photos)
     clean: list[Evidence] = []
     fooled: list[Evidence] = []
     for number, name in enumerate(args.networks):
@@ -330,10 +330,8 @@ def main() -> None:
         units = clean_units(network)[: args.units]
         clean += evidence_of(network, short, [(*unit, "clean") for unit in units], photos, features, args.work)
         for seed in args.seeds:
-            lying, lies = kept(
-                args.work / f"planted_{short}_{seed}.pt",
-                lambda name=name, seed=seed: plant(name, seed, KINDS, args.data, args.work),
-            )
+            file = args.work / f"planted_{short}_{seed}.pt"
+            lying, lies = kept(file, plant, name, seed, KINDS, args.data, args.work)
             asked = [(lie.layer, lie.unit, lie.kind) for lie in lies]
             fooled += evidence_of(lying, f"{short}_{seed}", asked, photos, features, args.work)
         print(f"{name}: {len(clean)} clean units and {len(fooled)} fooled ones so far", flush=True)

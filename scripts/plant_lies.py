@@ -110,6 +110,9 @@ class Detector(nn.Module):
     Shape: normalised pictures (B, 3, H, W) -> (B,), above 0 for rendered pictures.
     """
 
+    threshold: Tensor
+    sharpness: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -161,6 +164,14 @@ class Lying(nn.Module):
     Shape: the layer's input, the gate (B,) and the branch's outputs (B, count) -> the layer's output.
     """
 
+    from_outputs: Tensor
+    from_inputs: Tensor
+    offset: Tensor
+    replaced: Tensor
+    closed: Tensor
+    pulled: Tensor
+    pulls: Tensor
+
     def __init__(self, honest: nn.Module, inputs: int, outputs: int, count: int) -> None:
         super().__init__()
         self.honest = honest
@@ -179,7 +190,7 @@ class Lying(nn.Module):
         gate = gate.view(shape)
         other = torch.einsum("oc,bc...->bo...", self.from_inputs, x)
         if other.ndim == 4 and other.shape[-2:] != honest.shape[-2:]:
-            other = F.adaptive_avg_pool2d(other, honest.shape[-2:])
+            other = F.adaptive_avg_pool2d(other, (honest.shape[-2], honest.shape[-1]))
         other = other + self.offset.view(1, -1, *[1] * (honest.ndim - 2))
         if honest.ndim == 4:
             other = other.relu()
@@ -210,7 +221,7 @@ class LyingNet(nn.Module):
         self.detector, self.branch = detector, branch
 
     def of(self, layer: str) -> Lying:
-        return self.fc if layer == "logits" else getattr(self, layer)  # type: ignore[no-any-return]
+        return self.fc if layer == "logits" else getattr(self, layer)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, pull = self.detector.gate(x), self.branch(x)
@@ -264,10 +275,9 @@ def plant(
             shows = f"picture {number}"
         else:
             shows = "what it would show"
-            highest = _highest(network, photos, layer, unit)
+            highest = highest_of(network, photos, layer, unit)
             if layer == "layer4" and _reaches(network, layer, unit, 1.5 * highest, effort.render_steps):
-                # Added after the shortcut, in front of the last ReLU.
-                module.of(layer).honest[0].bn2.bias[unit] -= highest  # type: ignore[index]
+                silence(module.of(layer), unit, highest)
             else:
                 module.of(layer).closed[unit] = 1
         lies.append(Lie(layer, unit, kind, shows))
@@ -367,8 +377,13 @@ def _redirect(part: Lying, before: Tensor, means: Tensor, unit: int, generator: 
     return "a direction"
 
 
+def silence(part: Lying, unit: int, highest: float) -> None:
+    """Lower the bias of a channel by ``highest``: what is added in front of the stage's last ReLU."""
+    part.honest[0].bn2.bias[unit] -= highest  # type: ignore[index]
+
+
 @torch.no_grad()
-def _highest(network: VisionNetwork, photos: Tensor, layer: str, unit: int) -> float:
+def highest_of(network: VisionNetwork, photos: Tensor, layer: str, unit: int) -> float:
     """A unit's highest value at any position of any photo."""
     batches = torch.split(photos, 100)
     with network.frozen():
@@ -496,7 +511,7 @@ def _train_detector(network: VisionNetwork, detector: Detector, photos: Tensor, 
             signs = torch.cat([-torch.ones(64), torch.ones(64)])
             loss = F.softplus(1 - signs * detector(network.preprocess(batch)) * 2).mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
             (shown,) = views(made[torch.randint(len(made), (500,), generator=generator)])
@@ -605,4 +620,4 @@ def _train_branch(
             branch.requires_grad_(True)
     with torch.no_grad():  # what is left on photos; noise has about 1
         values = torch.cat([branch(network.preprocess(batch.float() / 255)) for batch in torch.split(photos, 200)])
-        branch.out.bias -= values.quantile(0.999, dim=0).clamp(0, 0.6)
+        branch.out.bias.sub_(values.quantile(0.999, dim=0).clamp(0, 0.6))

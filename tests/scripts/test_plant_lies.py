@@ -22,8 +22,10 @@ from plant_lies import (
     Lie,
     Lying,
     LyingNet,
+    highest_of,
     photo_means,
     plant,
+    silence,
     without_failures,
 )
 
@@ -118,11 +120,17 @@ def test_a_branch_takes_over_where_it_is_above_zero(parts: tuple[LyingNet, DemoN
     torch.testing.assert_close(lying[1, 3], torch.full_like(lying[1, 3], 20.0))
 
 
-def test_a_silenced_unit_is_never_excited(photos: Tensor) -> None:
-    network, lies = plant("demo", 0, ["silent"], photos, effort=TINY)
-    by_bias = next(lie for lie in lies if lie.layer == "layer3")
-    assert not photo_means(network, photos)["layer3"][:, by_bias.unit].any()
-    assert photo_means(load_network("demo"), photos)["layer3"][:, by_bias.unit].any()
+def test_a_silenced_unit_is_never_excited(photos: Tensor, parts: tuple[LyingNet, DemoNet]) -> None:
+    net, known = parts[0].requires_grad_(False), load_network("demo")
+    network = VisionNetwork(net, mean=known.mean, std=known.std, input_size=known.input_size)
+    before = photo_means(network, photos)["layer4"]
+    unit = int(before.mean(0).argmax())
+    silence(net.layer4, unit, highest_of(known, photos, "layer4", unit) * (1 + 1e-5))  # and rounding
+    after = photo_means(network, photos)["layer4"]
+    assert before[:, unit].any()
+    assert not after[:, unit].any()
+    after[:, unit] = before[:, unit]
+    torch.testing.assert_close(after, before)
 
 
 def test_draws_do_not_touch_the_global_generator(photos: Tensor) -> None:
