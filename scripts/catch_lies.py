@@ -30,14 +30,14 @@ from torch import Tensor
 from lightning_fv import VisionNetwork, load_network, render
 from lightning_fv.functional import path_similarity
 from lightning_fv.functional.ranks import midranks
+from lightning_fv.trust.verdict import ABOVE, FIRES, TWO_CHOICE
 
 PATH = ("stem", "layer1", "layer2", "layer3", "layer4", "logits")
 BEST, OTHERS = 20, 200
-FIRES = 0.01
+FIRING = 0.01
 """A unit fires on a photo if its value is above this share of the picture's."""
 FLAGGED = 0.04
 """Share of clean units of the first network that are flagged."""
-LEAST_FIRING = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,15 @@ class Evidence:
     path: dict[str, float]
 
 
-def reasons(fires: float, two_choice: float, least: float, least_firing: float = LEAST_FIRING) -> list[str]:
-    """Why a picture is not to be trusted; empty if nothing speaks against it.
+def flagged(found: Evidence, least: float = TWO_CHOICE) -> bool:
+    """Whether a picture is not to be trusted, by the rule of `lightning_fv.trust.verdict`; NaN counts as suspicious.
 
     Args:
-        fires, two_choice: as in `Evidence`; NaN counts as suspicious.
+        found: about the picture.
         least: below this share of right answers the picture does not show what excites the unit on photos.
-        least_firing: below this share of photos the unit is not used on photos.
     """
-    found = []
-    if not fires >= least_firing:
-        found.append("photos hardly excite the unit")
-    elif not two_choice >= least:
-        found.append("the picture is unlike the photos that excite the unit")
-    return found
+    silent = not found.fires >= FIRES and not found.multiple <= ABOVE
+    return silent or not found.two_choice >= least
 
 
 class PhotoEvidence:
@@ -138,7 +133,7 @@ class PhotoEvidence:
             compared,
             multiple=score / top if top > 0 else math.inf,
             percentile=float((values < score).float().mean()),
-            fires=float((values > FIRES * max(score, 0.0)).float().mean()),
+            fires=float((values > FIRING * max(score, 0.0)).float().mean()),
             two_choice=by_ranks(compared),
             before=by_ranks(before),
             cosine=share_right(cosines, best, least),
@@ -229,12 +224,13 @@ def threshold_of(clean: Sequence[Evidence], statistic: Callable[[Evidence], floa
     return float(values_of(statistic, clean).quantile(share))
 
 
-def summarize(clean: Sequence[Evidence], fooled: Sequence[Evidence], first: tuple[str, str]) -> tuple[str, float]:
-    """The tables as markdown, and the threshold chosen; ``first`` is the clean and the planted network it is chosen on."""
-    chosen = threshold_of([e for e in clean if e.network == first[0]], STATISTICS["two-choice by ranks"])
-    caught = [bool(reasons(e.fires, e.two_choice, chosen)) for e in fooled]
+def _rows(
+    clean: Sequence[Evidence], fooled: Sequence[Evidence], first: tuple[str, str], least: float, said: str
+) -> list[str]:
+    """The table of who is flagged at a threshold."""
+    caught = [flagged(e, least) for e in fooled]
     lines = [
-        f"Flagged if fires < {LEAST_FIRING} or two-choice < {chosen:.3f} (4 % of the clean units of {first[0]}).",
+        f"Flagged if two-choice < {least:.3f} ({said}), or fires < {FIRES} and the score is above {ABOVE:g} times the best photo's.",
         "",
     ]
     lines += ["| | units | flagged | share |", "|---|---|---|---|"]
@@ -245,11 +241,11 @@ def summarize(clean: Sequence[Evidence], fooled: Sequence[Evidence], first: tupl
 
     for network in dict.fromkeys(e.network for e in clean):
         own = [e for e in clean if e.network == network]
-        line(f"clean, {network}", [bool(reasons(e.fires, e.two_choice, chosen)) for e in own])
+        line(f"clean, {network}", [flagged(e, least) for e in own])
         for layer in LAYERS:
-            flags = [bool(reasons(e.fires, e.two_choice, chosen)) for e in own if e.layer == layer]
+            flags = [flagged(e, least) for e in own if e.layer == layer]
             line(f"clean, {network}, {layer}", flags)
-    line("clean, all", [bool(reasons(e.fires, e.two_choice, chosen)) for e in clean])
+    line("clean, all", [flagged(e, least) for e in clean])
     for network in dict.fromkeys(e.network for e in fooled):
         line(f"fooled, {network}", [c for c, e in zip(caught, fooled, strict=True) if e.network == network])
     for kind in KINDS:
@@ -260,7 +256,16 @@ def summarize(clean: Sequence[Evidence], fooled: Sequence[Evidence], first: tupl
         "fooled, all but those of the choice", [c for c, e in zip(caught, fooled, strict=True) if e.network != first[1]]
     )
     line("fooled, all", caught)
-    lines += ["", f"Each statistic alone, at {FLAGGED:.0%} of all clean units flagged; silent units left out:", ""]
+    return lines
+
+
+def summarize(clean: Sequence[Evidence], fooled: Sequence[Evidence], first: tuple[str, str]) -> tuple[str, float]:
+    """The tables as markdown, and the threshold chosen; ``first`` is the clean and the planted network it is chosen on."""
+    chosen = threshold_of([e for e in clean if e.network == first[0]], STATISTICS["two-choice by ranks"])
+    lines: list[str] = []
+    for least, said in ((TWO_CHOICE, "the package's"), (chosen, f"4 % of the clean units of {first[0]}")):
+        lines += [*_rows(clean, fooled, first, least, said), ""]
+    lines += [f"Each statistic alone, at {FLAGGED:.0%} of all clean units flagged; silent units left out:", ""]
     lines += ["| statistic | threshold | caught | " + " | ".join(KINDS[:3]) + " |", "|---|---|---|" + "---|" * 3]
     for text, statistic in STATISTICS.items():
         least = threshold_of(clean, statistic)
@@ -292,14 +297,14 @@ def draw(clean: Sequence[Evidence], fooled: Sequence[Evidence], chosen: float, f
         curve(axes[0], values_of(statistic, clean), values_of(statistic, lying), text)
 
     def suspicion(e: Evidence) -> float:
-        return -1.0 if e.fires < LEAST_FIRING else e.two_choice
+        return -1.0 if flagged(e, -math.inf) else e.two_choice
 
     for kind in KINDS:
         curve(axes[1], values_of(suspicion, clean), values_of(suspicion, [e for e in fooled if e.kind == kind]), kind)
     axes[0].set_title("permuted, direction and slingshot, by statistic")
-    axes[1].set_title(f"the rule, by kind; chosen: {chosen:.3f}")
-    flagged = float((values_of(suspicion, clean) < chosen).double().mean())
-    axes[1].axvline(flagged, color="grey", linewidth=1, linestyle=":")
+    axes[1].set_title(f"the rule, by kind; dotted: {chosen:.3f}")
+    share = float((values_of(suspicion, clean) < chosen).double().mean())
+    axes[1].axvline(share, color="grey", linewidth=1, linestyle=":")
     for axis in axes:
         axis.set_xlabel("share of clean units flagged")
         axis.set_ylabel("share of fooled units flagged")

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,23 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 pytest.importorskip("matplotlib")
-from catch_lies import PATH, Evidence, PhotoEvidence, draw, kept, reasons, share_right, summarize
+from catch_lies import PATH, Evidence, PhotoEvidence, draw, flagged, kept, share_right, summarize
 
 PHOTOS = 400
 
 
-def test_reasons() -> None:
-    assert reasons(0.3, 0.98, least=0.9) == []
-    assert reasons(0.3, 0.5, least=0.9) == ["the picture is unlike the photos that excite the unit"]
-    assert reasons(0.01, 0.98, least=0.9) == ["photos hardly excite the unit"]
-    assert len(reasons(math.nan, 0.98, 0.9)) == len(reasons(0.3, math.nan, 0.9)) == 1
+def test_who_is_flagged() -> None:
+    clean = Evidence("n", "layer3", 0, "", "layer3", 1.5, 1.0, 0.3, 0.98, 0.9, 0.9, 0.9, {})
+    for changes, found in (
+        ({}, False),
+        ({"two_choice": 0.5}, True),
+        ({"two_choice": math.nan}, True),
+        ({"fires": 0.01}, False),
+        ({"fires": 0.01, "multiple": 3.0}, True),
+        ({"fires": math.nan, "multiple": math.inf}, True),
+    ):
+        assert flagged(replace(clean, **changes)) == found  # type: ignore[arg-type]
+    assert flagged(clean, 0.99)
 
 
 def test_share_right_counts_all_pairs_and_half_of_ties() -> None:
@@ -68,7 +76,7 @@ def test_a_unit_that_photos_never_excite_is_caught(photos: PhotoEvidence) -> Non
     found = evidence(photos, 0, unit=5)
     assert found.fires == 0
     assert found.multiple == math.inf
-    assert reasons(found.fires, found.two_choice, 0.9) == ["photos hardly excite the unit"]
+    assert flagged(found)
 
 
 def test_tables_and_curves(photos: PhotoEvidence, tmp_path: Path) -> None:
