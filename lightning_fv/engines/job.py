@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from torch import Tensor
 
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
 from lightning_fv.engines.base import JobResult
@@ -30,9 +31,11 @@ from lightning_fv.errors import (
 )
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
+from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.job_folder import JobFolder
+from lightning_fv.runs.record import Record
 
 
 @contextlib.contextmanager
@@ -144,7 +147,9 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
     folder = None if plan.folder is None else plan.folder.job(job)
     bound = setup.visualizer.bind(setup.network, job.targets, setup.seed, job.start)
     callbacks = _callbacks(plan, job, progress)
-    start, last = time.monotonic(), None
+    writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
+    callbacks.append(finish := _Finish(writer))
+    last = None
     if folder is not None:
         if setup.writes:
             folder.begin()
@@ -158,8 +163,6 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
     finally:
         release(trainer)
     complete = trainer.global_step >= setup.options["max_steps"]
-    writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
-    records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
     if plan.folder is not None and folder is not None and setup.writes and plan.folder.done(job) is not None:
         folder.clear_checkpoints()
     stopped = None if complete else plan.stop.received or _received(callbacks)
@@ -168,7 +171,31 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
         return failed_job(
             plan, job, f"the fit ended after {steps} steps: a callback or an option of the Trainer stopped it"
         )
-    return JobResult(job, records, bound.pictures().cpu(), signal=stopped)
+    return JobResult(job, finish.records, finish.pictures, signal=stopped)
+
+
+class _Finish(pl.Callback):
+    """Keeps the records and the pictures of a fit that has ended, from when they were on its device.
+
+    Afterwards Lightning moves the pictures to the CPU, and leaves the network where it was.
+
+    Args:
+        writer: has the records already; None if nothing is written.
+    """
+
+    def __init__(self, writer: ArtifactWriter | None) -> None:
+        self._writer, self._start = writer, time.monotonic()
+        self.records: list[Record] = []
+        self.pictures: Tensor | None = None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        if self._writer is not None:
+            self.records = self._writer.records
+        else:
+            complete = trainer.global_step >= trainer.max_steps
+            self.records = assess(pl_module, trainer.global_step, time.monotonic() - self._start, complete)
+        self.pictures = pl_module.pictures().cpu()
 
 
 @contextlib.contextmanager

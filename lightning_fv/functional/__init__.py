@@ -2,7 +2,7 @@
 
 from lightning_fv.functional.classes import class_probability, class_rank
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.device import on_device
+from lightning_fv.functional.device import constant, on_device
 from lightning_fv.functional.gram import gram, gram_cosine
 from lightning_fv.functional.image import (
     MAX_SIDE,
@@ -42,6 +42,7 @@ __all__ = [
     "class_probability",
     "class_rank",
     "composite",
+    "constant",
     "correlate",
     "decorrelate",
     "feature_distances",

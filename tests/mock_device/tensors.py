@@ -25,7 +25,7 @@ _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_in
 _VIEWS = {"_conj", "_neg_view", "_reshape_alias", "_unsafe_view", "detach", "lift_fresh", "lift", "alias"}
 """Operations without a kernel, besides those whose schema says that they return a view."""
 
-_SCALAR_FROM_CPU = {"masked_fill", "masked_fill_", "where", "index_put", "index_put_", "_index_put_impl_", "copy_", "_to_copy"}
+_SCALAR_FROM_CPU = {"fill", "fill_", "masked_fill", "masked_fill_", "where", "index_put", "index_put_", "_index_put_impl_", "copy_", "_to_copy"}
 """Operations that take a 0-dimensional tensor on the CPU, besides elementwise ones."""
 
 
