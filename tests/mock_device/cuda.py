@@ -26,15 +26,15 @@ def mocked_cuda(capacity: int = 80 * 2**30) -> Iterator[DeviceState]:
         Unavailable: it cannot be done here.
     """
     state = DeviceState(capacity)
-    overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
+    swap = torch.__future__.get_swap_module_params_on_conversion()
     with contextlib.ExitStack() as stack:
         stack.enter_context(patched_hooks())
         for owner, name, value in _replacements(state):
             stack.enter_context(mock.patch.object(owner, name, value, create=not hasattr(owner, name)))
-        # `Module.to` must not put a tensor of one type in the place of another's data; and torch.tensor must copy to the device
-        # by an operation that is seen.
-        stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwrite)
-        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        # `Module.to` must keep the Parameters, as on a real device, though their type changes; and torch.tensor must copy to the
+        # device by an operation that is seen.
+        stack.callback(torch.__future__.set_swap_module_params_on_conversion, swap)
+        torch.__future__.set_swap_module_params_on_conversion(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
         torch._C._set_only_lift_cpu_tensors(True)
         stack.enter_context(MockMode(state))

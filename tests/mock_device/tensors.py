@@ -1,11 +1,10 @@
 """Tensors that say ``cuda:0`` and compute on the CPU, and what an operation on them does."""
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -34,6 +33,7 @@ class MockTensor(Tensor):
 
     inner: Tensor
     device_state: "DeviceState"
+    allocation: "Allocation"
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -50,6 +50,7 @@ class MockTensor(Tensor):
             requires_grad=False,
         )
         tensor.inner, tensor.device_state = inner, state
+        tensor.allocation = state.allocate(inner)
         return tensor
 
     @classmethod
@@ -59,6 +60,14 @@ class MockTensor(Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"MockTensor({tuple(self.shape)}, {self.dtype}, device='cuda:0')"
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, new: Tensor) -> None:  # also from another device, as when a module is moved
+        torch.utils.swap_tensors(self, nn.Parameter(new.detach(), self.requires_grad))
 
     def tolist(self) -> Any:
         return self.detach().cpu().tolist()
@@ -77,6 +86,16 @@ class MockMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._state.run(func, args, kwargs or {})
+
+
+class Allocation:
+    """A tensor's share in memory of the device, for as long as it lives."""
+
+    def __init__(self, state: "DeviceState", place: int, size: int) -> None:
+        self._state, self._place, self._size = state, place, size
+
+    def __del__(self) -> None:
+        self._state.release(self._place, self._size)
 
 
 class DeviceState:
@@ -127,6 +146,14 @@ class DeviceState:
         """A tensor of the CPU as one of the device."""
         if inner.is_conj() or inner.is_neg():
             inner = inner.resolve_conj().resolve_neg()
+        return MockTensor(inner, self)
+
+    def allocate(self, inner: Tensor) -> "Allocation":
+        """Memory of a tensor, which it may share with others.
+
+        Raises:
+            torch.OutOfMemoryError: it does not fit.
+        """
         storage = inner.untyped_storage()
         place, size = storage.data_ptr(), storage.nbytes()
         if place not in self._references:
@@ -137,11 +164,10 @@ class DeviceState:
             self.allocated += size
             self.peak = max(self.peak, self.allocated)
         self._references[place] = self._references.get(place, 0) + 1
-        tensor = MockTensor(inner, self)
-        weakref.finalize(tensor, self._release, place, size).atexit = False
-        return tensor
+        return Allocation(self, place, size)
 
-    def _release(self, place: int, size: int) -> None:
+    def release(self, place: int, size: int) -> None:
+        """Give back what `allocate` gave."""
         self._references[place] -= 1
         if not self._references[place]:
             del self._references[place]

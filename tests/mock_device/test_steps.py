@@ -59,13 +59,13 @@ def waits_of_steps(counted: Phases, *beside: int) -> dict[int, Any]:
 
 def mixed(folder: Path) -> list[Any]:
     """Objectives of all kinds that a batch may hold: several groups, and several units in each."""
-    save_file(autoencoder(256, 12), folder / "sae.safetensors")
+    save_file(autoencoder(128, 12), folder / "sae.safetensors", {"architecture": "topk", "k": "3", "layer": "layer3"})
     latent = partial(SAELatent, folder / "sae.safetensors", layer="layer3")
     neurons = [Neuron("layer2", unit, unit, 2) for unit in range(8)]
-    directions = [Direction("layer3", noise(256, seed=seed)) for seed in range(2)]
+    directions = [Direction("layer3", noise(128, seed=seed)) for seed in range(2)]
     return [
         Logit(1), Logit(2), Channel("layer3", 5), Channel("layer3", 9), *neurons, *directions, latent(1), latent(2),
-        latent(3, reading="activation"), Layer("layer2"), Channel("layer3", 1) - Logit(4) / 2,
+        latent(3, reading="activation"), Layer("layer2"), Channel("layer3", 1) - 0.5 * Logit(4),
     ]  # fmt: skip
 
 
