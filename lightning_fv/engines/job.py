@@ -29,9 +29,11 @@ from lightning_fv.errors import (
     first_line,
     warn,
 )
+from lightning_fv.optimization.final_pictures import final_pictures
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.photos.statistics import PhotoStatistics
 from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.job_folder import JobFolder
@@ -148,7 +150,7 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
     bound = setup.visualizer.bind(setup.network, job.targets, setup.seed, job.start)
     callbacks = _callbacks(plan, job, progress)
     writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
-    callbacks.append(finish := _Finish(writer))
+    callbacks.append(finish := _Finish(writer, setup.statistics))
     last = None
     if folder is not None:
         if setup.writes:
@@ -181,10 +183,11 @@ class _Finish(pl.Callback):
 
     Args:
         writer: has the records already; None if nothing is written.
+        statistics: of what the units respond to photos, if they are known.
     """
 
-    def __init__(self, writer: ArtifactWriter | None) -> None:
-        self._writer, self._start = writer, time.monotonic()
+    def __init__(self, writer: ArtifactWriter | None, statistics: PhotoStatistics | None) -> None:
+        self._writer, self._statistics, self._start = writer, statistics, time.monotonic()
         self.records: list[Record] = []
         self.pictures: Tensor | None = None
 
@@ -193,9 +196,9 @@ class _Finish(pl.Callback):
         if self._writer is not None:
             self.records = self._writer.records
         else:
-            complete = trainer.global_step >= trainer.max_steps
-            self.records = assess(pl_module, trainer.global_step, time.monotonic() - self._start, complete)
-        self.pictures = pl_module.pictures().cpu()
+            step, seconds = trainer.global_step, time.monotonic() - self._start
+            self.records = assess(pl_module, step, seconds, step >= trainer.max_steps, self._statistics)
+        self.pictures = final_pictures(pl_module).images
 
 
 @contextlib.contextmanager
@@ -248,5 +251,5 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
         if isinstance(callback, ArtifactWriter | ImageLogger):
             callback.errors = plan.errors
         if isinstance(callback, ArtifactWriter) and plan.folder is not None:
-            callback.attach(plan.folder, plan.folder.job(job), job.photos)
+            callback.attach(plan.folder, plan.folder.job(job), job.photos, setup.statistics)
     return callbacks

@@ -79,7 +79,10 @@ def _replacements(state: DeviceState) -> Iterator[tuple[Any, str, Any]]:
         "mem_get_info": lambda *_: (state.capacity - state.allocated, state.capacity),
         "memory_allocated": lambda *_: state.allocated,
         "max_memory_allocated": lambda *_: state.peak,
-        "memory_stats": lambda *_: {"allocated_bytes.all.current": state.allocated, "allocated_bytes.all.peak": state.peak},
+        "memory_stats": lambda *_: {
+            "allocated_bytes.all.current": state.allocated,
+            "allocated_bytes.all.peak": state.peak,
+        },
         "reset_peak_memory_stats": reset_peak,
         "get_rng_state": lambda *_: state.generator.get_state(),
         "get_rng_state_all": lambda: [state.generator.get_state()],

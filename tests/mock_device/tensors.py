@@ -24,7 +24,18 @@ _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_in
 _VIEWS = {"_conj", "_neg_view", "_reshape_alias", "_unsafe_view", "detach", "lift_fresh", "lift", "alias"}
 """Operations without a kernel, besides those whose schema says that they return a view."""
 
-_SCALAR_FROM_CPU = {"fill", "fill_", "masked_fill", "masked_fill_", "where", "index_put", "index_put_", "_index_put_impl_", "copy_", "_to_copy"}
+_SCALAR_FROM_CPU = {
+    "fill",
+    "fill_",
+    "masked_fill",
+    "masked_fill_",
+    "where",
+    "index_put",
+    "index_put_",
+    "_index_put_impl_",
+    "copy_",
+    "_to_copy",
+}
 """Operations that take a 0-dimensional tensor on the CPU, besides elementwise ones."""
 
 
@@ -138,8 +149,8 @@ class DeviceState:
         known = {id(mock.inner): mock for mock in mocks}
         unwrapped = tree_map(_inner, (tuple(args), kwargs))
         out = self._compute(func, name, *unwrapped)
-        if func._schema.is_mutable:
-            _check_shapes(name, mocks)
+        if func._schema.is_mutable and any(mock.shape != mock.inner.shape for mock in mocks):
+            _reshape(func, name, args, kwargs)
         return tree_map(lambda value: self._outer(value, known), out) if on_device else out
 
     def wrap(self, inner: Tensor) -> MockTensor:
@@ -230,10 +241,12 @@ def _takes_host_scalar(func: Any, name: str) -> bool:
     return torch.Tag.pointwise in func.tags or name in _SCALAR_FROM_CPU or "foreach" in name
 
 
-def _check_shapes(name: str, mocks: list[MockTensor]) -> None:
-    """A wrapper's shape cannot change, so what resizes its argument is not supported."""
-    if any(mock.shape != mock.inner.shape for mock in mocks):
+def _reshape(func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    """Do to the wrapper what an operation such as ``unsqueeze_`` has done to the tensor in it."""
+    if name not in ("squeeze_", "t_", "transpose_", "unsqueeze_"):
         raise NotImplementedError(f"{name} changes the shape of a tensor of the mock device in place")
+    with torch._C._DisableTorchDispatch():  # type: ignore[attr-defined]
+        func(*args, **kwargs)
 
 
 def _is_view(func: Any) -> bool:

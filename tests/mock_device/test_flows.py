@@ -126,7 +126,7 @@ def test_a_picture_that_does_not_fit_is_said_in_one_line(mock_cuda: DeviceState)
     options: dict[str, Any] = {"visualizer": recipe, "accelerator": "cuda", "progress": False, "batch_size": 2}
     render(network, "logits:0-1", steps=1, **options)
     mock_cuda.capacity = int(mock_cuda.peak * 0.6)
-    with pytest.raises(DeviceMemoryError, match="even one picture"), pytest.warns(UserWarning):
+    with pytest.raises(DeviceMemoryError, match="even one picture"), pytest.warns(UserWarning, match="failed"):
         render(network, "logits:0-1", steps=1, **options)
 
 

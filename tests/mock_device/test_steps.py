@@ -98,7 +98,9 @@ RECIPES: dict[str, Callable[[], dict[str, Any]]] = {
     "sgd": lambda: {"optimizer": partial(torch.optim.SGD, lr=0.1)},
     "schedule": lambda: {"lr_scheduler": partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=STEPS)},
     "warps": lambda: {"transforms": [Pad(), RandomWarp(padding_mode="grey"), RandomNoise()]},
-    "lucid": lambda: {"transforms": [RandomJitter(), RandomScale(choices=[1, 0.9, 1.1]), RandomRotate(choices=[-5, 0, 5])]},
+    "lucid": lambda: {
+        "transforms": [RandomJitter(), RandomScale(choices=[1, 0.9, 1.1]), RandomRotate(choices=[-5, 0, 5])]
+    },
     "others": lambda: {"transforms": [RandomFlip(), RandomTranslate(), RandomCrop(), Resize(), RandomBlur()]},
 }
 """Parts of recipes, made on the machine that has the mock device."""
