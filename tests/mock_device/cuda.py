@@ -41,6 +41,15 @@ def mocked_cuda(capacity: int = 80 * 2**30) -> Iterator[DeviceState]:
         yield state
 
 
+_engine_run_backward = torch.autograd._engine_run_backward
+
+
+def _backward_in_this_thread(*args: Any, **kwargs: Any) -> Any:
+    """Torch starts its threads for devices with the process's first backward pass, when there may have been no device."""
+    with torch.autograd.set_multithreading_enabled(False):
+        return _engine_run_backward(*args, **kwargs)
+
+
 def _replacements(state: DeviceState) -> Iterator[tuple[Any, str, Any]]:
     """Functions that would ask the driver: (owner, name, replacement)."""
 
@@ -93,4 +102,5 @@ def _replacements(state: DeviceState) -> Iterator[tuple[Any, str, Any]]:
     }
     for name, value in replaced.items():
         yield torch.cuda, name, value
+    yield torch.autograd, "_engine_run_backward", _backward_in_this_thread
     yield torch._C, "_cuda_clearCublasWorkspaces", lambda: None

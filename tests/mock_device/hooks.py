@@ -32,7 +32,7 @@ class Unavailable(Exception):  # noqa: N818 - a reason to skip
 
 @contextlib.contextmanager
 def patched_hooks() -> Iterator[None]:
-    """Let backward passes run on ``cuda:0`` without a driver, in this thread.
+    """Let backward passes run on ``cuda:0`` without a driver.
 
     One thing stays: torch's device guard for CUDA, where there is no device, becomes one that does nothing.
 
@@ -48,9 +48,7 @@ def patched_hooks() -> Iterator[None]:
         raise Unavailable(_PROBLEMS.get(problem, f"problem {problem}"))
     torch._C._ensureCUDADeviceGuardSet()
     try:
-        # In this thread: torch started its threads for devices with the process's first backward pass, and there were none.
-        with torch.autograd.set_multithreading_enabled(False):
-            yield
+        yield
     finally:
         library.restore()
 

@@ -1,5 +1,6 @@
 """The mock device itself: what a CUDA device would do, and nothing of it afterwards."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,17 @@ def test_numbers_and_gradients_are_those_of_the_cpu(mock_cuda: DeviceState) -> N
     assert there.grad is not None
     assert there.grad.device == torch.device("cuda:0")
     assert torch.allclose(there.grad.cpu(), expected, atol=1e-6)
+
+
+def test_backward_passes_are_in_the_thread_that_asks_for_them(mock_cuda: DeviceState) -> None:
+    """Also where a mode allows others: the process may have had a backward pass before there was a device."""
+    x = noise(3).to("cuda").requires_grad_()
+    seen: list[str] = []
+    with torch.inference_mode(False):
+        y = x * x
+        y.register_hook(lambda _: seen.append(threading.current_thread().name))
+        y.sum().backward()
+    assert seen == [threading.current_thread().name]
 
 
 WAITS: dict[str, Callable[[Tensor], Any]] = {
