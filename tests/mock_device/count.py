@@ -42,7 +42,11 @@ def main() -> None:
         counted.close()
         bare, held = bare_pass(device, network, asked.targets)
     pictures = len(rendering.records)
-    ordinary = {step: counts for step, counts in counted.steps.items() if step > 0 and step % 2 == 0}
+    ordinary = {
+        step: counts.without("runs/checkpoints.py")
+        for step, counts in counted.steps.items()
+        if step > 0 and step % 2 == 0
+    }
     for name, steps in (
         ("redirected", [counts for step, counts in ordinary.items() if step < recipe.redirect_steps]),
         ("step", [counts for step, counts in ordinary.items() if step > recipe.redirect_steps]),

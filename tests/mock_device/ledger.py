@@ -29,6 +29,12 @@ class Counts:
     names: Counter[str] = field(default_factory=Counter)
     waits: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    def without(self, file: str) -> "Counts":
+        """Those of other files: checkpoints come by time, in whatever step that is."""
+        operations = {line: count for line, count in self.operations.items() if not line.startswith(f"{file}:")}
+        waits = {key: count for key, count in self.waits.items() if not key[0].startswith(f"{file}:")}
+        return Counts(Counter(operations), Counter(self.names), Counter(waits))
+
 
 class Ledger:
     """Notes operations and waits in all `Counts` that are counting."""

@@ -68,6 +68,15 @@ def test_recipe_runs_two_steps(mock_cuda: DeviceState, tmp_path: Path, name: str
     assert counts.names["convolution"] > 0
 
 
+def test_mixed_precision(mock_cuda: DeviceState, tmp_path: Path) -> None:
+    words = ["--targets", "logits:pizza", "--trainer.max_steps", "2", "--trainer.precision", "bf16-mixed"]
+    with mock_cuda.ledger.counting() as counts:
+        assert main([*words, "--out", str(tmp_path / "run"), "--trainer.accelerator", "cuda"]) == 0
+    assert counts.names["convolution"] > 0
+    (record,) = read_manifest(tmp_path / "run" / "manifest.jsonl")
+    assert record.status == "done"
+
+
 def test_growth_from_a_photo(mock_cuda: DeviceState) -> None:
     def go(accelerator: str) -> Rendering:
         recipe = FeatureVisualizer(size=20, moments="resample")

@@ -49,4 +49,5 @@ def test_a_stage_ends_with_one_wait_for_each_of_its_pictures_shown(mock_cuda: De
         callbacks=[counted, ArtifactWriter(), ImageLogger()],
     )  # fmt: skip
     counted.close()
-    assert [counts.waits.total() for step, counts in counted.steps.items() if step > 0] == [2, 2, 2]
+    steps = [counts.without("runs/checkpoints.py") for step, counts in counted.steps.items() if step > 0]
+    assert [counts.waits.total() for counts in steps] == [2, 2, 2]
