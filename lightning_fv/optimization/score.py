@@ -45,12 +45,12 @@ def assess(
         `lightning_fv.photos.statistics.Comparison.scores`.
     """
     assert visualizer.network is not None
-    pictures, values, dead, logits = _evaluate(visualizer)
-    nonfinite = ~(pictures.isfinite().flatten(1).all(1) & values.isfinite())
-    if bool(nonfinite.any()):
+    found = _measure(visualizer)
+    rows = _on_host(found)
+    if not all(row["finite"] and math.isfinite(row["value"]) for row in rows):
+        nonfinite = ~(found["finite"] & found["value"].isfinite())
         visualizer.guard.restore_last_finite(visualizer.parameterization.values, nonfinite)
-        pictures, values, dead, logits = _evaluate(visualizer)
-    rows = _on_host(_measure(visualizer, pictures, values, dead, logits))
+        rows = _on_host(_measure(visualizer))
     photos = photos if photos is not None else shipped_statistics(visualizer.network)
     records = []
     for target, row in zip(visualizer.targets, rows, strict=True):
@@ -73,7 +73,7 @@ def assess(
         )
         if row["finite"]:
             record.scores = _picture_scores(row, visualizer.network.photos)
-            if target.class_index is not None and logits is not None and status != "diverged":
+            if target.class_index is not None and "probability" in row and status != "diverged":
                 record.scores |= _class_scores(row, visualizer.network.categories)
             if photos is not None and status != "diverged":
                 record.scores |= _among_photos(target.objective, value, photos)
@@ -110,34 +110,23 @@ def _compare(records: list[Record], visualizer: FeatureVisualizer, rows: list[di
                 records[row].scores["similarity"] = round(rows[row]["similarity"], 4)
 
 
-def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Evaluate the pictures without transforms and penalties.
+def _measure(visualizer: FeatureVisualizer) -> dict[str, Tensor]:
+    """All numbers of the records, (B,) each, on the device: of the pictures without transforms and penalties.
 
     Returns:
-        The pictures; each target's objective (B,); whether its unit is dead, (B,): exactly 0 and without gradient; the logits
-        (B, classes) if any target is a class, else None.
+        ``value``, each target's objective; ``dead``, whether its unit is exactly 0 and without gradient; ``finite``, ``diverged``,
+        ``restarts``, ``saturated`` and ``high_frequency``; ``similarity`` if units have several pictures; of classes, if any target is one,
+        its ``probability``, and the most probable one, ``top``.
     """
-    assert visualizer.chunked_objective is not None
-    pictures = visualizer.pictures()
-    references = visualizer.chunked_objective.references.at(visualizer.size, pictures.device)
-    gradient = visualizer.chunked_objective(pictures, pictures, references=references)
-    logits = None
-    if any(LOGITS in target.objective.layers for target in visualizer.targets):
-        with torch.no_grad():
-            logits = visualizer.chunked_objective.logits(pictures)
-    return pictures, gradient.objectives, ~gradient.active, logits
-
-
-def _measure(
-    visualizer: FeatureVisualizer, pictures: Tensor, values: Tensor, dead: Tensor, logits: Tensor | None
-) -> dict[str, Tensor]:
-    """All numbers of the records, (B,) each, on the device; the arguments are what `_evaluate` returns."""
     objective = visualizer.chunked_objective
     assert objective is not None
+    pictures = visualizer.pictures()
+    references = objective.references.at(visualizer.size, pictures.device)
+    gradient = objective(pictures, pictures, references=references)
     chunks = torch.split(pictures, objective.chunk or len(pictures))
     found = {
-        "value": values,
-        "dead": dead,
+        "value": gradient.objectives,
+        "dead": ~gradient.active,
         "finite": pictures.isfinite().flatten(1).all(1),
         "diverged": visualizer.guard.diverged,
         "restarts": visualizer.dead_units.restarts,
@@ -146,8 +135,9 @@ def _measure(
     }
     if objective.comparison.units:
         found["similarity"] = objective.similarity(pictures)
-    if logits is not None:
-        probabilities = logits.float().softmax(1)
+    if any(LOGITS in target.objective.layers for target in visualizer.targets):
+        with torch.no_grad():
+            probabilities = objective.logits(pictures).float().softmax(1)
         # One by one, since an index tensor would have to be copied to the device.
         own = [row[target.class_index or 0] for row, target in zip(probabilities, visualizer.targets, strict=True)]
         found |= {"probability": torch.stack(own), "top": probabilities.argmax(1)}
