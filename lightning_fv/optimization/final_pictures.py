@@ -5,8 +5,9 @@ import weakref
 import torch
 from torch import Tensor
 
+from lightning_fv.functional import to_uint8
 from lightning_fv.optimization.visualizer import FeatureVisualizer
-from lightning_fv.runs.picture import encode_picture
+from lightning_fv.runs.picture import encode_picture, encode_png
 
 
 class FinalPictures:
@@ -28,17 +29,32 @@ class FinalPictures:
         self.finite: list[bool] = (
             self.shown.isfinite().flatten(1).all(1) & self.images.isfinite().flatten(1).all(1)
         ).tolist()
+        # Here, since encoding may be on another thread, where an operation of torch would start a second pool of threads.
+        self._pixels = [
+            to_uint8(image) if finite else None for image, finite in zip(self.images, self.finite, strict=True)
+        ]
         self._opaque = self.shown.shape[1] == parameterization.channels
         self._encoded: dict[int, bytes] = {}
 
     def file(self, row: int) -> bytes:
-        """The PNG of a picture for its file, without provenance."""
+        """The PNG of a picture for its file, without provenance.
+
+        Raises:
+            ValueError: it is not finite.
+        """
         return encode_picture(self.shown[row], opaque=False) if not self._opaque else self.preview(row)
 
     def preview(self, row: int) -> bytes:
-        """The PNG of a picture over mid-grey."""
+        """The PNG of a picture over mid-grey; on any thread.
+
+        Raises:
+            ValueError: it is not finite.
+        """
+        pixels = self._pixels[row]
+        if pixels is None:
+            raise ValueError("the picture contains NaN or infinite values")
         if row not in self._encoded:
-            self._encoded[row] = encode_picture(self.images[row])
+            self._encoded[row] = encode_png(pixels)
         return self._encoded[row]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lightning_fv import load_network, render
 from lightning_fv.callbacks import ArtifactWriter, ImageLogger
-from lightning_fv.runs import picture
+from lightning_fv.optimization import final_pictures
 from tests.mock_device.ledger import Counts
 from tests.mock_device.phases import Phases
 from tests.mock_device.tensors import DeviceState
@@ -37,7 +37,7 @@ def test_waits_at_the_end_do_not_grow_with_the_pictures(mock_cuda: DeviceState, 
 
 
 def test_each_picture_is_encoded_once(mock_cuda: DeviceState, tmp_path: Path) -> None:
-    with mock.patch.object(picture, "encode_png", wraps=picture.encode_png) as encode:
+    with mock.patch.object(final_pictures, "encode_png", wraps=final_pictures.encode_png) as encode:
         end_of(mock_cuda, "logits:0-4", tmp_path / "run")
     assert encode.call_count == 5
 

@@ -40,7 +40,7 @@ def test_they_are_those_of_the_visualizer_until_it_changes_them() -> None:
 
 def test_file_and_preview_of_an_opaque_picture_are_encoded_once() -> None:
     final = final_pictures(bound(Pixel(sd=0.5)))
-    with mock.patch.object(module, "encode_picture", wraps=module.encode_picture) as encode:
+    with mock.patch.object(module, "encode_png", wraps=module.encode_png) as encode:
         assert final.preview(1) is final.file(1) is final.preview(1)
     assert encode.call_count == 1
     pixels = (final.images[1] * 255).round().byte().permute(1, 2, 0).numpy()
