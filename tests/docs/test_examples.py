@@ -98,6 +98,7 @@ def test_commands_run(block: Block, place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("block", chosen(SHELL, slow=True))
 def test_slow_commands_run(block: Block, place: Path) -> None:
     for line in block.lines(slow=True):

@@ -39,6 +39,7 @@ def test_cells_run_with_few_steps(notebook: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @each
 def test_notebook_executes_as_it_is(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
