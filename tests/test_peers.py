@@ -4,11 +4,9 @@ The sources were read at these commits: tensorflow/lucid 6dcc927, greentfrapp/lu
 pytorch/captum optim-wip 39e6ab1, deel-ai/xplique 0c90fa4, serre-lab/Horama 060862c, fg91/visualizing-cnn-feature-maps cb245ed.
 """
 
-import functools
 import importlib
 import math
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import lightning_fv
 from lightning_fv.commands.main import main
 from lightning_fv.functional.color import CORRELATION
 from lightning_fv.optimization.size import in_pixels
 from lightning_fv.parameterizations import Fourier
 from lightning_fv.runs.record import read_manifest
 from lightning_fv.transforms import KeyedTransform
-from tests.helpers import noise, save_picture, smooth_photos
+from tests.helpers import noise
 from tests.test_recipes import settings
 
 PEERS = ["lucid", "lucent", "torch_dreams", "captum", "xplique", "horama", "graetz"]
@@ -379,32 +376,9 @@ def test_the_network_sees_what_it_sees_there(
 
 DOC = Path(__file__).parents[1] / "docs" / "coming_from.md"
 COMMANDS = re.findall(r"^    (lightning-fv .*)$", DOC.read_text(), re.M)
-CODE = [code for code in re.findall(r"```python\n(.*?)```", DOC.read_text(), re.S) if "import lightning_fv" in code]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_for_those_who_come_from_elsewhere(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    save_picture("photo.jpg", smooth_photos(80, 70)[0])
-    words = shlex.split(command)[1:]
-    assert main([*words, "--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--out", "run"]) == 0
-    assert {record.status for record in read_manifest(Path("run") / "manifest.jsonl")} == {"done"}
-
-
-@pytest.mark.parametrize("code", CODE, ids=range(len(CODE)))
-def test_code_for_those_who_come_from_elsewhere(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    short = functools.partial(lightning_fv.render, steps=1, accelerator="cpu", progress=False)
-    monkeypatch.setattr(lightning_fv, "render", short)
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(code, names)
-    assert "lightning_fv" in names
-
-
-def test_there_is_a_command_for_each_package() -> None:
+def test_the_page_names_a_recipe_for_each_package() -> None:
     assert [line.split()[2] for line in COMMANDS] == [
         "lucid", "lucent", "torch_dreams", "captum", "xplique", "horama", "accentuation", "torch_dreams"
     ]  # fmt: skip
-    assert len(CODE) == 3
