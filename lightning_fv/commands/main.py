@@ -20,6 +20,7 @@ COMMANDS = {
     "layers": "list the layers of a network, to choose targets from",
     "report": "how far the pictures of a run can be trusted: photos, other networks, a verdict",
     "gallery": "write a page of the pictures of one or more runs",
+    "open": "show the gallery of a run in the browser",
 }
 
 HELP = """\
@@ -83,7 +84,7 @@ def _main(words: list[str]) -> int:
             print(f"lightning_fv {__version__}")
             return 0
         named = bool(words) and words[0] in COMMANDS
-        _check_surroundings(words, words[:1] == ["gallery"])
+        _check_surroundings(words, words[:1] in (["gallery"], ["open"]))
         if words and not named and not words[0].startswith("-"):
             near = nearest(words[0], COMMANDS, 1)
             hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
@@ -108,7 +109,7 @@ def _main(words: list[str]) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
-    """A command by name. Each is imported when needed: ``gallery`` needs no torch, which takes seconds."""
+    """A command by name. Each is imported when needed: ``gallery`` and ``open`` need no torch, which takes seconds."""
     if name == "compare":
         from lightning_fv.commands.compare import compare
 
@@ -125,6 +126,10 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from lightning_fv.commands.gallery import gallery
 
         return gallery
+    if name == "open":
+        from lightning_fv.commands.open import open_page
+
+        return open_page
     from lightning_fv.commands.fit import fit
 
     return fit
