@@ -81,7 +81,10 @@ def test_the_metadata_say_what_an_index_shows(wheel: Path) -> None:
     assert (told["Name"], told["Version"], told["License-Expression"]) == ("lightning_fv", __version__, "MIT")
     assert told["Requires-Python"] == ">=3.11"
     classifiers = set(told.get_all("Classifier", []))
-    assert {"Typing :: Typed", *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13))} < classifiers
+    assert {
+        "Typing :: Typed",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)),
+    } < classifiers
     assert {"timm", "ray"} < set(told.get_all("Provides-Extra", []))
 
 

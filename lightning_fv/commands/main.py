@@ -40,6 +40,7 @@ the most common options of fit:
   --out FOLDER             the run folder (default: lightning_logs/version_N); the same command again continues the run
   --resume                 continue the run in --out, with its own settings
   --config NAME|FILE       a shipped recipe or a YAML file
+  --from PICTURE.png       render a picture of a run again, by the settings in its file
   --seed N                 another seed gives other pictures
   --start FILE ...         photos to start from instead of noise: one for all targets, or one for each
   --batch-size N           pictures rendered together
