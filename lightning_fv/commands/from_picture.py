@@ -54,7 +54,7 @@ def from_args(args: Sequence[str]) -> tuple[list[str], Origin | None]:
             rest.append(word)
     if not files:
         return rest, None
-    if len(files) > 1 or not files[0]:
+    if len(files) > 1 or not files[0] or files[0].startswith("--"):
         raise UsageError(f"{OPTION} takes one picture")
     if "--resume" in rest:
         raise UsageError(f"--resume continues a run with its own settings; leave out {OPTION}")
