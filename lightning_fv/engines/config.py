@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from lightning_fv.engines.plan import Setup
+from lightning_fv.engines.plan import Plan, Setup
 from lightning_fv.errors import CheckpointError, NetworkError, RunFolderError, UsageError, first_line
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.objectives import Channel, Facets, Layer
@@ -55,37 +55,41 @@ def config_text(setup: Setup, targets: TargetsLike, batch_size: int) -> str:
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
-def job_origin(setup: Setup, job: Job) -> dict[str, Any]:
+def job_origin(plan: Plan, job: Job) -> dict[str, Any]:
     """What makes the pictures of a job again, for their files: see `lightning_fv.runs.picture.Origin`.
 
     Pictures depend on the batch that they are rendered in, by rounding, so this is the whole job. What changes no picture, such
     as devices and loggers, is left out.
 
     Args:
-        setup: what the run's jobs have in common.
+        plan: of the run; keeps what its jobs have in common.
         job: a job of it.
     """
-    origin: dict[str, Any] = {"job": job.id, "digest": setup.network.digest()}
-    trainer = dict(setup.settings["trainer"])
-    if (ranks := trainer.pop("ddp", None)) is not None:
-        trainer |= {"strategy": "ddp", "devices": ranks}
+    setup = plan.setup
+    known = {"job": job.id, "digest": setup.settings["digest"]}
     try:
         if job.start is not None and not job.photos:
             raise NotInConfigError("start is a tensor")
-        changing = [callback for callback in setup.callbacks if callback_settings([callback])]
-        return origin | {
-            "config": {
-                "targets": [_target(target) for target in job.targets if target.facet == 1],
-                **_network(setup),
-                "start": [photo.text for photo in job.photos] or None,
-                "seed": setup.seed,
-                "batch_size": len(job.targets),
-                "trainer": {**trainer, "callbacks": [init_args(callback) for callback in changing]},
-                "model": _model(setup.visualizer),
-            }
+        if plan.config is None:
+            plan.config = _config(setup)
+        own = {
+            "targets": [_target(target) for target in job.targets if target.facet == 1],
+            "start": [photo.text for photo in job.photos] or None,
+            "batch_size": len(job.targets),
         }
+        return known | {"config": plan.config | own}
     except NotInConfigError as error:
-        return origin | {"reason": " ".join(str(error).split())}
+        return known | {"reason": " ".join(str(error).split())}
+
+
+def _config(setup: Setup) -> dict[str, Any]:
+    """What changes the pictures of all jobs, as in a config file."""
+    trainer = dict(setup.settings["trainer"])
+    if (ranks := trainer.pop("ddp", None)) is not None:
+        trainer |= {"strategy": "ddp", "devices": ranks}
+    changing = [callback for callback in setup.callbacks if callback_settings([callback])]
+    trainer["callbacks"] = [init_args(callback) for callback in changing]
+    return {**_network(setup), "seed": setup.seed, "trainer": trainer, "model": _model(setup.visualizer)}
 
 
 def _target(target: Target) -> str | dict[str, Any]:

@@ -223,5 +223,5 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
             callback.errors = plan.errors
         if isinstance(callback, ArtifactWriter) and plan.folder is not None:
             callback.attach(plan.folder, plan.folder.job(job), job.photos)
-            callback.origin = job_origin(setup, job)
+            callback.origin = job_origin(plan, job)
     return callbacks
