@@ -59,7 +59,9 @@ class _Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One line instead of the usage of a hundred options."""
         options = [
-            action.dest for action in self._actions if action.option_strings and not action.dest.endswith("help")
+            action.option_strings[0].lstrip("-") if action.dest == SUPPRESS else action.dest
+            for action in self._actions
+            if action.option_strings and not action.dest.endswith("help")
         ]
         raise UsageError(explain(message, options, inner=getattr(self, "_inner_parser", False)))
 

@@ -155,7 +155,9 @@ def test_a_picture_may_not_run_what_a_config_file_may_not(capsys: pytest.Capture
     assert not Path("x").exists()
 
 
-def test_other_options_stay_as_they_are() -> None:
+def test_other_options_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--fron", "x.png"]) == 2
+    assert "did you mean --from?" in capsys.readouterr().err
     assert from_args(["--seed", "1", "--out=--from"]) == (["--seed", "1", "--out=--from"], None)
     with pytest.raises(UsageError, match="takes one picture"):
         from_args(["--from"])
