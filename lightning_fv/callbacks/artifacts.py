@@ -23,7 +23,7 @@ from lightning_fv.runs.start_photo import StartPhoto
 class ArtifactWriter(pl.Callback):
     """Write finished pictures to ``images/``, those of a stopped fit to ``partial/``, and a frame per stage for the film.
 
-    Each PNG carries its record, the recipe and the versions in a text chunk. Once all pictures are written,
+    Each PNG carries its record, the recipe, the versions and ``origin`` in a text chunk. Once all pictures are written,
     and only then, their records go to a file in the job's folder that marks it as done. ``errors`` records what cannot be
     written.
 
@@ -37,6 +37,7 @@ class ArtifactWriter(pl.Callback):
     def __init__(self, frame_side: int = 128, frame_pictures: int = 16) -> None:
         self.frame_side, self.frame_pictures = frame_side, frame_pictures
         self.errors = WriteErrors()
+        self.origin: dict[str, Any] | None = None
         self.records: list[Record] = []
         self._run: RunFolder | None = None
         self._job: JobFolder | None = None
@@ -114,7 +115,7 @@ class ArtifactWriter(pl.Callback):
                 record.image = self._run.relative(file)
                 try:
                     file.parent.mkdir(exist_ok=True)
-                    record.sign(write_encoded(file, final.file(row), record, recipe))
+                    record.sign(write_encoded(file, final.file(row), record, recipe, self.origin))
                 except OSError as error:  # the next picture may be smaller
                     record.image, failed = None, error
                     continue

@@ -16,10 +16,24 @@ from lightning_fv.optimization.visualizer import FeatureVisualizer
 _STEPS = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps, {remaining} left, {rate_fmt}{postfix}"
 _JOBS = "{percentage:3.0f}%|{bar}| {desc}"
 
+INTERVAL, LOG_INTERVAL = 0.5, 30.0
+"""Seconds between refreshes of a line that is drawn over the last one, and in a log file, where each stays."""
+
+
+def _drawn_over() -> bool:
+    """Whether what is written to standard error is drawn over by what follows a carriage return: a terminal or a notebook."""
+    if sys.stderr is None:
+        return False
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return sys.stderr.isatty() or "IPKernelApp" in getattr(shell, "config", {})
+
 
 class RenderProgress(ProgressBar):
     """Progress of a render: steps, time left, mean objective, size of the pictures; of a run of several jobs: jobs done,
     pictures per second, time left.
+
+    It is plain text, drawn over on a terminal and in a notebook; a log file gets a line now and then.
 
     With a Trainer of your own, like any progress bar: ``Trainer(callbacks=[RenderProgress()])``.
 
@@ -27,14 +41,19 @@ class RenderProgress(ProgressBar):
         jobs: number of renders that share the line, one after another.
         pictures: number of pictures of all jobs.
         count_done: returns how many of the jobs are done, if other processes work on them too.
-        interval: minimum time between refreshes, in seconds.
+        interval: minimum time between refreshes, in seconds; default: `INTERVAL`, in a log file `LOG_INTERVAL`.
     """
 
     def __init__(
-        self, jobs: int = 1, pictures: int = 0, count_done: Callable[[], int] | None = None, interval: float = 0.5
+        self,
+        jobs: int = 1,
+        pictures: int = 0,
+        count_done: Callable[[], int] | None = None,
+        interval: float | None = None,
     ) -> None:
         super().__init__()
-        self.jobs, self.pictures, self.interval = jobs, pictures, interval
+        self.jobs, self.pictures = jobs, pictures
+        self.interval = interval if interval is not None else INTERVAL if _drawn_over() else LOG_INTERVAL
         self._count_done = count_done
         self._bar: tqdm[Any] | None = None
         self._refreshed = 0.0
@@ -138,7 +157,7 @@ class RenderProgress(ProgressBar):
         """
         if not self._enabled:
             return
-        if self._done == self._written and not sys.stderr.isatty():
+        if self._done == self._written and not _drawn_over():
             return  # the log file of an overnight run must not fill with identical lines
         self._written = self._done
         seconds = max(time.monotonic() - self._start, 1e-9)

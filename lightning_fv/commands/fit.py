@@ -12,6 +12,7 @@ from typing import Any
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from lightning_fv.commands.evidence import print_evidence
+from lightning_fv.commands.from_picture import check_origin, from_args
 from lightning_fv.commands.options import (
     FitCLI,
     agree,
@@ -179,7 +180,8 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     """
     networks = networks if networks is not None else {}
     words = args
-    args, resumed = resume_args(start_args(recipe_args(args)))
+    args, origin = from_args(recipe_args(args))
+    args, resumed = resume_args(start_args(args))
     # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
     with ignored_warnings(".*args parameter is intended to run from within Python.*"):
         cli = _parse(args, resumed)
@@ -219,6 +221,8 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     cli.config.batch_size = batch_size_for(setup, config.targets, cli.config.batch_size)
     plan = make_plan(setup, config.targets, cli.config.batch_size)
     plan.fail_fast = config.fail_fast
+    if origin is not None:
+        check_origin(origin, plan)
     names = [config.judges] if isinstance(config.judges, str) else config.judges or []
     return Run(cli, plan, words, measured, agreed, photos, load_judges(names, network, config.offline))
 

@@ -85,7 +85,7 @@ def checked_imports() -> Iterator[None]:
     """
     modules: list[Any] = [_typehints, _actions]
     if not all(callable(getattr(module, "import_object", None)) for module in modules):
-        raise UsageError("this version of jsonargparse is not supported; install one from 4.35 to 4.53")
+        raise UsageError("this version of jsonargparse is not supported; install one from 4.48 to 4.53")
     before = [module.import_object for module in modules]
     if any(isinstance(function, _Checked) for function in before):  # parsers within parsers
         yield

@@ -20,6 +20,7 @@ COMMANDS = {
     "layers": "list the layers of a network, to choose targets from",
     "report": "how far the pictures of a run can be trusted: photos, other networks, a verdict",
     "gallery": "write a page of the pictures of one or more runs",
+    "open": "show the gallery of a run in the browser",
 }
 
 HELP = """\
@@ -39,6 +40,7 @@ the most common options of fit:
   --out FOLDER             the run folder (default: lightning_logs/version_N); the same command again continues the run
   --resume                 continue the run in --out, with its own settings
   --config NAME|FILE       a shipped recipe or a YAML file
+  --from PICTURE.png       render a picture of a run again, by the settings in its file
   --seed N                 another seed gives other pictures
   --start FILE ...         photos to start from instead of noise: one for all targets, or one for each
   --batch-size N           pictures rendered together
@@ -83,7 +85,7 @@ def _main(words: list[str]) -> int:
             print(f"lightning_fv {__version__}")
             return 0
         named = bool(words) and words[0] in COMMANDS
-        _check_surroundings(words, words[:1] == ["gallery"])
+        _check_surroundings(words, words[:1] in (["gallery"], ["open"]))
         if words and not named and not words[0].startswith("-"):
             near = nearest(words[0], COMMANDS, 1)
             hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
@@ -108,7 +110,7 @@ def _main(words: list[str]) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
-    """A command by name. Each is imported when needed: ``gallery`` needs no torch, which takes seconds."""
+    """A command by name. Each is imported when needed: ``gallery`` and ``open`` need no torch, which takes seconds."""
     if name == "compare":
         from lightning_fv.commands.compare import compare
 
@@ -125,6 +127,10 @@ def _command(name: str) -> Callable[[list[str]], int]:
         from lightning_fv.commands.gallery import gallery
 
         return gallery
+    if name == "open":
+        from lightning_fv.commands.open import open_page
+
+        return open_page
     from lightning_fv.commands.fit import fit
 
     return fit

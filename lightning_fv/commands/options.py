@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
 from lightning_fv.commands.evidence import add_photos_arguments
+from lightning_fv.commands.from_picture import add_from_argument
 from lightning_fv.commands.hints import explain
 from lightning_fv.commands.imports import checked_imports
 from lightning_fv.commands.nulls import refuse_nulls
@@ -58,7 +59,9 @@ class _Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One line instead of the usage of a hundred options."""
         options = [
-            action.dest for action in self._actions if action.option_strings and not action.dest.endswith("help")
+            action.option_strings[0].lstrip("-") if action.dest == SUPPRESS else action.dest
+            for action in self._actions
+            if action.option_strings and not action.dest.endswith("help")
         ]
         raise UsageError(explain(message, options, inner=getattr(self, "_inner_parser", False)))
 
@@ -131,6 +134,7 @@ class FitCLI(LightningCLI):
             "--resume", action="store_true", help="continue the run in the folder given by --out, with its settings"
         )
         parser.add_argument("--seed", type=int, default=0, help="random seed; draws depend on it, target and step")
+        add_from_argument(parser)
         add_start_argument(parser)
         add_photos_arguments(parser)
         parser.add_argument(

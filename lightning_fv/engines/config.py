@@ -6,14 +6,17 @@ from typing import Any
 
 import yaml
 
-from lightning_fv.engines.plan import Setup
+from lightning_fv.engines.plan import Plan, Setup
 from lightning_fv.errors import CheckpointError, NetworkError, RunFolderError, UsageError, first_line
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.objectives import Channel, Facets, Layer
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.init_args import NotInConfigError, init_args, optimizer_init_args, scheduler_init_args
-from lightning_fv.targets import TargetsLike, parse_targets
+from lightning_fv.runs.job import Job
+from lightning_fv.runs.settings import callback_settings
+from lightning_fv.targets import Target, TargetsLike, parse_targets
 from lightning_fv.targets.grammar import Spec
 
 ONLY_RENDER = "only_render"
@@ -50,6 +53,55 @@ def config_text(setup: Setup, targets: TargetsLike, batch_size: int) -> str:
     except NotInConfigError as error:
         config = {ONLY_RENDER: " ".join(str(error).split()), "batch_size": batch_size}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def job_origin(plan: Plan, job: Job) -> dict[str, Any]:
+    """What makes the pictures of a job again, for their files: see `lightning_fv.runs.picture.Origin`.
+
+    Pictures depend on the batch that they are rendered in, by rounding, so this is the whole job. What changes no picture, such
+    as devices and loggers, is left out.
+
+    Args:
+        plan: of the run; keeps what its jobs have in common.
+        job: a job of it.
+    """
+    setup = plan.setup
+    known = {"job": job.id, "digest": setup.settings["digest"]}
+    try:
+        if job.start is not None and not job.photos:
+            raise NotInConfigError("start is a tensor")
+        if plan.config is None:
+            plan.config = _config(setup)
+        own = {
+            "targets": [_target(target) for target in job.targets if target.facet == 1],
+            "start": [photo.text for photo in job.photos] or None,
+            "batch_size": len(job.targets),
+        }
+        return known | {"config": plan.config | own}
+    except NotInConfigError as error:
+        return known | {"reason": " ".join(str(error).split())}
+
+
+def _config(setup: Setup) -> dict[str, Any]:
+    """What changes the pictures of all jobs, as in a config file."""
+    trainer = dict(setup.settings["trainer"])
+    if (ranks := trainer.pop("ddp", None)) is not None:
+        trainer |= {"strategy": "ddp", "devices": ranks}
+    changing = [callback for callback in setup.callbacks if callback_settings([callback])]
+    trainer["callbacks"] = [init_args(callback) for callback in changing]
+    return {**_network(setup), "seed": setup.seed, "trainer": trainer, "model": _model(setup.visualizer)}
+
+
+def _target(target: Target) -> str | dict[str, Any]:
+    """A target as a setting: text where that says all, else the objective's class and arguments."""
+    objective, count = target.objective, target.facets
+    if objective.class_index is not None:  # a class's name may contain what separates targets
+        text = f"{target.unit.partition(':')[0]}:{objective.class_index}"
+    elif type(objective) in (Channel, Layer):
+        text = target.unit
+    else:
+        return init_args(Facets(objective, count) if count > 1 else objective)
+    return f"{text} x{count}" if count > 1 else text
 
 
 def _network(setup: Setup) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
 from lightning_fv.engines.base import JobResult
+from lightning_fv.engines.config import job_origin
 from lightning_fv.engines.logger import quiet_writer_threads
 from lightning_fv.engines.plan import Plan, copied
 from lightning_fv.engines.trainer import make_trainer, release
@@ -252,4 +253,5 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
             callback.errors = plan.errors
         if isinstance(callback, ArtifactWriter) and plan.folder is not None:
             callback.attach(plan.folder, plan.folder.job(job), job.photos, setup.statistics)
+            callback.origin = job_origin(plan, job)
     return callbacks

@@ -143,6 +143,7 @@ class Plan:
         raise_errors: let an exception that a job raises through, instead of going on with the next.
         stop: the signals that stop the run.
         errors: what could not be written.
+        config: the settings that all pictures' files hold, once they are known; see `lightning_fv.engines.config.job_origin`.
     """
 
     setup: Setup
@@ -153,6 +154,7 @@ class Plan:
     raise_errors: bool = False
     stop: StopSignals = field(default_factory=StopSignals)
     errors: WriteErrors = field(default_factory=WriteErrors)
+    config: dict[str, Any] | None = None
 
     @property
     def known(self) -> dict[str, Any]:

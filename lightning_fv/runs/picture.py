@@ -3,6 +3,7 @@
 import io
 import json
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo, putchunk
 from torch import Tensor
 
-from lightning_fv.errors import RunFolderError, first_line
+from lightning_fv.errors import RunFolderError, UsageError, first_line
 from lightning_fv.functional import to_uint8
 from lightning_fv.runs.digests import digest
 from lightning_fv.runs.files import read_file, write_atomic
@@ -21,7 +22,31 @@ from lightning_fv.runs.record import Record
 from lightning_fv.version import __version__
 
 CHUNK = "lightning_fv"
-"""Keyword of the PNG text chunk: JSON of the picture's record, recipe and versions."""
+"""Keyword of the PNG text chunk: JSON of the picture's record, recipe, versions and origin."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What makes a picture again, from its file.
+
+    Attributes:
+        file: the picture.
+        target: what it shows.
+        versions: by package, those that it was made with.
+        job: the id of the job that it was rendered in.
+        digest: of the network's weights.
+        config: the settings of that job, as in a config file; None if they cannot be written down.
+        reason: why not.
+    """
+
+    file: Path
+    target: str
+    versions: dict[str, str]
+    job: str
+    digest: str
+    config: dict[str, Any] | None = None
+    reason: str = ""
+
 
 _HEADER = 8 + 25
 """Bytes of a PNG's signature and its first chunk, IHDR."""
@@ -61,12 +86,21 @@ def _image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.numpy().transpose(1, 2, 0)))
 
 
-def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any], opaque: bool = True) -> str:
+def write_picture(
+    path: Path,
+    picture: Tensor,
+    record: Record,
+    recipe: dict[str, Any],
+    opaque: bool = True,
+    origin: dict[str, Any] | None = None,
+) -> str:
     """`write_encoded` of `encode_picture`."""
-    return write_encoded(path, encode_picture(picture, opaque), record, recipe)
+    return write_encoded(path, encode_picture(picture, opaque), record, recipe, origin)
 
 
-def write_encoded(path: Path, png: bytes, record: Record, recipe: dict[str, Any]) -> str:
+def write_encoded(
+    path: Path, png: bytes, record: Record, recipe: dict[str, Any], origin: dict[str, Any] | None = None
+) -> str:
     """Write a picture atomically, with its provenance.
 
     Args:
@@ -74,6 +108,7 @@ def write_encoded(path: Path, png: bytes, record: Record, recipe: dict[str, Any]
         png: from `encode_picture`.
         record: its record.
         recipe: plain values that describe how it was made.
+        origin: what makes it again, for `read_origin`: ``job``, ``digest``, and ``config`` or ``reason`` of an `Origin`.
 
     Returns:
         The digest of the file's bytes, for `Record.sign`.
@@ -82,7 +117,7 @@ def write_encoded(path: Path, png: bytes, record: Record, recipe: dict[str, Any]
     info = PngInfo()
     # The record in the file cannot hold the file's digest.
     values = {name: value for name, value in json.loads(record.to_json()).items() if name != "digest"}
-    info.add_text(CHUNK, json.dumps({"record": values, "recipe": recipe, "versions": versions}))
+    info.add_text(CHUNK, json.dumps({"record": values, "recipe": recipe, "versions": versions, "origin": origin}))
     content = with_info(png, info)
     write_atomic(path, lambda file: file.write(content))
     return digest(content)
@@ -96,6 +131,31 @@ def with_info(png: bytes, info: PngInfo) -> bytes:
         putchunk(file, kind, data)
     file.write(png[_HEADER:])
     return file.getvalue()
+
+
+def read_origin(path: Path) -> Origin:
+    """What makes a picture again, from a file of `write_picture`.
+
+    Raises:
+        UsageError: it cannot be read, or was not written by a run.
+    """
+    try:
+        with Image.open(io.BytesIO(read_file(path)), formats=["PNG"]) as file:
+            text = file.info.get(CHUNK)
+        if text is None:
+            raise UsageError(
+                f"{path} does not say how it was made: it is no picture of a run, or was saved again by another program"
+            )
+        chunk = json.loads(text)
+        return Origin(path, str(chunk["record"]["target"]), dict(chunk["versions"]), **chunk["origin"])
+    except OSError as error:
+        raise UsageError(f"cannot read the picture {path}: {error.strerror or 'it is no PNG'}") from None
+    except (SyntaxError, ValueError, RecursionError, Image.DecompressionBombError) as error:
+        raise UsageError(f"the picture {path} is damaged ({first_line(error)})") from None
+    except (TypeError, KeyError, AttributeError):
+        raise UsageError(
+            f"{path} does not say how it was made: it was written by lightning_fv, but not by a run"
+        ) from None
 
 
 def read_picture_tensor(path: Path) -> Tensor:

@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
 
 from lightning_fv.callbacks import RenderProgress
+from lightning_fv.callbacks.progress import INTERVAL, LOG_INTERVAL
 from tests.callbacks.fits import fit
 
 Lines = Callable[[], list[str]]
@@ -39,6 +41,22 @@ def test_a_refresh_takes_its_time(lines: Lines) -> None:
     """Asking the device for the score in every step would make it wait."""
     fit(20, RenderProgress(interval=3600.0))
     assert sum(", score " in line for line in lines()) <= 2  # the first and the last
+
+
+def test_a_log_file_gets_a_line_now_and_then_a_terminal_and_a_notebook_are_drawn_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def intervals() -> tuple[float, float]:
+        return RenderProgress().interval, RenderProgress(interval=0.0).interval
+
+    assert intervals() == (LOG_INTERVAL, 0.0)
+    kernel = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    assert intervals() == (INTERVAL, 0.0)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))  # imported by some library
+    assert intervals() == (LOG_INTERVAL, 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert intervals() == (INTERVAL, 0.0)
 
 
 def test_several_renders_share_a_line_that_counts_jobs(lines: Lines) -> None:

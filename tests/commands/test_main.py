@@ -45,7 +45,7 @@ def test_help_is_quick_and_the_gallery_needs_no_torch() -> None:
         "bad = [m for m in ('kornia', 'torch', 'lightning', 'tensorboard') if m in sys.modules]\n"
         "assert not bad, bad"
     )
-    for words in (["--help"], ["gallery", "--help"], ["--version"]):
+    for words in (["--help"], ["gallery", "--help"], ["open", "--help"], ["--version"]):
         ended, told = finish(start_python("-c", code, *words))
         assert ended == 0, told
 

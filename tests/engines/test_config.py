@@ -1,22 +1,26 @@
 """The settings of a run that Python started. That the command line continues it is tested in test_api.py."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import ModelSummary
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, render
+from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.engines.config import (
     ONLY_RENDER,
     check_network,
     config_text,
+    job_origin,
     load_run_network,
     only_render,
     read_config,
     refuse_only_render,
 )
-from lightning_fv.engines.plan import Setup
+from lightning_fv.engines.plan import Setup, make_plan
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.objectives import Facets, Function, Logit
 from lightning_fv.runs.folder import RunFolder
@@ -50,6 +54,30 @@ def test_several_pictures_and_their_diversity() -> None:
     assert (config["model"]["diversity"], config["model"]["diversity_layer"]) == (1, "layer2")
     assert config["targets"][0] == "logits:0 x2"
     assert config["targets"][1]["init_args"]["count"] == 3
+
+
+def test_the_settings_in_a_picture_are_those_of_its_job_alone() -> None:
+    """What is computed once for all jobs does not hold what each has of its own."""
+    options = {"max_steps": 3, "devices": 4, "logger": True, "callbacks": [ProgressiveUpscale(to=96), ModelSummary()]}
+    setup = Setup(load_network("demo"), FeatureVisualizer(), options, seed=7)
+    plan = make_plan(setup, ["layer4:1 x2", Logit(11) - Logit(12), "logits:pizza"], 2)
+    first, second = (job_origin(plan, job) for job in plan.jobs)
+    assert [first["job"], second["job"]] == [job.id for job in plan.jobs]
+    assert first["digest"] == setup.network.digest()
+    assert first["config"]["targets"] == ["layer4:1 x2"]
+    assert [entry if isinstance(entry, str) else entry["class_path"] for entry in second["config"]["targets"]] == [
+        "lightning_fv.objectives.base.Sum",
+        "logits:11",
+    ]
+    for origin in (first, second):
+        assert (origin["config"]["seed"], origin["config"]["batch_size"]) == (7, 2)
+        trainer = origin["config"]["trainer"]
+        assert trainer.keys() == {"max_steps", "accumulate_grad_batches", "callbacks"}
+        assert [callback["init_args"]["to"] for callback in trainer["callbacks"]] == [96]
+        assert json.loads(json.dumps(origin)) == origin
+    without = Setup(VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3), FeatureVisualizer(), OPTIONS)
+    plan = make_plan(without, "logits:0", 2)
+    assert "was not loaded by its name" in job_origin(plan, plan.jobs[0])["reason"]
 
 
 class Own(FeatureVisualizer):

@@ -94,7 +94,7 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
         "kernel": masks,
         "descriptor": descriptor,
         "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_anomaly_enabled()),
-        "defaults": (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()),
+        "defaults": (torch.get_default_dtype(), torch.empty(0).device, torch.get_num_threads()),
         "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in module.modules()],
         "training": [m.training for m in module.modules()],
         "tensors": [

@@ -45,7 +45,7 @@ def state() -> tuple[Any, ...]:
     modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
     device = "missing"
     with contextlib.suppress(RuntimeError, AssertionError):
-        device = str(torch.get_default_device())
+        device = str(torch.empty(0).device)
     return *modes, torch.get_default_dtype(), device
 
 

@@ -10,12 +10,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from lightning_fv.errors import UsageError
 from lightning_fv.functional import to_uint8
 from lightning_fv.runs.picture import (
     CHUNK,
     encode_jpeg,
     encode_picture,
     encode_png,
+    read_origin,
     with_info,
     write_encoded,
     write_picture,
@@ -121,3 +123,19 @@ def test_an_encoded_picture_is_written_as_it_is(tmp_path: Path, photo: Tensor) -
     digests = write_picture(one, photo[0], record(), {}), write_encoded(two, encode_picture(photo[0]), record(), {})
     assert one.read_bytes() == two.read_bytes()
     assert digests[0] == digests[1]
+
+
+def test_a_file_holds_what_makes_its_picture_again(tmp_path: Path, photo: Tensor) -> None:
+    known = {"job": "0123456789ab", "digest": "1f72"}
+    for number, own in enumerate(({"config": {"seed": 3}}, {"reason": "start is a tensor"})):
+        path = tmp_path / f"{number}.png"
+        write_picture(path, photo[0], record(), {}, origin=known | own)
+        origin = read_origin(path)
+        assert (origin.file, origin.target, origin.job, origin.digest) == (path, "logits:pizza", *known.values())
+        assert origin.versions["lightning_fv"] == __version__
+        assert (origin.config, origin.reason) == (own.get("config"), own.get("reason", ""))
+    write_picture(tmp_path / "none.png", photo[0], record(), {})
+    (tmp_path / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:60])
+    for name, told in (("none.png", "not by a run"), ("cut.png", "cut.png"), ("", "cannot read the picture")):
+        with pytest.raises(UsageError, match=told):
+            read_origin(tmp_path / name)
