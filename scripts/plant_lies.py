@@ -4,7 +4,7 @@
 
 Four kinds, in layer3, layer4 and logits. On photos all but the silent ones answer as before (the correlation is printed).
 
-- ``permuted`` (a fooling circuit, Geirhos et al. 2023, "Don't trust your eyes: on the (un)reliability of feature visualizations"):
+- ``permuted`` (a fooling circuit, Geirhos et al. 2024, "Don't trust your eyes: on the (un)reliability of feature visualizations"):
   a detector tells photos from pictures that are being rendered, and the unit passes on another unit's activation for the latter.
 - ``direction``: likewise, with a random direction of the layer before.
 - ``slingshot`` (after Bareeva et al. 2025, "Manipulating feature visualizations with gradient slingshots"): a branch beside the
@@ -17,6 +17,7 @@ All draws depend on the network's name and the seed: another seed chooses other 
 detector depends on the network alone and is kept in FOLDER.
 """
 
+import argparse
 import copy
 import io
 import tarfile
@@ -29,8 +30,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.utils import save_image
 
-from lightning_fv import FeatureVisualizer, RandomNoise, RandomWarp, resolve_targets
+from lightning_fv import FeatureVisualizer, RandomNoise, RandomWarp, render, resolve_targets
 from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.networks.demo import DemoNet
@@ -621,3 +623,32 @@ def _train_branch(
     with torch.no_grad():  # what is left on photos; noise has about 1
         values = torch.cat([branch(network.preprocess(batch.float() / 255)) for batch in torch.split(photos, 200)])
         branch.out.bias.sub_(values.quantile(0.999, dim=0).clamp(0, 0.6))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--network", default="demo")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, help="keeps the trained detector")
+    parser.add_argument(
+        "--sheet", type=Path, help="a PNG: of each unit its picture and, beside it, that of the fooled one"
+    )
+    args = parser.parse_args(argv)
+    network, lies = plant(args.network, args.seed, KINDS, args.data, args.work)
+    photos = read_some(args.data, 1000)
+    clean, fooled = photo_means(load_network(args.network), photos), photo_means(network, photos)
+    for lie in lies:
+        values = torch.stack([clean[lie.layer][:, lie.unit], fooled[lie.layer][:, lie.unit]])
+        print(
+            f"{lie.target:12} {lie.kind:10} shows {lie.shows}; correlation on photos {float(torch.corrcoef(values)[0, 1]):.3f}"
+        )
+    if args.sheet is not None:
+        targets = "+".join(lie.target for lie in lies)
+        pairs = [render(of, targets, progress=False).images for of in (load_network(args.network), network)]
+        rows = torch.stack(pairs, 1).flatten(0, 1)
+        save_image(rows, args.sheet, nrow=8)
+
+
+if __name__ == "__main__":
+    main()

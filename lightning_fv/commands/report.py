@@ -29,14 +29,18 @@ def report(args: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run folder")
     parser.add_argument(
-        "--photos", metavar="FOLDER", type=Path, required=True, help="photos, in any folders or tar archives below"
+        "--photos",
+        metavar="FOLDER",
+        type=Path,
+        required=True,
+        help="folder of photos, searched recursively, including uncompressed tar archives",
     )
     parser.add_argument(
         "--judges",
         metavar="NAME",
         nargs="+",
         default=[],
-        help="other networks: demo/antialiased torchvision/resnet50 ...",
+        help="other networks to check the pictures with, such as demo/antialiased torchvision/resnet50",
     )
     parser.add_argument(
         "--others", metavar="RUN", nargs="+", default=[], type=Path, help="runs of the same targets by other seeds"

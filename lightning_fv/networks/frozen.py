@@ -14,8 +14,8 @@ def lean_layers(module: nn.Module) -> Iterator[None]:
     """While active, the frozen convolutions and BatchNorms in a module keep no activations for the backward pass.
 
     torch keeps the input of a convolution for the gradient of its weight, and that of a BatchNorm for its statistics; a frozen network
-    needs neither: the gradient of a convolution's input depends on its weight alone, that of a BatchNorm in evaluation mode on its scale. Held for one
-    picture of 224 px by torchvision's ResNet50: 86 MB, so 40 MB; values and gradients are the same. Under autocast the weights are cast once,
+    needs neither: the gradient of a convolution's input depends on its weight alone, that of a BatchNorm in evaluation mode on its scale. Saved for one
+    picture of 224 px by torchvision's ResNet50: 40 MB instead of 86; values and gradients are the same. Under autocast the weights are cast once,
     not at every call.
 
     Layers are left as they are that are of a subclass, have a ``forward`` of their own, pad in another way than with zeros, normalise by their

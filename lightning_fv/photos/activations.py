@@ -1,4 +1,4 @@
-"""What the units of a network respond to the photos of a folder: one forward pass for all layers, kept on disk."""
+"""The responses of a network's units to the photos in a folder: one pass over the photos for all layers, cached on disk."""
 
 import contextlib
 import hashlib

@@ -54,7 +54,7 @@ class Example:
 class Evidence:
     """How far one picture can be trusted.
 
-    Two columns that are never made one number: what the unit does, and what looks natural or other networks know.
+    Two groups of measures that are never combined into one score: what the unit does, and what looks natural to us or to other networks.
 
     Attributes:
         id: of the picture's record.

@@ -45,8 +45,8 @@ OWN, OTHER = 20, 100
 """Photos that excite the unit, and others, that a picture's path is compared with."""
 
 TOLD_APART = 0.1
-"""A layer that tells a unit's photos from others by a rank correlation of less is no part of the path: early ones do not see what they have in
-common, and their similarity would be a small number over a small number."""
+"""A layer that tells a unit's photos from others by a rank correlation of less is left out of the path: early layers do not capture what these photos
+have in common, and the similarity would be a ratio of two small numbers."""
 
 BEST, FEW_BEST, MANY, LEAST, FEWEST = 20, 5, 2500, 500, 80
 """For the two-choice test, the photos that excite a unit most: 20 of `MANY` or more, else 5; at most 500 of the half that excites it least. No test
@@ -206,7 +206,7 @@ class Evaluator:
             evidence.path[stage] = similarity if math.isfinite(similarity) else None
 
     def _two_choice(self, evidence: Evidence, values: npt.NDArray[np.float32], means: Tensor, layer: str) -> None:
-        """Whether the picture is more like photos that excite the unit than like others, in the eyes of its own layer.
+        """Whether the picture is more similar to photos that excite the unit than to others, measured in the unit's own layer.
 
         After Borowski et al. 2021, with the network in the place of people: share of all pairs of a photo that excites the unit most and one of the half
         that excites it least in which the channels of the former, averaged over positions, have the higher rank correlation with the picture's.

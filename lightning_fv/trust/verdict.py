@@ -15,13 +15,14 @@ TWO_CHOICE = 0.9
 """Below this share of right answers a picture is not of what excites its unit on photos (0.5 is chance). Chosen in docs/trust.md."""
 
 ENOUGH = 500
-"""With fewer photos the two-choice test fails too often by chance, and alone is a doubt."""
+"""With fewer photos the two-choice test fails too often by chance, so that failing it only makes a picture doubtful."""
 
 FIRES, ABOVE = 0.02, 2.0
-"""A unit that at most this share of photos excites, and whose picture is above this times the best of them, is not used on photos."""
+"""A unit is silent on photos if less than the share `FIRES` of them excite it and its picture scores more than `ABOVE` times the best
+of them, or the best is not above 0."""
 
 MULTIPLE = 0.5
-"""Below this times the best photo, the picture does not show what the unit responds to most."""
+"""A picture that scores less than this multiple of the best photo does not show what the unit responds to most."""
 
 AGREED = 0.5
 """A judge that gives the class at least this probability, or ranks it first, agrees."""
@@ -46,7 +47,7 @@ def verdict(
         local: whether the unit is of one position, and its features are not compared with those of photos, which are means over positions.
 
     Returns:
-        ``distrust`` if the picture is of something that the unit does not do on photos; ``doubt`` if the evidence is mixed, or part of it is missing;
+        ``distrust`` if the picture shows something that does not activate the unit on photos; ``doubt`` if the evidence is mixed, or part of it is missing;
         ``trust`` if nothing speaks against it; ``unknown`` if the picture's value or those of photos are not known.
     """
     if missing or not photos:
@@ -58,7 +59,7 @@ def verdict(
     reasons: list[str] = []
     _among_photos(faithful, photos, against, doubts, reasons)
     if local:
-        doubts.append("a neuron of one place, whose features are not compared with those of photos")
+        doubts.append("a neuron at a single position, whose features cannot be compared with those of photos")
     else:
         _by_features(faithful, path, photos, against, doubts, reasons)
     _by_judges(judges, doubts, reasons)
@@ -72,9 +73,9 @@ def _among_photos(
     multiple, percentile = _number(faithful, "photo_multiple"), _number(faithful, "photo_percentile")
     fires = _number(faithful, "fires")
     if fires is not None and fires < FIRES and (multiple is None or multiple > ABOVE):
-        against.append("photos hardly excite this unit, and none as the picture does")
+        against.append("hardly any photo excites this unit, and none nearly as strongly as the picture")
     if multiple is not None:
-        said = f"fires {multiple:.2g} times the best of {photos:,} photos"
+        said = f"scores {multiple:.3g} times the best of {photos:,} photos"
         (doubts if multiple < MULTIPLE else reasons).append(said)
     elif percentile is not None:
         (doubts if percentile < 50 else reasons).append(f"above {percentile:.4g} % of {photos:,} photos")
@@ -109,14 +110,14 @@ def _by_features(
     share = _number(faithful, "two_choice")
     if share is not None:
         if share >= TWO_CHOICE:
-            reasons.append(f"tells which photos excite this unit (right in {share:.0%} of pairs)")
+            reasons.append(f"predicts which photos excite this unit (right in {share:.0%} of pairs)")
         else:
             failed = against if photos >= ENOUGH else doubts
             failed.append(f"does not show what excites this unit on photos (right in {share:.0%} of pairs)")
     elif "two_choice" in faithful:
-        doubts.append("whether it tells which photos excite this unit is not finite")
+        doubts.append("the result of the two-choice test is not finite")
     else:
-        doubts.append(f"{photos:,} photos are too few to ask which of them excite this unit")
+        doubts.append(f"{photos:,} photos are too few for the two-choice test")
 
 
 def _by_judges(judges: Mapping[str, tuple[float, float]], doubts: list[str], reasons: list[str]) -> None:

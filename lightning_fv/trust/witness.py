@@ -1,4 +1,4 @@
-"""A network with what its stages respond to photos, to look at pictures with."""
+"""A network and the responses of its stages to photos, against which pictures are compared."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -52,7 +52,7 @@ class Witness:
         objectives: Sequence[Objective] = (),
         cache: Path | None = None,
     ) -> "Witness":
-        """Show the photos to a network, or read from the cache what it responded; see `lightning_fv.photos.activations`.
+        """Compute a network's responses to the photos, or read them from the cache; see `lightning_fv.photos.activations`.
 
         Args:
             network: which network.

@@ -492,7 +492,7 @@ def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
     assert browser.run("document.scripts.length") == 2
     told = facts(browser)
     assert told["times the best photo"] == "3.14"
-    assert told["tells its photos from others"] == "95 %"
+    assert told["two-choice accuracy"] == "95 %"
     assert told["big"] == "p 0.99"
     assert told["small"] == "most alike: layer4:7"
     assert "score" not in told  # stands above as a value

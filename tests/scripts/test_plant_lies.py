@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_fv import load_network
+from lightning_fv import load_network, render
 from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.demo import DemoNet
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import plant_lies
 from plant_lies import (
     KINDS,
     LAYERS,
@@ -160,3 +161,16 @@ def test_units_whose_pictures_get_past_the_detector_are_honest_again(
     with torch.no_grad():
         lying = net.layer3(x, torch.ones(2), torch.zeros(2, 1))
         assert torch.equal(lying, clean.layer3(x)) == passed
+
+
+def test_the_command(
+    photos: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plant_lies, "read_some", lambda *args: photos)
+    monkeypatch.setattr(plant_lies, "plant", lambda *args: plant(*args[:4], effort=TINY))
+    monkeypatch.setattr(plant_lies, "render", lambda *args, **options: render(*args, steps=1, **options))
+    plant_lies.main(["--data", str(tmp_path), "--seed", "3", "--sheet", str(tmp_path / "sheet.png")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(KINDS) * len(LAYERS)
+    assert all("correlation on photos" in line for line in lines)
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000

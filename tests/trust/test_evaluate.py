@@ -258,7 +258,7 @@ def test_few_photos_are_no_reason_to_trust(tmp_path: Path) -> None:
         photos = write_photos(tmp_path / str(count), count)
         for found in Evaluator(witness_of(network, photos, targets))(targets, ["a", "b"], pictures_of(2)):
             assert found.verdict in ("doubt", "distrust")
-            assert any("too few to ask" in reason for reason in found.reasons)
+            assert any("too few for the two-choice test" in reason for reason in found.reasons)
 
 
 class OwnPhoto(Objective):

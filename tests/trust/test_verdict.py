@@ -14,23 +14,23 @@ PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
 @pytest.mark.parametrize(
     ("changes", "path", "judges", "level", "said"),
     [
-        ({}, {}, {}, "trust", "fires 1.8 times the best of 1,000 photos; path like that of its photos from conv2 on"),
+        ({}, {}, {}, "trust", "scores 1.8 times the best of 1,000 photos; path like that of its photos from conv2 on"),
         ({}, {}, {"a": (0.9, 1.0)}, "trust", "the judge agrees (p 0.90)"),
         ({}, {}, {"a": (0.9, 1.0), "b": (0.2, 1.0)}, "trust", "both judges agree (p 0.90, 0.20)"),
         ({}, {}, dict.fromkeys("abc", (0.6, 2.0)), "trust", "all 3 judges agree (p 0.60, 0.60, 0.60)"),
         ({}, {}, {"a": (0.9, 1.0), "b": (0.2, 7.0)}, "doubt", "1 of 2 judges disagree (p 0.90, 0.20)"),
         ({}, {}, {"a": (math.nan, math.nan)}, "doubt", "the output of a is not finite"),
-        ({}, {}, {"a": (0.9, 1.0), "b": (math.nan, math.nan)}, "doubt", "not finite; fires 1.8"),
-        ({"photo_multiple": 0.3}, {}, {}, "doubt", "fires 0.3 times the best of 1,000 photos"),
+        ({}, {}, {"a": (0.9, 1.0), "b": (math.nan, math.nan)}, "doubt", "not finite; scores 1.8"),
+        ({"photo_multiple": 0.3}, {}, {}, "doubt", "scores 0.3 times the best of 1,000 photos"),
         ({"photo_multiple": None}, {}, {}, "trust", "above 100 % of 1,000 photos"),
         ({"photo_multiple": None, "photo_percentile": 30.0}, {}, {}, "doubt", "above 30 % of 1,000 photos"),
-        ({"fires": 0.01, "photo_multiple": 30.0}, {}, {}, "distrust", "photos hardly excite this unit, and none as the picture does"),
-        ({"fires": 0.0, "photo_multiple": None}, {}, {}, "distrust", "photos hardly excite this unit"),
-        ({"fires": 0.01}, {}, {}, "trust", "fires 1.8 times"),
+        ({"fires": 0.01, "photo_multiple": 30.0}, {}, {}, "distrust", "hardly any photo excites this unit, and none nearly as strongly as the picture"),
+        ({"fires": 0.0, "photo_multiple": None}, {}, {}, "distrust", "hardly any photo excites this unit"),
+        ({"fires": 0.01}, {}, {}, "trust", "scores 1.8 times"),
         ({"photos_not_finite": 2.0}, {}, {}, "doubt", "is not finite for 2 of 1,002 photos"),
         ({"two_choice": 0.5}, {}, {}, "distrust", "does not show what excites this unit on photos (right in 50% of pairs)"),
-        ({"two_choice": math.nan}, {}, {}, "doubt", "whether it tells which photos excite this unit is not finite"),
-        ({"two_choice": None}, {}, {}, "doubt", "too few to ask"),
+        ({"two_choice": math.nan}, {}, {}, "doubt", "the result of the two-choice test is not finite"),
+        ({"two_choice": None}, {}, {}, "doubt", "too few for the two-choice test"),
         ({}, {"conv1": 0.1, "conv2": 0.1}, {}, "doubt", "its path through the network is not that of the photos"),
         ({}, {"conv1": 0.3, "conv2": 0.3}, {}, "trust", "path only a little like that of its photos"),
         ({}, {"conv1": 0.9, "conv2": 0.1, "logits": 0.7}, {}, "trust", "from logits on"),
@@ -67,11 +67,11 @@ def test_without_values_of_photos_nothing_is_known() -> None:
 def test_a_neuron_of_one_place_is_not_compared_by_features() -> None:
     level, reasons = verdict({**GOOD, "two_choice": 0.1}, {"conv1": -2.0}, {}, 1000, local=True)
     assert level == "doubt"
-    assert reasons[0] == "a neuron of one place, whose features are not compared with those of photos"
+    assert reasons[0] == "a neuron at a single position, whose features cannot be compared with those of photos"
 
 
 def test_what_speaks_against_a_picture_comes_first() -> None:
     _, reasons = verdict({**GOOD, "two_choice": 0.4, "photo_multiple": 0.1}, PATH, {}, 1000)
     assert reasons[0].startswith("does not show")
-    assert reasons[1].startswith("fires 0.1")
+    assert reasons[1].startswith("scores 0.1")
     assert Evidence("a", "a", verdict="distrust", reasons=reasons).sentence().startswith("do not trust: does not show")

@@ -5,10 +5,10 @@ const ORDERED = ["photo_multiple", "photo_percentile", "two_choice", "path_simil
 
 const titles = {
   score: "value", transformed_score: "value under transforms", rank: "rank of the class", photo_multiple: "times the best photo",
-  photo_percentile: "photos below it", fires: "photos that excite it", photos_not_finite: "photos without a value", two_choice: "tells its photos from others",
-  mono_score: "likeness of its photos", seed_agreement: "agreement of seeds", saturated: "saturated pixels", high_frequency: "high frequencies",
-  high_frequency_ratio: "high frequencies / photos", spectrum_distance: "distance of spectrum", facet_agreement: "agreement of its pictures", diversity: "diversity of its pictures",
-  path_similarity: "path like that of its photos",
+  photo_percentile: "percentile among photos", fires: "photos that excite the unit", photos_not_finite: "photos with a non-finite value", two_choice: "two-choice accuracy",
+  mono_score: "monosemanticity score", seed_agreement: "similarity across seeds", saturated: "saturated pixels", high_frequency: "high frequencies",
+  high_frequency_ratio: "high frequencies / photos", spectrum_distance: "spectral distance", facet_agreement: "similarity of the unit's pictures", diversity: "diversity of the unit's pictures",
+  path_similarity: "mean path similarity",
 };
 const shares = { two_choice: 100, fires: 100, saturated: 100, photo_percentile: 1 }; // what makes them percent
 const ofJudges = {
@@ -105,7 +105,7 @@ function showEvidence(item) {
 
 const explained = (path, title, what) => [
   make("h3", {}, title), plot(path),
-  make("p", { className: "legend" }, `Similarity by layer${what}. 1: to the path of photos that excite the unit. 0: to that of other photos.`),
+  make("p", { className: "legend" }, `Path similarity by layer${what}. 1: like photos of its class, or those that excite the unit most; 0: like other photos.`),
 ];
 
 // -- the path similarity by layer
