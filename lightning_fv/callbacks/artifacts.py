@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from lightning_fv.callbacks.background import Background
-from lightning_fv.functional import resize_images, to_uint8
+from lightning_fv.functional import finite_uint8, resize_images
+from lightning_fv.optimization.final_pictures import final_pictures
 from lightning_fv.optimization.score import assess
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.photos.statistics import PhotoStatistics
 from lightning_fv.runs.files import WriteErrors, write_atomic
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job_folder import JobFolder
-from lightning_fv.runs.picture import encode_jpeg, write_picture
+from lightning_fv.runs.picture import encode_jpeg, write_encoded
 from lightning_fv.runs.record import Record
 from lightning_fv.runs.start_photo import StartPhoto
 
@@ -40,18 +41,26 @@ class ArtifactWriter(pl.Callback):
         self._run: RunFolder | None = None
         self._job: JobFolder | None = None
         self._photos: list[StartPhoto] = []
+        self._statistics: PhotoStatistics | None = None
         self._background: Background | None = None
         self._start, self._seconds = time.monotonic(), 0.0
 
-    def attach(self, run: RunFolder, job: JobFolder, photos: Sequence[StartPhoto] = ()) -> None:
+    def attach(
+        self,
+        run: RunFolder,
+        job: JobFolder,
+        photos: Sequence[StartPhoto] = (),
+        statistics: PhotoStatistics | None = None,
+    ) -> None:
         """Write into these folders instead of the Trainer's.
 
         Args:
             run: the run's folder.
             job: that of the job.
             photos: that the pictures started from, one each, or none.
+            statistics: of what the units respond to photos; default: see `assess`.
         """
-        self._run, self._job, self._photos = run, job, list(photos)
+        self._run, self._job, self._photos, self._statistics = run, job, list(photos), statistics
 
     def settings(self) -> None:
         """None: this callback changes no picture, so job ids do not depend on it."""
@@ -79,7 +88,7 @@ class ArtifactWriter(pl.Callback):
         assert isinstance(pl_module, FeatureVisualizer)
         complete = trainer.global_step >= trainer.max_steps
         seconds = self._seconds + time.monotonic() - self._start
-        self.records = assess(pl_module, trainer.global_step, seconds, complete)
+        self.records = assess(pl_module, trainer.global_step, seconds, complete, self._statistics)
         try:
             self._write(pl_module, complete)
         except OSError as error:
@@ -98,17 +107,14 @@ class ArtifactWriter(pl.Callback):
         recipes = [{**visualizer.describe(), "start": photo.provenance} for photo in self._photos]
         recipes = recipes or [visualizer.describe()] * len(self.records)
         self._run.refuse_linked_folders(self._job)
-        parameterization = visualizer.parameterization
-        with torch.no_grad():
-            pictures = parameterization.shown(parameterization())
-        opaque = pictures.shape[1] == parameterization.channels
-        for record, picture, recipe in zip(self.records, pictures, recipes, strict=True):
-            if bool(torch.isfinite(picture).all()):
+        final = final_pictures(visualizer)
+        for row, (record, recipe) in enumerate(zip(self.records, recipes, strict=True)):
+            if final.finite[row]:
                 file = self._run.picture(record.id, complete)
                 record.image = self._run.relative(file)
                 try:
                     file.parent.mkdir(exist_ok=True)
-                    record.sign(write_picture(file, picture, record, recipe, opaque))
+                    record.sign(write_encoded(file, final.file(row), record, recipe))
                 except OSError as error:  # the next picture may be smaller
                     record.image, failed = None, error
                     continue
@@ -125,16 +131,18 @@ class ArtifactWriter(pl.Callback):
 
     def _frame(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
-        shown = pl_module.pictures()[: self.frame_pictures]
-        if self._background is None or not bool(torch.isfinite(shown).all()):
+        if self._background is None:
             return
         from torchvision.utils import make_grid  # here: torchvision takes a second to import
 
+        shown = pl_module.pictures()[: self.frame_pictures]
         height, width = shown.shape[-2:]
         scale = min(1.0, self.frame_side / max(height, width))
         shown = resize_images(shown, (max(1, round(height * scale)), max(1, round(width * scale))))
         columns = max(1, round(len(shown) ** 0.5 + 0.49))
-        pixels = to_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
+        pixels = finite_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
+        if pixels is None:
+            return
         assert self._job is not None
         path = self._job.frame(trainer.global_step)
 

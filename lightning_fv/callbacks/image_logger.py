@@ -1,18 +1,20 @@
 """Pictures in TensorBoard."""
 
 import contextlib
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 
 from lightning_fv.callbacks.background import Background
-from lightning_fv.functional import resize_images, to_uint8
+from lightning_fv.functional import finite_uint8, resize_images
+from lightning_fv.optimization.final_pictures import final_pictures
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.report.events import image_event
 from lightning_fv.runs.files import WriteErrors
-from lightning_fv.runs.picture import encode_jpeg, encode_png
+from lightning_fv.runs.picture import encode_jpeg
 
 _WHAT = "pictures in TensorBoard"
 
@@ -57,19 +59,23 @@ class ImageLogger(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         if self._background is not None:
-            shown = pl_module.pictures()[: self.pictures]
-            if bool(shown.isfinite().all()):
-                from torchvision.utils import make_grid  # here: torchvision takes a second to import
+            from torchvision.utils import make_grid  # here: torchvision takes a second to import
 
-                grid = make_grid(self._thumbnails(shown), nrow=max(1, round(len(shown) ** 0.5 + 0.49)), pad_value=1.0)
-                self._log("pictures", grid, trainer.global_step)
+            shown = pl_module.pictures()[: self.pictures]
+            grid = make_grid(self._thumbnails(shown), nrow=max(1, round(len(shown) ** 0.5 + 0.49)), pad_value=1.0)
+            pixels = finite_uint8(grid)  # a copy: the pictures keep changing
+            if pixels is not None:
+                height, width = pixels.shape[1:]
+                self._log("pictures", height, width, trainer.global_step, lambda: encode_jpeg(pixels))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         if self._background is not None:
-            for target, picture in zip(pl_module.targets, pl_module.pictures(), strict=True):
-                if bool(torch.isfinite(picture).all()):
-                    self._log(target.tag, picture, trainer.global_step, must=True)
+            final = final_pictures(pl_module)
+            for row, target in enumerate(pl_module.targets):
+                if final.finite[row]:
+                    encode = functools.partial(final.preview, row)
+                    self._log(target.tag, *pl_module.size, trainer.global_step, encode, must=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
@@ -77,12 +83,12 @@ class ImageLogger(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._close()
 
-    def _log(self, tag: str, picture: Tensor, step: int, must: bool = False) -> None:
-        pixels, writer = to_uint8(picture), self._writer  # a copy: the picture keeps changing
-        encode = encode_png if must else encode_jpeg
+    def _log(
+        self, tag: str, height: int, width: int, step: int, encode: Callable[[], bytes], must: bool = False
+    ) -> None:
+        writer = self._writer
         assert self._background is not None
-        height, width = pixels.shape[1:]
-        self._background.submit(lambda: writer.add_event(image_event(tag, height, width, step, encode(pixels))), must)
+        self._background.submit(lambda: writer.add_event(image_event(tag, height, width, step, encode())), must)
 
     def _thumbnails(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]

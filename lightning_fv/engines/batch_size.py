@@ -51,7 +51,7 @@ def measured_batch_size(
 ) -> int:
     """The batch size for a CUDA device, from the peak memory of one real pass of one picture and of four.
 
-    This has not been run on a GPU yet; only its arithmetic, `batch_that_fits`, is tested.
+    This has run on the mock device of the tests alone, not on a GPU yet.
 
     Args:
         recipe: renders the pictures.

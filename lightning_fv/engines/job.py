@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from torch import Tensor
 
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
 from lightning_fv.engines.base import JobResult
@@ -28,11 +29,15 @@ from lightning_fv.errors import (
     first_line,
     warn,
 )
+from lightning_fv.optimization.final_pictures import final_pictures
 from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
+from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.photos.statistics import PhotoStatistics
 from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.job_folder import JobFolder
+from lightning_fv.runs.record import Record
 
 
 @contextlib.contextmanager
@@ -144,7 +149,9 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
     folder = None if plan.folder is None else plan.folder.job(job)
     bound = setup.visualizer.bind(setup.network, job.targets, setup.seed, job.start)
     callbacks = _callbacks(plan, job, progress)
-    start, last = time.monotonic(), None
+    writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
+    callbacks.append(finish := _Finish(writer, setup.statistics))
+    last = None
     if folder is not None:
         if setup.writes:
             folder.begin()
@@ -158,8 +165,6 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
     finally:
         release(trainer)
     complete = trainer.global_step >= setup.options["max_steps"]
-    writer = next((callback for callback in callbacks if isinstance(callback, ArtifactWriter)), None)
-    records = writer.records if writer else assess(bound, trainer.global_step, time.monotonic() - start, complete)
     if plan.folder is not None and folder is not None and setup.writes and plan.folder.done(job) is not None:
         folder.clear_checkpoints()
     stopped = None if complete else plan.stop.received or _received(callbacks)
@@ -168,7 +173,32 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
         return failed_job(
             plan, job, f"the fit ended after {steps} steps: a callback or an option of the Trainer stopped it"
         )
-    return JobResult(job, records, bound.pictures().cpu(), signal=stopped)
+    return JobResult(job, finish.records, finish.pictures, signal=stopped)
+
+
+class _Finish(pl.Callback):
+    """Keeps the records and the pictures of a fit that has ended, from when they were on its device.
+
+    Afterwards Lightning moves the pictures to the CPU, and leaves the network where it was.
+
+    Args:
+        writer: has the records already; None if nothing is written.
+        statistics: of what the units respond to photos, if they are known.
+    """
+
+    def __init__(self, writer: ArtifactWriter | None, statistics: PhotoStatistics | None) -> None:
+        self._writer, self._statistics, self._start = writer, statistics, time.monotonic()
+        self.records: list[Record] = []
+        self.pictures: Tensor | None = None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FeatureVisualizer)
+        if self._writer is not None:
+            self.records = self._writer.records
+        else:
+            step, seconds = trainer.global_step, time.monotonic() - self._start
+            self.records = assess(pl_module, step, seconds, step >= trainer.max_steps, self._statistics)
+        self.pictures = final_pictures(pl_module).images
 
 
 @contextlib.contextmanager
@@ -221,5 +251,5 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
         if isinstance(callback, ArtifactWriter | ImageLogger):
             callback.errors = plan.errors
         if isinstance(callback, ArtifactWriter) and plan.folder is not None:
-            callback.attach(plan.folder, plan.folder.job(job), job.photos)
+            callback.attach(plan.folder, plan.folder.job(job), job.photos, setup.statistics)
     return callbacks

@@ -24,6 +24,7 @@ from lightning_fv.optimization.diversity import check_layers
 from lightning_fv.optimization.references import References
 from lightning_fv.optimization.start import check_groups, check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.photos.statistics import PhotoStatistics, shipped_statistics
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.folder import RunFolder
@@ -118,6 +119,11 @@ class Setup:
     def writes(self) -> bool:
         """Whether this process writes the pictures of its jobs: of ranks that share them, only the first."""
         return not self.shared or self.rank.rank == 0
+
+    @functools.cached_property
+    def statistics(self) -> PhotoStatistics | None:
+        """The package's own numbers of what the units respond to photos, if it has any for the network."""
+        return shipped_statistics(self.network)
 
     def trainer_options(self) -> dict[str, Any]:
         """The Trainer's options for the one device of this process."""

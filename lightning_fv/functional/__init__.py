@@ -2,13 +2,14 @@
 
 from lightning_fv.functional.classes import class_probability, class_rank
 from lightning_fv.functional.color import correlate, decorrelate
-from lightning_fv.functional.device import on_device
+from lightning_fv.functional.device import constant, on_device
 from lightning_fv.functional.gram import gram, gram_cosine
 from lightning_fv.functional.image import (
     MAX_SIDE,
     blur_reach,
     box_blur,
     composite,
+    finite_uint8,
     gaussian_blur,
     resize_images,
     to_uint8,
@@ -42,9 +43,11 @@ __all__ = [
     "class_probability",
     "class_rank",
     "composite",
+    "constant",
     "correlate",
     "decorrelate",
     "feature_distances",
+    "finite_uint8",
     "frequencies",
     "gaussian_blur",
     "gram",

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lightning_fv.functional.device import constant
+
 # Square root of the RGB covariance of natural photos (columns: brightness, blue-yellow, green-magenta; by
 # decreasing variance), divided by the norm of the largest column. Olah et al. 2017, "Feature Visualization", section "Preconditioning and
 # Parameterization". Measured by python scripts/build_spectrum.py --data PHOTOS, on 1000 ImageNet photos, one per class.
@@ -22,15 +24,15 @@ def correlate(images: Tensor) -> Tensor:
     Returns:
         The same shape; unbounded RGB, to be squashed afterwards.
     """
-    return _mix(images, torch.tensor(CORRELATION, dtype=torch.float64))
+    return _mix(images, constant(CORRELATION, images.device, images.dtype))
 
 
 def decorrelate(images: Tensor) -> Tensor:
     """Map RGB to decorrelated colour axes: the inverse of `correlate`."""
-    return _mix(images, torch.tensor(CORRELATION, dtype=torch.float64).inverse())
+    inverse = torch.tensor(CORRELATION, dtype=torch.float64, device="cpu").inverse()
+    return _mix(images, inverse.to(images.device, images.dtype))
 
 
 def _mix(images: Tensor, matrix: Tensor) -> Tensor:
-    matrix = matrix.to(images.device, images.dtype)
     # A matrix product over the flattened plane is several times faster than einsum on a CPU.
     return torch.matmul(matrix, images.flatten(-2)).reshape(images.shape)

@@ -79,10 +79,21 @@ def to_uint8(images: Tensor) -> Tensor:
     Raises:
         ValueError: a value is NaN or infinite; in a file it would silently become black.
     """
+    pixels = finite_uint8(images)
+    if pixels is None:
+        raise ValueError("the picture contains NaN or infinite values")
+    return pixels
+
+
+def finite_uint8(images: Tensor) -> Tensor | None:
+    """As `to_uint8`, but None if a value is NaN or infinite; from another device in one copy, with the answer to that."""
     images = images.detach()
     channels = images.shape[-3]
     if channels != 3:
-        images = images[..., [min(number, channels - 1) for number in range(3)], :, :]
-    if not bool(torch.isfinite(images).all()):
-        raise ValueError("the picture contains NaN or infinite values")
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        images = torch.stack([images.select(-3, min(number, channels - 1)) for number in range(3)], -3)
+    finite = torch.isfinite(images).all()
+    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    if images.device.type == "cpu":
+        return pixels if bool(finite) else None
+    copied = torch.cat([pixels.flatten(), finite.to(torch.uint8).view(1)]).cpu()
+    return copied[:-1].view(pixels.shape) if bool(copied[-1]) else None

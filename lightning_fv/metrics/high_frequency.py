@@ -1,5 +1,7 @@
 """How much of a picture is noise."""
 
+import functools
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -34,15 +36,27 @@ class HighFrequencyEnergy(Metric):
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, images: Tensor) -> None:
-        height, width = images.shape[-2:]
-        power = windowed_power(images)
-        high = frequencies(height, width).to(images.device) > self.cutoff * max(height, width) / 2
-        share = (power * high).sum((1, 2, 3)) / power.sum((1, 2, 3)).clamp_min(1e-10 * (height * width) ** 2)
-        self.energy += share.sum()
+        self.energy += high_frequency_share(images, self.cutoff).sum()
         self.total += len(images)
 
     def compute(self) -> Tensor:
         return self.energy / self.total
+
+
+def high_frequency_share(images: Tensor, cutoff: float = 0.5) -> Tensor:
+    """`HighFrequencyEnergy` of each picture by itself.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        cutoff: in units of the Nyquist frequency of the longer side.
+
+    Returns:
+        (B,) in [0, 1]; NaN for a picture with a NaN.
+    """
+    height, width = images.shape[-2:]
+    power = windowed_power(images)
+    high = _above(height, width, cutoff, images.device)
+    return (power * high).sum((1, 2, 3)) / power.sum((1, 2, 3)).clamp_min(1e-10 * (height * width) ** 2)
 
 
 def windowed_power(images: Tensor) -> Tensor:
@@ -55,7 +69,7 @@ def windowed_power(images: Tensor) -> Tensor:
         (B, C, H, W // 2 + 1), 0 at frequency [0, 0]; the window's own energy is 1 per pixel on average.
     """
     height, width = images.shape[-2:]
-    rows, columns = (_window(side).to(images.device) for side in (height, width))
+    rows, columns = (_window(side, images.device) for side in (height, width))
     window = rows[:, None] * columns
     images = images.float()
     centred = images - (images * window).sum((2, 3), keepdim=True) / window.sum()
@@ -67,6 +81,15 @@ def windowed_power(images: Tensor) -> Tensor:
     return power
 
 
-def _window(side: int) -> Tensor:
-    window: Tensor = torch.hann_window(side + 2, periodic=False)[1:-1]  # without the zeros at its ends
-    return window
+@functools.lru_cache(maxsize=16)
+def _window(side: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # kept for later calls, which may need a gradient
+        window: Tensor = torch.hann_window(side + 2, periodic=False, dtype=torch.float32, device="cpu")[1:-1]
+        return window.to(device)  # without the zeros at its ends
+
+
+@functools.lru_cache(maxsize=8)
+def _above(height: int, width: int, cutoff: float, device: torch.device) -> Tensor:
+    """Which coefficients are above the cutoff, (height, width // 2 + 1)."""
+    with torch.inference_mode(False):
+        return frequencies(height, width).to(device) > cutoff * max(height, width) / 2

@@ -28,8 +28,25 @@ class SaturatedPixels(Metric):
         self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, images: Tensor) -> None:
-        self.saturated += ((images < self.margin) | (images > 1 - self.margin)).sum()
+        self.saturated += _at_limits(images, self.margin).sum()
         self.total += images.numel()
 
     def compute(self) -> Tensor:
         return self.saturated / self.total
+
+
+def saturated_share(images: Tensor, margin: float = 0.01) -> Tensor:
+    """`SaturatedPixels` of each picture by itself.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        margin: distance from 0 or 1 that counts as saturated.
+
+    Returns:
+        (B,) in [0, 1].
+    """
+    return _at_limits(images, margin).flatten(1).sum(1) / images[0].numel()
+
+
+def _at_limits(images: Tensor, margin: float) -> Tensor:
+    return (images < margin) | (images > 1 - margin)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import TargetError
-from lightning_fv.functional import on_device
+from lightning_fv.functional import constant, on_device
 from lightning_fv.networks.sparse_autoencoder import normalize, read_sparse_autoencoder
 from lightning_fv.objectives.base import Activations, Objective
 from lightning_fv.objectives.direction import at_places, checked_position
@@ -112,7 +112,7 @@ class SAELatent(Objective):
         autoencoder = self._competing.to(places.device)
         with torch.no_grad():
             active = autoencoder.active(autoencoder.pre_activations(places))
-            latents = torch.tensor(self._latents, device=places.device).expand(len(places))
+            latents = constant(self._latents, places.device, torch.long).expand(len(places))
             return active.gather(2, latents[:, None, None].expand(-1, active.shape[1], 1))[..., 0]
 
     def text(self, categories: Sequence[str] = ()) -> str:

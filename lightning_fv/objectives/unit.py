@@ -1,7 +1,6 @@
 """Base class of objectives that read one layer."""
 
 import copy
-import functools
 import operator
 from collections.abc import Hashable, Sequence
 from typing import ClassVar, Self
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_fv.errors import TargetError
+from lightning_fv.functional import constant
 from lightning_fv.objectives.base import Objective
 from lightning_fv.objectives.facets import FACETS
 
@@ -116,15 +116,8 @@ def pick(activation: Tensor, unit: int | tuple[int, ...] | None) -> Tensor:
         return activation[:, unit].float()
     if len(unit) != len(activation):
         raise ValueError(f"{len(unit)} units for a batch of {len(activation)} pictures")
-    rows, units = _index(unit, activation.device)
-    return activation[rows, units].float()
-
-
-@functools.lru_cache(maxsize=64)
-def _index(unit: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows and units as tensors, cached since every step needs the same ones."""
-    with torch.inference_mode(False):  # tensors made in inference mode could not be saved for a later backward pass
-        return torch.arange(len(unit), device=device), torch.tensor(unit, device=device)
+    rows = torch.arange(len(unit), device=activation.device)
+    return activation[rows, constant(unit, activation.device, torch.long)].float()
 
 
 def _checked(unit: Unit) -> int | tuple[int, ...]:

@@ -51,8 +51,8 @@ class DeadUnitMonitor(nn.Module):
             diverged: (B,) bool, pictures that are no longer updated and so not restarted either.
         """
         inactive = step - 1 - self.last_active_step >= DEAD_STEPS
-        rows: list[int] = (inactive & (self.restarts < MAX_RESTARTS) & ~diverged).nonzero().flatten().tolist()
-        return rows
+        restart: list[bool] = (inactive & (self.restarts < MAX_RESTARTS) & ~diverged).tolist()
+        return [row for row, due in enumerate(restart) if due]
 
     def record_restart(self, rows: Sequence[int], step: int) -> None:
         """Record that ``rows`` restart at ``step``, the next one."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lightning_fv.errors import DeviceMemoryError, warn
+from lightning_fv.functional import constant
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import LOGITS, Objective, stack_objectives
 from lightning_fv.objectives.photo import activations_of, kind_of
@@ -247,7 +248,7 @@ class ChunkedObjective:
             return stacked.groups[0][1](activations, images), shares
         values = images.new_zeros(len(images))
         for rows, objective in stacked.groups:
-            index = torch.tensor(rows, device=images.device)
+            index = constant(tuple(rows), images.device, torch.long)
             names = {*objective.layers, *(activations_of(*read) for read in objective.photos)}
             picked = {name: activations[name][index] for name in names}
             values = values.index_put((index,), objective(picked, images[index]))

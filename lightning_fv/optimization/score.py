@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_fv.errors import warn
 from lightning_fv.functional import PhotoSet, photo_high_frequency
-from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
+from lightning_fv.metrics import high_frequency_share, saturated_share
 from lightning_fv.objectives import LOGITS, Objective
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.activations import unit_of
@@ -45,22 +45,20 @@ def assess(
         `lightning_fv.photos.statistics.Comparison.scores`.
     """
     assert visualizer.network is not None
-    pictures, values, dead, logits = _evaluate(visualizer)
-    nonfinite = ~(pictures.isfinite().flatten(1).all(1) & values.isfinite())
-    if bool(nonfinite.any()):
+    found = _measure(visualizer)
+    rows = _on_host(found)
+    if not all(row["finite"] and math.isfinite(row["value"]) for row in rows):
+        nonfinite = ~(found["finite"] & found["value"].isfinite())
         visualizer.guard.restore_last_finite(visualizer.parameterization.values, nonfinite)
-        pictures, values, dead, logits = _evaluate(visualizer)
-    finite = pictures.isfinite().flatten(1).all(1)
-    diverged = visualizer.guard.diverged
-    restarts: list[int] = visualizer.dead_units.restarts.tolist()
+        rows = _on_host(_measure(visualizer))
     photos = photos if photos is not None else shipped_statistics(visualizer.network)
     records = []
-    for row, target in enumerate(visualizer.targets):
-        value = float(values[row])
+    for target, row in zip(visualizer.targets, rows, strict=True):
+        value = row["value"]
         status: Status = "done" if complete else "partial"
-        if bool(diverged[row]) or not bool(finite[row]) or not math.isfinite(value):
+        if row["diverged"] or not row["finite"] or not math.isfinite(value):
             status = "diverged"
-        elif complete and bool(dead[row]):
+        elif complete and row["dead"]:
             status = "dead"
         record = Record(
             **target.names,
@@ -73,16 +71,16 @@ def assess(
             seed=visualizer.seed,
             seconds=round(seconds / len(visualizer.targets), 3),
         )
-        if bool(finite[row]):
-            record.scores = _picture_scores(pictures[row : row + 1], visualizer.network.photos)
-            if target.class_index is not None and logits is not None and status != "diverged":
-                record.scores |= _class_scores(logits[row], target.class_index, visualizer.network.categories)
+        if row["finite"]:
+            record.scores = _picture_scores(row, visualizer.network.photos)
+            if target.class_index is not None and "probability" in row and status != "diverged":
+                record.scores |= _class_scores(row, visualizer.network.categories)
             if photos is not None and status != "diverged":
                 record.scores |= _among_photos(target.objective, value, photos)
-        if restarts[row]:
-            record.scores["restarts"] = restarts[row]
+        if row["restarts"]:
+            record.scores["restarts"] = int(row["restarts"])
         records.append(record)
-    _compare(records, visualizer, pictures)
+    _compare(records, visualizer, rows)
     saturated = [r.target for r in records if complete and float(r.scores.get("saturated", 0.0)) > _SATURATED]
     if saturated:
         warn(
@@ -99,50 +97,67 @@ def _among_photos(objective: Objective, value: float, photos: PhotoStatistics) -
     return comparison.scores() if comparison is not None else {}
 
 
-def _compare(records: list[Record], visualizer: FeatureVisualizer, pictures: Tensor) -> None:
+def _compare(records: list[Record], visualizer: FeatureVisualizer, rows: list[dict[str, float]]) -> None:
     """Add to the records of several pictures of a unit how they compare; those without a score have no rank."""
     assert visualizer.chunked_objective is not None
-    units = visualizer.chunked_objective.comparison.units
-    similarity = visualizer.chunked_objective.similarity(pictures).tolist() if units else []
-    for unit in units:
+    for unit in visualizer.chunked_objective.comparison.units:
         ranked = [records[row] for row in unit.rows if records[row].status in ("done", "partial")]
         ranked.sort(key=lambda record: -(record.score or 0.0))
         for rank, record in enumerate(ranked, 1):
             record.scores["rank"] = rank
         for row in unit.rows:
-            if math.isfinite(similarity[row]):
-                records[row].scores["similarity"] = round(similarity[row], 4)
+            if math.isfinite(rows[row]["similarity"]):
+                records[row].scores["similarity"] = round(rows[row]["similarity"], 4)
 
 
-def _evaluate(visualizer: FeatureVisualizer) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Evaluate the pictures without transforms and penalties.
+def _measure(visualizer: FeatureVisualizer) -> dict[str, Tensor]:
+    """All numbers of the records, (B,) each, on the device: of the pictures without transforms and penalties.
 
     Returns:
-        The pictures; each target's objective (B,); whether its unit is dead, (B,): exactly 0 and without gradient; the logits
-        (B, classes) if any target is a class, else None.
+        ``value``, each target's objective; ``dead``, whether its unit is exactly 0 and without gradient; ``finite``, ``diverged``,
+        ``restarts``, ``saturated`` and ``high_frequency``; ``similarity`` if units have several pictures; of classes, if any target is one,
+        its ``probability``, and the most probable one, ``top``.
     """
-    assert visualizer.chunked_objective is not None
+    objective = visualizer.chunked_objective
+    assert objective is not None
     pictures = visualizer.pictures()
-    references = visualizer.chunked_objective.references.at(visualizer.size, pictures.device)
-    gradient = visualizer.chunked_objective(pictures, pictures, references=references)
-    logits = None
+    references = objective.references.at(visualizer.size, pictures.device)
+    gradient = objective(pictures, pictures, references=references)
+    chunks = torch.split(pictures, objective.chunk or len(pictures))
+    found = {
+        "value": gradient.objectives,
+        "dead": ~gradient.active,
+        "finite": pictures.isfinite().flatten(1).all(1),
+        "diverged": visualizer.guard.diverged,
+        "restarts": visualizer.dead_units.restarts,
+        "saturated": torch.cat([saturated_share(chunk) for chunk in chunks]),
+        "high_frequency": torch.cat([high_frequency_share(chunk) for chunk in chunks]),
+    }
+    if objective.comparison.units:
+        found["similarity"] = objective.similarity(pictures)
     if any(LOGITS in target.objective.layers for target in visualizer.targets):
         with torch.no_grad():
-            logits = visualizer.chunked_objective.logits(pictures)
-    return pictures, gradient.objectives, ~gradient.active, logits
+            probabilities = objective.logits(pictures).float().softmax(1)
+        # One by one, since an index tensor would have to be copied to the device.
+        own = [row[target.class_index or 0] for row, target in zip(probabilities, visualizer.targets, strict=True)]
+        found |= {"probability": torch.stack(own), "top": probabilities.argmax(1)}
+    return found
 
 
-def _picture_scores(picture: Tensor, photos: PhotoSet) -> dict[str, float | str]:
-    metrics = {"saturated": SaturatedPixels(), "high_frequency": HighFrequencyEnergy()}
-    values = {name: float(metric.to(picture.device)(picture)) for name, metric in metrics.items()}
-    values["high_frequency_ratio"] = values["high_frequency"] / photo_high_frequency(photos)
-    return {name: round(value, 4) for name, value in values.items()}
+def _on_host(columns: dict[str, Tensor]) -> list[dict[str, float]]:
+    """The numbers of each picture, from (B,) each; copied from the device together, since each copy waits for it."""
+    device = next(iter(columns.values())).device
+    exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+    table: list[list[float]] = torch.stack([column.to(exact) for column in columns.values()], 1).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in table]
 
 
-def _class_scores(logits: Tensor, unit: int, categories: tuple[str, ...]) -> dict[str, float | str]:
-    probabilities = logits.float().softmax(0)
-    top = int(probabilities.argmax())
-    return {
-        "probability": round(float(probabilities[unit]), 4),
-        "top1": categories[top] if categories else str(top),
-    }
+def _picture_scores(row: dict[str, float], photos: PhotoSet) -> dict[str, float | str]:
+    names = ("saturated", "high_frequency")
+    ratio = row["high_frequency"] / photo_high_frequency(photos)
+    return {name: round(value, 4) for name, value in [*((n, row[n]) for n in names), ("high_frequency_ratio", ratio)]}
+
+
+def _class_scores(row: dict[str, float], categories: tuple[str, ...]) -> dict[str, float | str]:
+    top = int(row["top"])
+    return {"probability": round(row["probability"], 4), "top1": categories[top] if categories else str(top)}

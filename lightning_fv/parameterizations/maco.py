@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
-from lightning_fv.functional import frequencies, keep_in_place, resize_images, resize_spectrum
+from lightning_fv.functional import constant, frequencies, keep_in_place, resize_images, resize_spectrum
 from lightning_fv.parameterizations.base import Parameterization
 
 MAGNITUDES = Path(__file__).parents[1] / "assets" / "photo_magnitudes.safetensors"
@@ -73,7 +73,7 @@ class MACO(Parameterization):
     def shown(self, images: Tensor) -> Tensor:
         if not self.opacity:
             return images
-        ranks = torch.tensor([_TRANSPARENT, _OPAQUE], device=images.device)
+        ranks = constant((_TRANSPARENT, _OPAQUE), images.device, images.dtype)
         smooth = F.avg_pool2d(self.importance[:, None], 5, 1, 2, count_include_pad=False).flatten(1)
         low, high = smooth.quantile(ranks, dim=1)
         opacity = (smooth - low[:, None]) / (high - low).clamp_min(1e-30)[:, None]

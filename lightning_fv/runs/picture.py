@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngInfo, putchunk
 from torch import Tensor
 
 from lightning_fv.errors import RunFolderError, first_line
@@ -23,12 +23,30 @@ from lightning_fv.version import __version__
 CHUNK = "lightning_fv"
 """Keyword of the PNG text chunk: JSON of the picture's record, recipe and versions."""
 
+_HEADER = 8 + 25
+"""Bytes of a PNG's signature and its first chunk, IHDR."""
 
-def encode_png(pixels: Tensor, info: PngInfo | None = None) -> bytes:
+
+def encode_png(pixels: Tensor) -> bytes:
     """PNG of (3, H, W) bytes, or of (4, H, W) with an opacity."""
     file = io.BytesIO()
-    _image(pixels).save(file, "PNG", pnginfo=info)
+    _image(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def encode_picture(picture: Tensor, opaque: bool = True) -> bytes:
+    """PNG of a picture.
+
+    Args:
+        picture: (C, H, W) in [0, 1], or with an opacity as a further channel.
+        opaque: whether it has no opacity.
+
+    Raises:
+        ValueError: the picture contains NaN or infinite values.
+    """
+    if opaque:
+        return encode_png(to_uint8(picture))
+    return encode_png(torch.cat([to_uint8(picture[:-1]), to_uint8(picture[-1:])[:1]]))
 
 
 def encode_jpeg(pixels: Tensor, quality: int = 92) -> bytes:
@@ -44,30 +62,40 @@ def _image(pixels: Tensor) -> Image.Image:
 
 
 def write_picture(path: Path, picture: Tensor, record: Record, recipe: dict[str, Any], opaque: bool = True) -> str:
-    """Write a picture atomically as PNG, with its provenance.
+    """`write_encoded` of `encode_picture`."""
+    return write_encoded(path, encode_picture(picture, opaque), record, recipe)
+
+
+def write_encoded(path: Path, png: bytes, record: Record, recipe: dict[str, Any]) -> str:
+    """Write a picture atomically, with its provenance.
 
     Args:
         path: the file.
-        picture: (3, H, W) in [0, 1], or with an opacity as a further channel.
+        png: from `encode_picture`.
         record: its record.
         recipe: plain values that describe how it was made.
-        opaque: whether it has no opacity.
 
     Returns:
         The digest of the file's bytes, for `Record.sign`.
-
-    Raises:
-        ValueError: the picture contains NaN or infinite values.
     """
     versions = {"lightning_fv": __version__, "torch": torch.__version__, "python": platform.python_version()}
     info = PngInfo()
     # The record in the file cannot hold the file's digest.
     values = {name: value for name, value in json.loads(record.to_json()).items() if name != "digest"}
     info.add_text(CHUNK, json.dumps({"record": values, "recipe": recipe, "versions": versions}))
-    pixels = to_uint8(picture) if opaque else torch.cat([to_uint8(picture[:-1]), to_uint8(picture[-1:])[:1]])
-    content = encode_png(pixels, info)
+    content = with_info(png, info)
     write_atomic(path, lambda file: file.write(content))
     return digest(content)
+
+
+def with_info(png: bytes, info: PngInfo) -> bytes:
+    """A PNG with text chunks, as Pillow would have written it with them, without encoding it again."""
+    file = io.BytesIO()
+    file.write(png[:_HEADER])
+    for kind, data, *_ in info.chunks:
+        putchunk(file, kind, data)
+    file.write(png[_HEADER:])
+    return file.getvalue()
 
 
 def read_picture_tensor(path: Path) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_fv.errors import UsageError
+from lightning_fv.functional import constant
 
 Outside = Literal["reflection", "border", "grey", "black"]
 """What is seen outside of a picture: its reflection, its border, mid grey (0.5) or black (0)."""
@@ -33,7 +34,7 @@ def check_outside(name: str, padding_mode: str) -> None:
 def chosen(choices: tuple[float, ...], uniforms: Tensor) -> Tensor:
     """One of the numbers for each uniform in [0, 1), all equally likely; of the same shape and type."""
     number = (uniforms * len(choices)).long().clamp(max=len(choices) - 1)  # float32 may round up to their count
-    return uniforms.new_tensor(choices)[number]
+    return constant(choices, uniforms.device, uniforms.dtype)[number]
 
 
 def about_centre(images: Tensor, linear: Tensor, window: tuple[int, int], padding_mode: Outside) -> Tensor:
@@ -44,8 +45,8 @@ def about_centre(images: Tensor, linear: Tensor, window: tuple[int, int], paddin
         linear: (B, 2, 2), in (x, y).
         window: (height, width) of the result.
     """
-    before = linear.new_tensor([(images.shape[-1] - 1) / 2, (images.shape[-2] - 1) / 2])
-    after = linear.new_tensor([(window[1] - 1) / 2, (window[0] - 1) / 2])
+    sides = ((images.shape[-1] - 1) / 2, (images.shape[-2] - 1) / 2), ((window[1] - 1) / 2, (window[0] - 1) / 2)
+    before, after = constant(sides, linear.device, linear.dtype)
     return warped(images, torch.cat([linear, (after - linear @ before)[..., None]], 2), window, padding_mode)
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from lightning_fv.functional import gaussian_blur, resize_images, to_uint8
+from lightning_fv.functional import finite_uint8, gaussian_blur, resize_images, to_uint8
 from tests.helpers import noise
 
 
@@ -80,6 +80,16 @@ def test_bytes_of_what_is_no_number_are_refused(photo: Tensor, wrong: float) -> 
     photo[1, 2, 3, 4] = wrong
     with pytest.raises(ValueError, match="NaN or infinite"):
         to_uint8(photo)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_bytes_are_none_where_they_would_be_refused(photo: Tensor, channels: int, device: torch.device) -> None:
+    pictures = torch.cat([photo, photo[:, :1]], 1)[:, :channels].to(device)
+    found = finite_uint8(pictures)
+    assert found is not None
+    assert torch.equal(found, to_uint8(pictures))
+    pictures[1, 0, 3, 4] = torch.inf
+    assert finite_uint8(pictures) is None
 
 
 def test_gradients(device: torch.device) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_fv.metrics import HighFrequencyEnergy, windowed_power
+from lightning_fv.metrics import HighFrequencyEnergy, high_frequency_share, windowed_power
 from tests.metrics.measure import measure, uniform
 
 SIZES = [(37, 29), (36, 28), (36, 29), (37, 28), (16, 16), (9, 1), (1, 8)]
@@ -82,3 +82,12 @@ def test_power_of_white_noise_is_its_variance_per_pixel() -> None:
     white = uniform(8, 3, 64, 48) - 0.5
     power = windowed_power(white).mean((0, 1)).sum() / (64 * 48) ** 2
     assert float(power) == pytest.approx(1 / 12, rel=0.03)
+
+
+def test_the_share_of_each_picture_is_its_own(device: torch.device) -> None:
+    images = uniform(4, 3, 37, 29)
+    images[1], images[2] = 0.5, images[2].cumsum(1) / 37
+    alone = [measure(HighFrequencyEnergy(0.3), image[None], device=device) for image in images]
+    assert high_frequency_share(images.to(device), 0.3).tolist() == pytest.approx(alone, abs=1e-7)
+    assert alone[1] == pytest.approx(0, abs=1e-6)
+    assert alone[0] > 2 * alone[2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_fv.metrics import SaturatedPixels
+from lightning_fv.metrics import SaturatedPixels, saturated_share
 from tests.metrics.measure import measure, uniform
 
 
@@ -27,3 +27,11 @@ def test_saturated_pixels_weighs_by_pixel() -> None:
     """Over all pictures seen, so that a larger picture counts for more."""
     white, grey = torch.ones(1, 3, 2, 2), torch.full((1, 3, 6, 2), 0.5)
     assert measure(SaturatedPixels(), white, grey) == 0.25
+
+
+def test_the_share_of_each_picture_is_its_own(device: torch.device) -> None:
+    images = uniform(4, 3, 9, 7)
+    images[1], images[2] = 0.5, 1.0
+    alone = [measure(SaturatedPixels(0.1), image[None], device=device) for image in images]
+    assert saturated_share(images.to(device), 0.1).tolist() == alone
+    assert alone[1:3] == [0, 1]

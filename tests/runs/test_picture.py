@@ -7,10 +7,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lightning_fv.functional import to_uint8
-from lightning_fv.runs.picture import CHUNK, encode_jpeg, encode_png, write_picture
+from lightning_fv.runs.picture import (
+    CHUNK,
+    encode_jpeg,
+    encode_picture,
+    encode_png,
+    with_info,
+    write_encoded,
+    write_picture,
+)
 from lightning_fv.runs.record import Record
 from lightning_fv.version import __version__
 
@@ -96,3 +105,19 @@ def test_picture_with_nan_leaves_the_old_file(tmp_path: Path, photo: Tensor) -> 
         write_picture(path, photo[0], record(), {})
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_is_added_as_pillow_does(photo: Tensor) -> None:
+    pixels, info = to_uint8(photo[0]), PngInfo()
+    info.add_text("one", "latin é")
+    info.add_text("two", "☃" * 100)
+    expected = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(expected, "PNG", pnginfo=info)
+    assert with_info(encode_png(pixels), info) == expected.getvalue()
+
+
+def test_an_encoded_picture_is_written_as_it_is(tmp_path: Path, photo: Tensor) -> None:
+    one, two = tmp_path / "1.png", tmp_path / "2.png"
+    digests = write_picture(one, photo[0], record(), {}), write_encoded(two, encode_picture(photo[0]), record(), {})
+    assert one.read_bytes() == two.read_bytes()
+    assert digests[0] == digests[1]

@@ -1,0 +1,44 @@
+"""Counts the steps of a render one by one, and its end."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+
+from tests.mock_device.ledger import Counts
+from tests.mock_device.tensors import DeviceState
+
+
+class Phases(pl.Callback):
+    """What happens on the device in each step of one job and at its end.
+
+    Pass it as the first of the callbacks, and call `close` after the render.
+
+    Attributes:
+        steps: by step; a step lasts from its first hook to that of the next one, with all logging in between.
+        end: from the end of the last step to `close`.
+    """
+
+    def __init__(self, device: DeviceState) -> None:
+        self.steps: dict[int, Counts] = {}
+        self.end = Counts()
+        self._device, self._now = device, Counts()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Phases":
+        return self
+
+    def settings(self) -> None:
+        """None: it changes no picture."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._begin(self.steps.setdefault(trainer.global_step, Counts()))
+
+    def on_train_end(self, *_: Any) -> None:
+        self._begin(self.end)
+
+    def close(self) -> None:
+        self._device.ledger.stop(self._now)
+
+    def _begin(self, counts: Counts) -> None:
+        self.close()
+        self._now = counts
+        self._device.ledger.start(counts)
