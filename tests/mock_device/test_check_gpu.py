@@ -1,0 +1,96 @@
+"""scripts/check_gpu.py, the checks for the day that a GPU is at hand, on the mock device."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.mock_device.tensors import DeviceState
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import check_gpu
+import gpu_checks
+from gpu_checks import Figures, Scale
+
+TINY = Scale(network="demo", sizes=(32,), batches=(4,), steps=32, rounds=2, length=20, killed=60, memory=(16, 64))
+NO_KERNELS = {"job, busy at 32 px x 4"}
+"""What the mock device cannot have."""
+
+
+@pytest.fixture(autouse=True)
+def command_on_the_mock_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_checks, "COMMAND", [sys.executable, "-m", "tests.mock_device.main"])
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+@pytest.mark.slow
+def test_all_checks_pass(mock_cuda: DeviceState, tmp_path: Path) -> None:
+    results = check_gpu.run(TINY, tmp_path / "check.json")
+    assert json.loads((tmp_path / "check.json").read_text()) == results
+    found = results["checks"]
+    assert found.keys() == {*check_gpu.checks(TINY), *check_gpu.NOT_IMPLEMENTED}
+    failed = {name: entry for name, entry in found.items() if entry["status"] == "failed"}
+    assert failed.keys() == NO_KERNELS, failed
+    assert failed["job, busy at 32 px x 4"]["error"] == "the profiler saw no kernel"
+    assert {entry["status"] for name, entry in found.items() if name not in failed} == {"ok", "not implemented"}
+
+
+def test_the_others_go_on_after_a_failure(
+    mock_cuda: DeviceState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(scale: Scale) -> Figures:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def wrong(scale: Scale) -> Figures:
+        gpu_checks.require(False, "two and two are five", {"sum": 5})
+        return {}
+
+    flows: dict[str, Any] = {"full": full, "wrong": wrong, "right": lambda scale: {"sum": 4}}
+    monkeypatch.setattr(check_gpu, "FLOWS", flows)
+    found = check_gpu.run(TINY, tmp_path / "check.json", only="flow")["checks"]
+    assert found["flow, full"]["error"] == "OutOfMemoryError: CUDA out of memory"
+    assert "full" in found["flow, full"]["trace"]
+    assert (found["flow, wrong"]["error"], found["flow, wrong"]["figures"]) == ("two and two are five", {"sum": 5})
+    assert (found["flow, right"]["status"], found["flow, right"]["figures"]) == ("ok", {"sum": 4})
+    assert "two and two are five" in capsys.readouterr().out
+
+
+def test_what_no_time_is_left_for_is_written_down(
+    mock_cuda: DeviceState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_gpu, "FLOWS", {"right": lambda scale: {}})
+    found = check_gpu.run(TINY, tmp_path / "check.json", only="flow", minutes=-1)["checks"]
+    assert found["flow, right"]["status"] == "not run"
+
+
+def test_a_wait_in_a_step_fails(mock_cuda: DeviceState, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_fv import FeatureVisualizer
+
+    loss = FeatureVisualizer.loss
+
+    def waiting(visualizer: FeatureVisualizer, step: int, draw: int) -> torch.Tensor:
+        value = loss(visualizer, step, draw)
+        value.item()
+        return value
+
+    monkeypatch.setattr(FeatureVisualizer, "loss", waiting)
+    with pytest.raises(Exception, match="synchronizing CUDA operation"):
+        gpu_checks.waits_in_steps(TINY)
+
+
+def test_waits_for_each_picture_at_the_end_fail(mock_cuda: DeviceState, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_fv.optimization.final_pictures import FinalPictures
+
+    made = FinalPictures.__init__
+
+    def waiting(pictures: FinalPictures, visualizer: Any) -> None:
+        made(pictures, visualizer)
+        for picture in visualizer.parameterization():
+            picture.sum().item()
+
+    monkeypatch.setattr(FinalPictures, "__init__", waiting)
+    with pytest.raises(gpu_checks.CheckError, match="grow with the number of pictures"):
+        gpu_checks.waits_at_the_end(TINY)
