@@ -43,7 +43,7 @@ from gpu_checks import (
     waits_in_steps,
 )
 from timing import REDIRECTED, Clock, Times, bare_pass, classes, ordinary, render_steps
-from torch.autograd.profiler_util import DeviceType
+from torch._C._autograd import DeviceType
 
 from lightning_fv import FeatureVisualizer, load_network, render, resolve_targets
 from lightning_fv.engines.batch_size import measured_peaks
