@@ -52,6 +52,7 @@ from lightning_fv.version import __version__
 
 DEVICE = torch.device("cuda:0")
 PRECISIONS = ("fp32", "tf32", "bf16")
+ACTIVITIES = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
 NOT_IMPLEMENTED = ("speed, compiled step", "speed, CUDA graph")
 """What the package does not have; once it does, it belongs into `checks`."""
 
@@ -141,9 +142,7 @@ def job_seconds(scale: Scale) -> Figures:
 
 def busy_share(scale: Scale, size: int, batch: int) -> Figures:
     """Seconds of kernels over seconds of the wall, in ordinary steps."""
-    profiler = torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    )
+    profiler = torch.profiler.profile(activities=ACTIVITIES)
     wall: list[float] = []
 
     class Window(pl.Callback):

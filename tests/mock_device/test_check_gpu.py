@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ NO_KERNELS = {"job, busy at 32 px x 4"}
 def command_on_the_mock_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_checks, "COMMAND", [sys.executable, "-m", "tests.mock_device.main"])
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr(check_gpu, "ACTIVITIES", [torch.profiler.ProfilerActivity.CPU])  # the other asks the driver
 
 
 @pytest.mark.slow
@@ -64,6 +66,20 @@ def test_what_no_time_is_left_for_is_written_down(
     monkeypatch.setattr(check_gpu, "FLOWS", {"right": lambda scale: {}})
     found = check_gpu.run(TINY, tmp_path / "check.json", only="flow", minutes=-1)["checks"]
     assert found["flow, right"]["status"] == "not run"
+
+
+def test_other_pictures_than_on_the_cpu_fail(mock_cuda: DeviceState, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = gpu_checks.demo
+
+    def noisy(*args: Any, accelerator: str, **options: Any) -> Any:
+        rendering = demo(*args, accelerator=accelerator, **options)
+        if accelerator == "cuda":
+            rendering.images[0, 0, 0, 0] += 0.01
+        return rendering
+
+    monkeypatch.setattr(gpu_checks, "demo", noisy)
+    with pytest.raises(gpu_checks.CheckError, match="4 steps, seed 0: pixels differ"):
+        gpu_checks.same_as_cpu(replace(TINY, length=1))
 
 
 def test_a_wait_in_a_step_fails(mock_cuda: DeviceState, monkeypatch: pytest.MonkeyPatch) -> None:
