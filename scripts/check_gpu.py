@@ -1,6 +1,6 @@
 """Checks everything that could not be checked without a GPU, in less than 10 minutes on one, and writes down what it measures.
 
-    python scripts/check_gpu.py [--quick] [--only NAME] [--out check_gpu.json]
+    python scripts/check_gpu.py [--quick] [--only NAME] [--out check_gpu.json] [--doc docs/performance.md]
 
     same      pictures and scores are those of the CPU
     flow      every flow of the package gets to its end: with and without a folder, growth, a kill, too little memory, all recipes
@@ -214,6 +214,33 @@ def run(scale: Scale, out: Path, only: str = "", minutes: float = math.inf) -> d
     return results
 
 
+BEGIN, END = "<!-- check_gpu: begin -->\n", "<!-- check_gpu: end -->\n"
+"""What the figures of a document stand between."""
+
+
+def write_figures(results: dict[str, Any], doc: Path) -> None:
+    """Put the figures between the two marks of a Markdown document, in the place of what is there.
+
+    Raises:
+        ValueError: the document does not have the marks.
+    """
+    before, begin, rest = doc.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{doc} does not hold the lines {BEGIN.strip()} and {END.strip()}")
+    facts = results["environment"]
+    lines = [
+        f"{facts['device']}, torch {facts['torch']}, {facts['network']} with random weights; `python scripts/check_gpu.py`.",
+        "", "| check | | figures |", "|---|---|---|",
+    ]  # fmt: skip
+    for name, found in results["checks"].items():
+        text = "; ".join(f"{key} {_short(value)}" for key, value in found.get("figures", {}).items())
+        error = found["error"].splitlines()[0] if found.get("error") else ""
+        cell = "; ".join(filter(None, [error, text])).replace("|", "\\|")
+        lines.append(f"| {name} | {found['status']} | {cell} |")
+    doc.write_text("".join([before, begin, *(f"{line}\n" for line in lines), end, after]))
+
+
 def _isolated(check: Callable[[], Figures], end: float) -> dict[str, Any]:
     start = time.monotonic()
     try:
@@ -256,11 +283,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help="checks whose names begin with this")
     parser.add_argument("--minutes", type=float, default=10.0, help="after which no check is begun")
     parser.add_argument("--out", type=Path, default=Path("check_gpu.json"))
+    parser.add_argument("--doc", type=Path, default=None, help="a Markdown document whose figures are replaced")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("this machine has no CUDA device, or torch does not see it")
     scale = Scale(network=args.network)
     results = run(scale.quick if args.quick else scale, args.out, args.only, args.minutes)
+    if args.doc is not None:
+        write_figures(results, args.doc)
     counts = [found["status"] for found in results["checks"].values()]
     print(", ".join(f"{counts.count(status)} {status}" for status in dict.fromkeys(counts)), f"-> {args.out}")
     return counts.count("failed")

@@ -60,6 +60,36 @@ def test_the_others_go_on_after_a_failure(
     assert "two and two are five" in capsys.readouterr().out
 
 
+def test_figures_are_put_into_the_document(tmp_path: Path) -> None:
+    known = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    (doc := tmp_path / "doc.md").write_text(known)
+    results = {
+        "environment": {"device": "Some GPU", "torch": "2", "network": "demo"},
+        "checks": {
+            "speed": {"status": "ok", "figures": {"step ms": 1.23456}},
+            "growth": {"status": "failed", "error": "a|b\nc"},
+            "speed, CUDA graph": {"status": "not implemented"},
+        },
+    }
+    check_gpu.write_figures(results, doc)
+    written = doc.read_text()
+    assert "Not measured yet" not in written
+    rows = [
+        "| speed | ok | step ms 1.235 |",
+        "| growth | failed | a\\|b |",
+        "| speed, CUDA graph | not implemented |  |",
+    ]
+    assert "\n".join(rows) in written
+    for kept in (known.partition(check_gpu.BEGIN)[0], known.partition(check_gpu.END)[2]):
+        assert kept
+        assert kept in written
+    check_gpu.write_figures(results, doc)  # replaces its own
+    assert doc.read_text() == written
+    doc.write_text("no marks")
+    with pytest.raises(ValueError, match="does not hold the lines"):
+        check_gpu.write_figures(results, doc)
+
+
 def test_what_no_time_is_left_for_is_written_down(
     mock_cuda: DeviceState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
