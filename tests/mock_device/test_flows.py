@@ -16,12 +16,11 @@ from torch.utils.data import DataLoader
 from lightning_fv import FeatureVisualizer, VisionNetwork, VisualizeDuringTraining, render
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.commands.main import main
-from lightning_fv.commands.recipes import recipe_names
 from lightning_fv.errors import DeviceMemoryError
 from lightning_fv.rendering import Rendering
 from lightning_fv.runs.picture import read_picture_tensor
 from lightning_fv.runs.record import read_manifest
-from tests.helpers import TinyNet, noise, save_picture, smooth_photos
+from tests.helpers import TinyNet, noise, smooth_photos
 from tests.mock_device.tensors import DeviceState
 
 
@@ -54,18 +53,6 @@ def test_a_render_with_a_folder_writes_the_pictures_that_it_returns(mock_cuda: D
     for record, image in zip(rendering.records, rendering.images, strict=True):
         assert torch.equal(read_picture_tensor(tmp_path / "run" / str(record.image)), (image * 255).round() / 255)
     assert (tmp_path / "run" / "gallery.html").is_file()
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_recipe_runs_two_steps(mock_cuda: DeviceState, tmp_path: Path, name: str) -> None:
-    save_picture(tmp_path / "photo.png", smooth_photos(70, 80)[0])
-    start = ["--start", str(tmp_path / "photo.png")] if name in ("accentuation", "deepdream") else []
-    options = ["--out", str(tmp_path / "run"), "--trainer.max_steps", "2", "--trainer.accelerator", "cuda"]
-    with mock_cuda.ledger.counting() as counts:
-        code = main(["--config", name, "--batch-size", "8", *start, *options])
-    assert code == 0 or name == "study_channels"  # 2 steps wake no dead channel
-    assert {record.steps for record in read_manifest(tmp_path / "run" / "manifest.jsonl")} == {2}
-    assert counts.names["convolution"] > 0
 
 
 def test_mixed_precision(mock_cuda: DeviceState, tmp_path: Path) -> None:
