@@ -19,9 +19,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torchvision
-from timing import LOGGED, REDIRECTED, Clock, add_clock_arguments, alternating, bare_pass, render_steps
+from timing import REDIRECTED, Clock, add_clock_arguments, alternating, bare_pass, ordinary, render_steps
 from torch import Tensor, nn
 
+from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.plan import STEPS, Setup, make_plan
 from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.networks import VisionNetwork, load_network
@@ -70,7 +71,11 @@ def step_seconds(network: VisionNetwork, targets: str, size: int, steps: int, cl
     options = {"max_steps": steps, "callbacks": [half], "accelerator": clock.device.type, "log_every_n_steps": 10}
     setup = Setup(network, recipe, options)
     plan = make_plan(setup, targets, batch_size=64)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):  # the bar's text
+    with (
+        isolated(),
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stderr(io.StringIO()),
+    ):  # the bar's text
         plan.folder = RunFolder(folder)
         plan.folder.create()
         plan.folder.register(plan.jobs)
@@ -94,7 +99,7 @@ def redirected(network: VisionNetwork, size: int, batch: int, rounds: int, clock
     def seconds(redirect_steps: int) -> float:
         recipe = {"redirect_steps": redirect_steps}
         timed = render_steps(network, f"logits:0-{batch - 1}", size, REDIRECTED.stop, clock, recipe)
-        return timed.times([step for step in REDIRECTED if (step + 1) % LOGGED]).median
+        return timed.times(ordinary(REDIRECTED.start, REDIRECTED.stop)).median
 
     found = alternating({"plain": partial(seconds, 0), "redirected": partial(seconds, 16)}, rounds)
     plain, with_redirection = found["plain"], found["redirected"]

@@ -57,6 +57,9 @@ NOT_IMPLEMENTED = ("speed, compiled step", "speed, CUDA graph")
 """What the package does not have; once it does, it belongs into `checks`."""
 
 
+REDIRECTED_STEPS = ordinary(REDIRECTED.start, REDIRECTED.stop)
+
+
 class OutOfTimeError(Exception):
     """No time is left for a check."""
 
@@ -68,7 +71,7 @@ def speed(scale: Scale, size: int, batch: int, kind: str) -> Figures:
         steps = render_steps(
             network, classes(batch, logits(network)), size, scale.steps, clock, callbacks=(), **options
         )
-        step, redirected = steps.times(ordinary(17, scale.steps)), steps.times(REDIRECTED)
+        step, redirected = steps.times(ordinary(17, scale.steps)), steps.times(REDIRECTED_STEPS)
         with network.to(DEVICE).frozen():
             work = bare_pass(network, batch, size, DEVICE, bf16=kind == "bf16")
             work()

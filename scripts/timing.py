@@ -87,7 +87,8 @@ class Times:
         return (high - low) / 2 / self.median
 
     def __str__(self) -> str:
-        return f"{self.median * 1e3:.2f} ms +-{self.spread:.0%}"
+        spread = f" +-{self.spread:.0%}" if len(self.seconds) > 1 else ""
+        return f"{self.median * 1e3:.2f} ms{spread}"
 
 
 def alternating(works: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Times]:

@@ -29,6 +29,7 @@ def command_on_the_mock_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_all_checks_pass(mock_cuda: DeviceState, tmp_path: Path) -> None:
     results = check_gpu.run(TINY, tmp_path / "check.json")
     assert json.loads((tmp_path / "check.json").read_text()) == results
