@@ -14,6 +14,7 @@ Two names that kornia has moved since are put back for Lucent, in this process a
 All have the same network (ResNet50, random weights, no gradients for them), the same targets (logits), the same size and the same
 number of steps, and everything else as they have it by default. So they do not do the same: what the network sees is larger or
 smaller than asked (the column `seen`: pixels of its input, all crops together, over those of a picture of the asked size).
+The bare pass is that of the frozen network as this package runs it, in channels-last format.
 Horama renders one target in a call, and needs two crops at least. A step lasts from the network's forward pass to the next one.
 """
 

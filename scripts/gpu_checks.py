@@ -129,12 +129,14 @@ def difference(one: Rendering, other: Rendering) -> Figures:
 
 @contextlib.contextmanager
 def precision(kind: str) -> Iterator[dict[str, Any]]:
-    """Compute in ``fp32``, ``tf32`` or ``bf16``; yields the options of the Trainer for it."""
+    """Compute in ``fp32``, ``tf32`` or ``bf16``; yields the options of `render_steps` for it."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest" if kind == "fp32" else "high")
     torch.backends.cudnn.allow_tf32 = kind != "fp32"
     try:
-        yield {"precision": "bf16-mixed"} if kind == "bf16" else {}
+        # A render sets that of products itself.
+        products = {} if kind == "fp32" else {"matmul_precision": "high"}
+        yield products | ({"precision": "bf16-mixed"} if kind == "bf16" else {})
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]

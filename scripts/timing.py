@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lightning_fv.engines.isolation import isolated
+from lightning_fv.engines.isolation import Precision, isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import Setup, make_plan
 from lightning_fv.networks import VisionNetwork
@@ -140,6 +140,7 @@ def render_steps(
     clock: Clock,
     recipe: Mapping[str, Any] | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    matmul_precision: Precision = "highest",
     **options: Any,
 ) -> StepClock:
     """Render targets in one job and in one stage, without a folder, and time its steps.
@@ -152,6 +153,7 @@ def render_steps(
         clock: measures; the render is on its device.
         recipe: further arguments of the `FeatureVisualizer`.
         callbacks: further ones.
+        matmul_precision: as in `lightning_fv.render`.
         options: further ones of the Trainer.
     """
     steps_clock = StepClock(clock)
@@ -161,7 +163,8 @@ def render_steps(
         "log_every_n_steps": LOGGED, "enable_progress_bar": False, **options,
     }  # fmt: skip
     with isolated(), redirect_stderr(io.StringIO()):
-        plan = make_plan(Setup(network, visualizer, trainer), targets, batch_size=10**6)
+        setup = Setup(network, visualizer, trainer, matmul_precision=matmul_precision)
+        plan = make_plan(setup, targets, batch_size=10**6)
         plan.raise_errors = True
         for result in LocalEngine().run(plan):
             if any(record.status in ("failed", "partial") for record in result.records):

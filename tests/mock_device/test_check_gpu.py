@@ -141,3 +141,21 @@ def test_waits_for_each_picture_at_the_end_fail(mock_cuda: DeviceState, monkeypa
     monkeypatch.setattr(FinalPictures, "__init__", waiting)
     with pytest.raises(gpu_checks.CheckError, match="grow with the number of pictures"):
         gpu_checks.waits_at_the_end(TINY)
+
+
+def test_each_precision_is_that_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bool, bool]] = []
+    step = check_gpu.FeatureVisualizer.training_step
+
+    def noted(visualizer: Any, *args: Any) -> Any:
+        tf32 = torch.backends.cudnn.allow_tf32
+        seen.append((torch.get_float32_matmul_precision(), tf32, torch.is_autocast_enabled("cpu")))
+        return step(visualizer, *args)
+
+    monkeypatch.setattr(check_gpu.FeatureVisualizer, "training_step", noted)
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    for kind in check_gpu.PRECISIONS:
+        with gpu_checks.precision(kind) as options:
+            check_gpu.render_steps(TINY.load(), "logits:0", 16, 1, check_gpu.Clock(torch.device("cpu")), **options)
+    assert seen == [("highest", False, False), ("high", True, False), ("high", True, True)]
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
