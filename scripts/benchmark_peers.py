@@ -7,7 +7,7 @@ The others are no dependencies of this package. They go into a throw-away enviro
     PACKAGE_PYTHON -c "import site; print(site.getsitepackages()[0])" > $(ls -d /tmp/peers/lib/python3*/site-packages)/package.pth
     /tmp/peers/bin/pip install --no-deps torch-lucent==0.1.8 torch-dreams==4.0.0 horama==0.3.0 einops decorator opencv-python-headless
     /tmp/peers/bin/pip install ipython
-    OMP_NUM_THREADS=1 /tmp/peers/bin/python scripts/benchmark_peers.py --cpu-time
+    PYTHONPATH=. OMP_NUM_THREADS=1 /tmp/peers/bin/python scripts/benchmark_peers.py --cpu-time
 
 Two names that kornia has moved since are put back for Lucent, in this process alone. Horama imports einops without saying so.
 
