@@ -7,14 +7,14 @@ import copy
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from lightning_fv.engines.config import check_network, config_text, load_run_network, read_config
-from lightning_fv.engines.isolation import isolated
+from lightning_fv.engines.isolation import Precision, isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
 from lightning_fv.engines.run import run_plan
@@ -65,6 +65,7 @@ def render(
     std: Sequence[float] | None = None,
     categories: Sequence[str] = (),
     accelerator: str = "auto",
+    matmul_precision: Precision = "highest",
     progress: bool = True,
 ) -> Rendering:
     """Render what units of a network look for.
@@ -98,6 +99,8 @@ def render(
         mean, std: of a plain Module's input, per channel, for photos in [0, 1].
         categories: class names of a plain Module's logits.
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
+        matmul_precision: of products of float32 matrices on a GPU, instead of `torch.set_float32_matmul_precision`: ``high`` uses
+            TF32, ``medium`` bfloat16. Convolutions use TF32 in any case, unless ``torch.backends.cudnn.allow_tf32`` is False.
         progress: whether to show a progress bar.
 
     Renders of one process run one at a time, whatever thread calls them; to render in parallel, start several
@@ -160,7 +163,9 @@ def render(
         "enable_progress_bar": progress,
         "log_every_n_steps": 10,
     }
-    setup = Setup(network, recipe, options, _whole("seed", seed), start=pictures)
+    if matmul_precision not in get_args(Precision):
+        raise UsageError(f"matmul_precision must be highest, high or medium, got {matmul_precision!r}")
+    setup = Setup(network, recipe, options, _whole("seed", seed), start=pictures, matmul_precision=matmul_precision)
     if files:
         check_start_photos(files)
         setup = starting_from(setup, files)

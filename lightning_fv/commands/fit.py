@@ -211,8 +211,9 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     key = (config.network, repr(options))
     network = networks[key] = networks.get(key) or load_network(config.network, **options)
     setup = Setup(
-        network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port
-    )
+        network, config.model, dict(config.trainer), config.seed, config.checkpoint_seconds, rank, shared, port,
+        matmul_precision=config.matmul_precision,
+    )  # fmt: skip
     if files is not None:
         setup = starting_from(setup, files, folder if agreed else None)
         cli.config.start = [photo.text for photo in setup.photos]

@@ -23,6 +23,7 @@ from lightning_fv.commands.nulls import refuse_nulls
 from lightning_fv.commands.recipes import RECIPES, recipe_names
 from lightning_fv.commands.start import add_start_argument
 from lightning_fv.engines.config import refuse_only_render
+from lightning_fv.engines.isolation import Precision
 from lightning_fv.engines.ray_cluster import RayOptions
 from lightning_fv.errors import FeatureVisualizationError, RunFolderError, UsageError
 from lightning_fv.objectives import Objective
@@ -157,6 +158,8 @@ class FitCLI(LightningCLI):
             default=5.0,
             help="seconds between checkpoints: the most that a kill costs",
         )
+        text = "of matrix products on a GPU: float32, TF32, or bfloat16; convolutions have TF32 in any case"
+        parser.add_argument("--matmul_precision", "--matmul-precision", type=Precision, default="highest", help=text)
         parser.add_argument(
             "--engine",
             type=Literal["process", "ray"],

@@ -62,6 +62,23 @@ def measured_batch_size(
         ranks: number of ranks that share the targets; batches stay small enough for each of them to get a job.
         start: pictures to start from, (B, C, H, W) or (C, H, W), or None.
     """
+    first, second = measured_peaks(recipe, network, targets, device, start)
+    free, _ = torch.cuda.mem_get_info(device)
+    return batch_that_fits(free, first, second, growth, -(-len(targets) // ranks))
+
+
+def measured_peaks(
+    recipe: FeatureVisualizer,
+    network: VisionNetwork,
+    targets: Sequence[Target],
+    device: torch.device,
+    start: Tensor | None = None,
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(pictures, peak bytes) of a pass of one picture and of four, for the target whose layer runs last.
+
+    Args:
+        recipe, network, targets, device, start: see `measured_batch_size`.
+    """
     order = {info.name: number for number, info in enumerate(network.layers())}
 
     def depth(target: Target) -> int:
@@ -81,5 +98,4 @@ def measured_batch_size(
             del bound
     network.to(home)
     torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info(device)
-    return batch_that_fits(free, measured[0], measured[1], growth, -(-len(targets) // ranks))
+    return measured[0], measured[1]

@@ -101,8 +101,12 @@ def check_options(setup: "Setup") -> None:
     if options.get("precision") not in (None, 32, "32", "32-true", "bf16-mixed"):
         raise UsageError(f"precision {options['precision']!r} would round the pictures; use 32-true or bf16-mixed")
     strategy_name(options.get("strategy"))
-    trainer = setup.trainer_options()
-    check_trainer(trainer)
+    device = check_trainer(setup.trainer_options()).strategy.root_device
+    if options.get("deterministic") is True and device.type == "cuda" and len(setup.visualizer.transforms):
+        raise UsageError(
+            "trainer.deterministic true cannot be followed on a GPU: torch has no deterministic gradient of grid_sample, by "
+            "which transforms move pictures; write --trainer.deterministic warn, or render on the CPU: --trainer.accelerator cpu"
+        )
     _check_callbacks(setup)
     for part in (*_as_list(options.get("logger")), options.get("profiler")):
         kind = type(part)

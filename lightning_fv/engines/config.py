@@ -44,6 +44,7 @@ def config_text(setup: Setup, targets: TargetsLike, batch_size: int) -> str:
             "start": [photo.text for photo in setup.photos] or None,
             "seed": setup.seed,
             "batch_size": batch_size,
+            "matmul_precision": setup.matmul_precision,
             "trainer": {
                 **{name: value for name, value in setup.options.items() if name != "callbacks"},
                 "callbacks": [init_args(callback) for callback in setup.callbacks],

@@ -7,12 +7,15 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from lightning_fv.functional import torch_defaults
+
+Precision = Literal["highest", "high", "medium"]
+"""Of products of float32 matrices on a GPU; see `torch.set_float32_matmul_precision`."""
 
 _TURNS = threading.RLock()
 
@@ -42,16 +45,31 @@ def isolated() -> Iterator[None]:
     callback that starts a thread which renders, and waits for it, would wait for ever. They compute under torch's own
     defaults (`torch_defaults`). What Lightning's Trainer sets for the process is as before afterwards, even after an
     error, and so is the CPU's global generator, from which untrained weights are drawn before the trained ones replace
-    them; torch's generators of other devices are not restored.
+    them; torch's generators of other devices are not restored. Matrices are multiplied in full float32, unless a render asks for less.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_TURNS)
         stack.enter_context(torch_defaults())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(_trainer_flags())
+        stack.enter_context(matmul_precision("highest"))
         stack.enter_context(_quiet_lightning())
         stack.enter_context(ignored_warnings(*_ADVICE))
         yield
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: Precision) -> Iterator[None]:
+    """Multiply float32 matrices on a GPU with this precision, and as before afterwards; the setting is the whole process's.
+
+    Convolutions follow ``torch.backends.cudnn.allow_tf32`` alone, which is True unless somebody sets it.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextlib.contextmanager

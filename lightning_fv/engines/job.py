@@ -18,6 +18,7 @@ from torch import Tensor
 from lightning_fv.callbacks import ArtifactWriter, GracefulStop, ImageLogger, RenderProgress
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.config import job_origin
+from lightning_fv.engines.isolation import matmul_precision
 from lightning_fv.engines.logger import quiet_writer_threads
 from lightning_fv.engines.plan import Plan, copied
 from lightning_fv.engines.trainer import make_trainer, release
@@ -83,7 +84,7 @@ def job_renderer(plan: Plan, progress: RenderProgress | None) -> Iterator[Callab
 
     if not plan.setup.shared:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]  # each worker writes its own logs, whatever LOCAL_RANK says
-    with plan.setup.network.frozen():
+    with plan.setup.network.frozen(), matmul_precision(plan.setup.matmul_precision):
         yield render
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.engines.batch_size import BATCH_SIZE, measured_batch_size
 from lightning_fv.engines.checks import check_categories, check_options, warn_of_doubtful
+from lightning_fv.engines.isolation import Precision
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.signals import StopSignals
 from lightning_fv.engines.trainer import check_trainer, trainer_options
@@ -55,6 +56,7 @@ class Setup:
         port: of rank 0 on this machine, if this package starts the ranks of ddp.
         start: (B or 1, 3, H, W) or (3, H, W) in [0, 1], pictures to start from instead of noise, for each target or for all.
         photos: the photos that these are, if they came from files.
+        matmul_precision: of products of float32 matrices on a GPU.
     """
 
     network: VisionNetwork
@@ -67,6 +69,7 @@ class Setup:
     port: int | None = None
     start: Tensor | None = None
     photos: tuple[StartPhoto, ...] = ()
+    matmul_precision: Precision = "highest"
 
     @property
     def largest_size(self) -> tuple[int, int]:
@@ -96,6 +99,8 @@ class Setup:
         trainer |= {key: options[key] for key in ("gradient_clip_val", "gradient_clip_algorithm") if options.get(key)}
         if options.get("precision") == "bf16-mixed":  # the others that are allowed are one and the same
             trainer["precision"] = "bf16-mixed"
+        if self.matmul_precision != "highest":
+            trainer["matmul_precision"] = self.matmul_precision
         if self.shared:
             trainer["ddp"] = self.rank.ranks
         start = {} if self.start is None else {"start": plain_value(self.start, "start")}

@@ -73,7 +73,8 @@ def trainer_options(options: Mapping[str, Any], rank: RankInfo, shared: bool, po
     """
     chosen = {**options, "num_nodes": 1, "plugins": _as_list(options.get("plugins"))}
     if shared:
-        if rank.launcher in ("torchrun", "SLURM") and isinstance(options.get("devices"), int):
+        chosen["devices"] = _asked_devices(options)
+        if rank.launcher in ("torchrun", "SLURM") and isinstance(chosen["devices"], int):
             chosen["devices"] = "auto"  # the launcher sets the number of ranks; each takes the device of its local rank
         chosen["strategy"] = SharedStrategy()
         chosen["plugins"].append(RankEnvironment(rank, port))
@@ -87,12 +88,10 @@ def trainer_options(options: Mapping[str, Any], rank: RankInfo, shared: bool, po
 
 def _own_device(options: Mapping[str, Any], rank: RankInfo) -> Any:
     """The device of this process among those asked for: by its local rank; if processes outnumber devices, they share."""
-    devices = options.get("devices")
+    devices = _asked_devices(options)
     if rank.launcher in ("torchrun", "SLURM") and devices in (None, 1):
         devices = "auto"  # the launcher sets the number of processes, and each needs a device
     if rank.ranks == 1:
-        if isinstance(devices, str) and "," in devices:
-            devices = [int(number) for number in devices.split(",") if number.strip()]
         return [devices[0]] if isinstance(devices, list | tuple) and devices else 1
     trainer = _all_devices({**options, "devices": devices})
     if isinstance(trainer.accelerator, CPUAccelerator):
@@ -106,7 +105,26 @@ def count_devices(options: Mapping[str, Any]) -> int:
     Raises:
         UsageError: the machine does not have them.
     """
-    return 1 if options.get("devices") in (None, 1, "1") else len(_all_devices(options).device_ids)
+    devices = _asked_devices(options)
+    return 1 if devices in (None, 1) else len(_all_devices({**options, "devices": devices}).device_ids)
+
+
+def _asked_devices(options: Mapping[str, Any]) -> Any:
+    """The devices that are asked for; those written as text as Lightning understands it: ``"8"`` are eight, ``"0,2"`` two.
+
+    Raises:
+        UsageError: the text says nothing of the kind.
+    """
+    devices = options.get("devices")
+    if not isinstance(devices, str) or devices == "auto":
+        return devices
+    try:
+        numbers = [int(number) for number in devices.removesuffix(",").split(",")]
+    except ValueError:
+        raise UsageError(
+            f"trainer.devices {devices!r} is not understood; give a number of devices, their numbers as in 0,2, or auto"
+        ) from None
+    return numbers if "," in devices else numbers[0]
 
 
 def _all_devices(options: Mapping[str, Any]) -> pl.Trainer:

@@ -93,9 +93,26 @@ def test_targets_as_a_yaml_list_and_jobs_by_batch_size(tmp_path: Path) -> None:
 def test_resume_with_other_settings_shows_the_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert fit(run, "--targets", "logits:1", "--trainer.max_steps", "2") == 0
-    assert main(["--out", str(run), "--resume", *QUICK, "--seed", "5", "--model.optimizer.lr", "0.2"]) == 2
+    assert (
+        main(
+            [
+                "--out",
+                str(run),
+                "--resume",
+                *QUICK,
+                "--seed",
+                "5",
+                "--model.optimizer.lr",
+                "0.2",
+                "--matmul_precision",
+                "high",
+            ]
+        )
+        == 2
+    )
     told = capsys.readouterr().err
     assert "seed: 0 in the run, 5 now" in told
+    assert "matmul_precision: highest in the run, high now" in told
     assert "model.optimizer.init_args.lr: 0.1 in the run, 0.2 now" in told
 
 

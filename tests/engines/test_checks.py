@@ -5,6 +5,7 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch.callbacks as callbacks_of_lightning
@@ -26,6 +27,8 @@ from torch import nn
 
 from lightning_fv import VisionNetwork
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
+from lightning_fv.engines import checks
+from lightning_fv.engines.isolation import isolated
 from lightning_fv.engines.plan import Setup, make_plan
 from lightning_fv.errors import FeatureVisualizationError, NetworkError, UsageError
 from lightning_fv.objectives import L1, L2, TotalVariation
@@ -83,6 +86,26 @@ def test_options_that_would_not_be_followed_are_refused(options: dict[str, Any],
         tiny_plan(**options)
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_determinism_that_torch_does_not_have_on_a_gpu_is_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda:0")))
+    monkeypatch.setattr(checks, "check_trainer", lambda options: gpu)
+    with (
+        isolated(),
+        pytest.raises(
+            UsageError, match=r"deterministic true cannot be followed on a GPU: .*write --trainer.deterministic warn"
+        ),
+    ):
+        tiny_plan(deterministic=True)
+    for allowed in ("warn", False, None):
+        with isolated():
+            tiny_plan(deterministic=allowed)
+    monkeypatch.undo()
+    with isolated():
+        tiny_plan(deterministic=True, accelerator="cpu")
 
 
 NEED_A_FOLDER = (DeviceStatsMonitor, LearningRateMonitor, ModelCheckpoint)

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import warnings
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -12,7 +13,9 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lightning_fv.engines.isolation import ignored_warnings, isolated
+from lightning_fv import render
+from lightning_fv.engines.isolation import Precision, ignored_warnings, isolated
+from lightning_fv.errors import UsageError
 from tests.functional.test_modes import default_dtype
 
 
@@ -124,3 +127,27 @@ def test_what_a_trainer_sets_for_the_process_is_taken_back(before: tuple[bool, b
     finally:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("asked", ["highest", "high"])
+def test_matrices_are_multiplied_as_a_render_asks_and_then_as_before(asked: Precision) -> None:
+    seen: list[str] = []
+
+    class Sees(pl.Callback):
+        def __deepcopy__(self, memo: dict[int, Any]) -> "Sees":
+            return self
+
+        def settings(self) -> None:
+            """None: it changes no picture."""
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append(torch.get_float32_matmul_precision())
+
+    torch.set_float32_matmul_precision("medium")
+    try:
+        render("demo", "logits:0", steps=2, size=16, matmul_precision=asked, progress=False, callbacks=Sees())
+        assert (seen, torch.get_float32_matmul_precision()) == ([asked] * 2, "medium")
+        with pytest.raises(UsageError, match="must be highest, high or medium, got 'low'"):
+            render("demo", "logits:0", matmul_precision="low")  # type: ignore[arg-type]
+    finally:
+        torch.set_float32_matmul_precision("highest")

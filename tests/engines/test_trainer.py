@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 
+from lightning_fv.engines import trainer
 from lightning_fv.engines.rank import RankInfo
 from lightning_fv.engines.strategy import RankEnvironment, SharedStrategy
 from lightning_fv.engines.trainer import check_trainer, count_devices, trainer_options
@@ -29,8 +31,8 @@ def test_a_worker_is_alone_for_its_trainer(monkeypatch: pytest.MonkeyPatch, rank
     }.items():
         monkeypatch.setenv(name, value)
     options = trainer_options({"devices": 3, "accelerator": "cpu"}, RankInfo(rank, 3, rank, 0, "SLURM"), False, None)
-    trainer = check_trainer({**options, "max_steps": 1})
-    assert (trainer.world_size, trainer.global_rank, trainer.is_global_zero, trainer.num_nodes) == (1, 0, True, 1)
+    made = check_trainer({**options, "max_steps": 1})
+    assert (made.world_size, made.global_rank, made.is_global_zero, made.num_nodes) == (1, 0, True, 1)
 
 
 def test_ranks_that_share_pictures_know_each_other() -> None:
@@ -39,6 +41,33 @@ def test_ranks_that_share_pictures_know_each_other() -> None:
     (environment,) = options["plugins"]
     assert isinstance(environment, RankEnvironment)
     assert (environment.global_rank(), environment.world_size(), environment.main_port) == (1, 2, 1234)
+
+
+@pytest.mark.parametrize(("asked", "count"), [("1", 1), ("3", 3), (" 3 ", 3), ("auto", 1)])
+def test_devices_may_be_written_as_text(asked: str, count: int) -> None:
+    assert count_devices({"devices": asked, "accelerator": "cpu"}) == count
+
+
+@pytest.mark.parametrize("asked", ["two", "'8'", "", ",", "0;1"])
+def test_text_that_names_no_devices_is_refused_in_one_line(asked: str) -> None:
+    with pytest.raises(UsageError, match=r"is not understood; give a number of devices, .* or auto") as told:
+        count_devices({"devices": asked, "accelerator": "cpu"})
+    assert repr(asked) in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("asked", [1, "1"])
+def test_under_a_launcher_one_device_means_its_own(monkeypatch: pytest.MonkeyPatch, asked: int | str) -> None:
+    seen: list[Any] = []
+
+    def all_devices(options: dict[str, Any]) -> pl.Trainer:
+        seen.append(options["devices"])
+        return pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+
+    monkeypatch.setattr(trainer, "_all_devices", all_devices)
+    trainer_options({"devices": asked}, RankInfo(1, 2, 1, 0, "torchrun"), False, None)
+    shared = trainer_options({"devices": asked}, RankInfo(1, 2, 1, 0, "torchrun"), True, None)
+    assert [*seen, shared["devices"]] == ["auto", "auto"]
 
 
 def test_devices_are_counted_or_refused_in_one_line() -> None:

@@ -1,6 +1,7 @@
 """The mock device as torch and Lightning see it."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,28 @@ def _replacements(state: DeviceState) -> Iterator[tuple[Any, str, Any]]:
     def manual_seed(seed: int) -> None:
         state.generator.manual_seed(seed)
 
+    def limit_memory(fraction: float, *_: Any) -> None:
+        state.capacity = int(capacity * fraction)
+
+    def set_sync_debug_mode(mode: str) -> None:
+        state.ledger.debug_mode = mode
+
+    class Event:
+        """A point in time. Operations are done when they return, so that nothing is to be waited for."""
+
+        def __init__(self, enable_timing: bool = False) -> None:
+            self.seconds = 0.0
+
+        def record(self) -> None:
+            self.seconds = time.perf_counter()
+
+        def synchronize(self) -> None:
+            synchronize()
+
+        def elapsed_time(self, end: "Event") -> float:
+            return (end.seconds - self.seconds) * 1e3
+
+    capacity = state.capacity
     properties = SimpleNamespace(
         name=NAME, major=9, minor=0, total_memory=state.capacity, multi_processor_count=132, gcnArchName=""
     )
@@ -88,6 +111,10 @@ def _replacements(state: DeviceState) -> Iterator[tuple[Any, str, Any]]:
         "mem_get_info": lambda *_: (state.capacity - state.allocated, state.capacity),
         "memory_allocated": lambda *_: state.allocated,
         "max_memory_allocated": lambda *_: state.peak,
+        "max_memory_reserved": lambda *_: state.peak,
+        "set_per_process_memory_fraction": limit_memory,
+        "set_sync_debug_mode": set_sync_debug_mode,
+        "Event": Event,
         "memory_stats": lambda *_: {
             "allocated_bytes.all.current": state.allocated,
             "allocated_bytes.all.peak": state.peak,

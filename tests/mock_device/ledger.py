@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,10 +38,15 @@ class Counts:
 
 
 class Ledger:
-    """Notes operations and waits in all `Counts` that are counting."""
+    """Notes operations and waits in all `Counts` that are counting.
+
+    Attributes:
+        debug_mode: of ``torch.cuda.set_sync_debug_mode``: ``default``, ``warn`` or ``error``.
+    """
 
     def __init__(self) -> None:
         self._counting: list[Counts] = []
+        self.debug_mode = "default"
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[Counts]:
@@ -72,6 +78,10 @@ class Ledger:
                 counts.names[name] += 1
 
     def wait(self, kind: str) -> None:
+        if self.debug_mode == "error":
+            raise RuntimeError(f"called a synchronizing CUDA operation ({kind} at {source_line()})")
+        if self.debug_mode == "warn":
+            warnings.warn(f"called a synchronizing CUDA operation ({kind} at {source_line()})", stacklevel=2)
         if self._counting:
             line = source_line()
             for counts in self._counting:

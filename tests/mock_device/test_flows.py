@@ -18,7 +18,7 @@ from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.commands.main import main
 from lightning_fv.errors import DeviceMemoryError
 from lightning_fv.rendering import Rendering
-from lightning_fv.runs.picture import read_picture
+from lightning_fv.runs.picture import read_picture_tensor
 from lightning_fv.runs.record import read_manifest
 from tests.helpers import TinyNet, noise, smooth_photos
 from tests.mock_device.tensors import DeviceState
@@ -51,7 +51,7 @@ def test_a_render_with_a_folder_writes_the_pictures_that_it_returns(mock_cuda: D
     rendering = on("cuda", out=tmp_path / "run")
     assert_alike(rendering, on("cpu"))
     for record, image in zip(rendering.records, rendering.images, strict=True):
-        assert torch.equal(read_picture(tmp_path / "run" / str(record.image)), (image * 255).round() / 255)
+        assert torch.equal(read_picture_tensor(tmp_path / "run" / str(record.image)), (image * 255).round() / 255)
     assert (tmp_path / "run" / "gallery.html").is_file()
 
 
@@ -100,11 +100,25 @@ def test_a_stopped_render_goes_on_and_ends_in_the_same_pictures(mock_cuda: Devic
     assert torch.equal(whole.images, resumed.images)
 
 
+def wide(channels: int) -> VisionNetwork:
+    """A network whose activations take more memory than anything else of a render."""
+    layers = nn.Conv2d(3, channels, 1), nn.ReLU(), nn.Conv2d(channels, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                layer.reset_parameters()
+    return VisionNetwork(nn.Sequential(*layers), mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(32, 28))
+
+
 def test_chunks_are_halved_when_memory_runs_out(mock_cuda: DeviceState) -> None:
+    network = wide(32)
+
     def go(chunk: int | None = None) -> tuple[Rendering, int]:
         mock_cuda.peak = mock_cuda.allocated
-        recipe = FeatureVisualizer(transforms=[], chunk=chunk)
-        return on("cuda", "logits:0-4 x4", 3, batch_size=20, visualizer=recipe), mock_cuda.peak
+        options: dict[str, Any] = {"visualizer": FeatureVisualizer(transforms=[], chunk=chunk), "batch_size": 20}
+        rendering = render(network, "logits:0-4 x4", steps=3, accelerator="cuda", progress=False, **options)
+        return rendering, mock_cuda.peak
 
     (roomy, whole), (in_tens, less) = go(), go(10)
     assert less < whole
@@ -116,8 +130,7 @@ def test_chunks_are_halved_when_memory_runs_out(mock_cuda: DeviceState) -> None:
 
 
 def test_a_picture_that_does_not_fit_is_said_in_one_line(mock_cuda: DeviceState) -> None:
-    wide = nn.Sequential(nn.Conv2d(3, 256, 1), nn.ReLU(), nn.Conv2d(256, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    network = VisionNetwork(wide, mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(32, 28))
+    network = wide(256)
     recipe = FeatureVisualizer(transforms=[], chunk=1)
     options: dict[str, Any] = {"visualizer": recipe, "accelerator": "cuda", "progress": False, "batch_size": 2}
     render(network, "logits:0-1", steps=1, **options)

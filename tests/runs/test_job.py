@@ -79,6 +79,7 @@ def test_whatever_changes_a_picture_changes_the_id() -> None:
         "size": Setup(same, FeatureVisualizer(size=30), options),
         "diversity": Setup(same, FeatureVisualizer(diversity=1), options),
         "other diversity": Setup(same, FeatureVisualizer(diversity=1, diversity_layer="conv1"), options),
+        "products": Setup(same, FeatureVisualizer(), options, matmul_precision="high"),
         "clip": Setup(same, FeatureVisualizer(), {**options, "gradient_clip_val": 1.0}),
     }
     ids = {name: make_jobs(targets, 2, setup.settings)[0].id for name, setup in setups.items()}
