@@ -73,7 +73,7 @@ def trainer_options(options: Mapping[str, Any], rank: RankInfo, shared: bool, po
     """
     chosen = {**options, "num_nodes": 1, "plugins": _as_list(options.get("plugins"))}
     if shared:
-        chosen["devices"] = _asked_devices(options)
+        chosen["devices"] = "auto" if (asked := _asked_devices(options)) is None else asked
         if rank.launcher in ("torchrun", "SLURM") and isinstance(chosen["devices"], int):
             chosen["devices"] = "auto"  # the launcher sets the number of ranks; each takes the device of its local rank
         chosen["strategy"] = SharedStrategy()

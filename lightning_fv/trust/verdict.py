@@ -11,7 +11,7 @@ PATH = 0.2
 LIKE = 0.5
 """From this on the path in a layer is called like that of photos that excite the unit."""
 
-TWO_CHOICE = 0.9
+TWO_CHOICE = 0.92
 """Below this share of right answers a picture is not of what excites its unit on photos (0.5 is chance). Chosen in docs/trust.md."""
 
 ENOUGH = 500

@@ -26,9 +26,9 @@ def tiny(seed: int, mean: float, **options: object) -> VisionNetwork:
 
 def test_each_layer_is_that_of_its_member() -> None:
     members, both = [load_network("demo"), load_network("demo/stylized")], load_network(NAME)
-    with both.frozen(), torch.no_grad():
+    with both.frozen(), members[0].frozen(), members[1].frozen(), torch.no_grad():
         found = both.activations(IMAGES, ["demo/stylized.layer4", "logits", "demo.layer2", "demo"])
-        (first, second) = (one.activations(IMAGES, ["layer2", "layer4", "logits"]) for one in members)
+        first, second = (one.activations(IMAGES, ["layer2", "layer4", "logits"]) for one in members)
         assert torch.equal(found["demo/stylized.layer4"], second["layer4"])
         assert torch.equal(found["demo.layer2"], first["layer2"])
         assert torch.equal(found["demo"], first["logits"])

@@ -18,9 +18,9 @@ from compare_transforms import AUGMENTATIONS, main, table, transforms_of
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """48 photos, as many as questions and hints need."""
+    """96 photos, as many as questions and hints need."""
     with tarfile.open(tmp_path / "val.tar", "w") as tar:
-        for number, photo in enumerate(noise(48, 3, 64, 64).sigmoid()):
+        for number, photo in enumerate(noise(96, 3, 64, 64).sigmoid()):
             save_picture(tmp_path / "photo.jpg", photo)
             content = (tmp_path / "photo.jpg").read_bytes()
             member = tarfile.TarInfo(f"val/{number:03}.JPEG")
