@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_fv.commands.evidence import print_evidence
+from lightning_fv.commands.evidence import print_distance, print_evidence
 from lightning_fv.commands.fit import prepare
 from lightning_fv.commands.parser import Parser
 from lightning_fv.engines.config import check_network, only_render
@@ -63,5 +63,6 @@ def report(args: Sequence[str]) -> int:
     check_network(folder, run.plan.setup.network)
     evidence = report_run(folder, run.question(others))
     print_evidence(folder, evidence)
+    print_distance(folder, run.plan.setup.network, photos)
     say(f"gallery        {folder.gallery}")
     return 0
