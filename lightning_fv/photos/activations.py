@@ -305,7 +305,7 @@ class _State:
 
 
 def _batches(network: VisionNetwork, entries: Sequence[Entry]) -> Iterator[tuple[Tensor, list[str]]]:
-    """Photos (B, C, H, W) as uint8, and names of files that are none; the next ones are decoded meanwhile."""
+    """Photos (B, C, H, W) as uint8, and names of files that are none; on a GPU the next ones are decoded meanwhile."""
     height, width = network.input_size
     size = min(BATCH, max(1, BATCH_PIXELS // (height * width)))
 
@@ -318,8 +318,11 @@ def _batches(network: VisionNetwork, entries: Sequence[Entry]) -> Iterator[tuple
                 failed.append(entry.name)
         return torch.stack(pixels) if pixels else torch.empty(0), failed
 
+    parts = iter([entries[start : start + size] for start in range(0, len(entries), size)])
+    if network.device.type == "cpu":  # a second thread would slow down those that compute by more than it takes
+        yield from map(decoded, parts)
+        return
     with ThreadPoolExecutor(1) as pool:
-        parts = iter([entries[start : start + size] for start in range(0, len(entries), size)])
         ahead = deque(pool.submit(decoded, part) for part in itertools.islice(parts, 2))
         while ahead:
             batch = ahead.popleft().result()
