@@ -93,17 +93,18 @@ def test_the_installed_wheel_renders_away_from_the_checkout(wheel: Path, tmp_pat
     environment, elsewhere = tmp_path / "environment", tmp_path / "elsewhere"
     elsewhere.mkdir()
     python = environment / "bin" / "python"
+    isolated = {"under": ["env", "-u", "PYTHONPATH"], "cwd": elsewhere}
     for words in (
         ("-m", "venv", "--without-pip", environment),
         ("-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel),
     ):
-        code, told = finish(start_python(*words, cwd=elsewhere))
+        # Without the checkout on the path: with its egg-info, pip would call the package installed.
+        code, told = finish(start_python(*words, **isolated))
         assert code == 0, told
     # Only now, or pip would take this environment's own copy for an installed one.
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
-    isolated = {"under": ["env", "-u", "PYTHONPATH"], "cwd": elsewhere}
     code, told = finish(start_command(python, "-c", "import lightning_fv; print(lightning_fv.__file__)", **isolated))
     assert (code, Path(told.strip())) == (0, packages / "lightning_fv" / "__init__.py")
     words = ["--targets", "logits:pizza", "--trainer.max_steps", "2", "--out", "run", *QUICK]
