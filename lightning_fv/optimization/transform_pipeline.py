@@ -74,7 +74,9 @@ class TransformPipeline:
     def _apply(self, number: int, images: Tensor, step: int) -> Tensor:
         """The pictures after one of the transforms."""
         transform = self._transforms[number]
-        if isinstance(transform, KeyedTransform):
+        if isinstance(transform, PreparedTransform):
+            result = transform.apply_prepared(images, self._prepared(number, transform, step, images))
+        elif isinstance(transform, KeyedTransform):
             result = transform(images, self._uniforms[number].at(step, images.device))
         elif number in self._parameters:
             _, channels, height, width = images.shape

@@ -145,3 +145,19 @@ def test_what_is_prepared_for_many_steps_is_what_a_step_would_compute() -> None:
             uniforms = KeyedUniforms(3, keys, f"transform {number}", transform.draws).at(step)
             expected = transform(expected, uniforms)
         assert torch.equal(pipeline(images, step), expected)
+
+
+def test_a_block_of_steps_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    prepare = RandomWarp.prepare
+
+    def counted(self: RandomWarp, uniforms: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        sizes.append(size)
+        return prepare(self, uniforms, size)
+
+    monkeypatch.setattr(RandomWarp, "prepare", counted)
+    pipeline = TransformPipeline([RandomWarp()], 0, ["a"], 32)
+    for step in (0, 1, 63, 64, 65):
+        pipeline(torch.rand(1, 3, 32, 32), step)
+    pipeline(torch.rand(1, 3, 48, 48), 65)
+    assert sizes == [(32, 32), (32, 32), (48, 48)]
