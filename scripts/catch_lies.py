@@ -18,10 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import torch
 from benchmark_quality import Features, read_all, responses
 from plant_lies import KINDS, LAYERS, plant
@@ -282,7 +278,10 @@ def summarize(clean: Sequence[Evidence], fooled: Sequence[Evidence], first: tupl
 
 def draw(clean: Sequence[Evidence], fooled: Sequence[Evidence], chosen: float, file: Path) -> None:
     """ROC of each statistic for units that are not silent, and of the rule by kind."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 5))
+    from matplotlib.figure import Figure  # here, because the numbers do without
+
+    figure = Figure(figsize=(11, 5))
+    axes = figure.subplots(1, 2)
 
     def curve(axis: Any, negatives: Tensor, positives: Tensor, label: str) -> None:
         least = torch.cat([negatives.sort().values, torch.tensor([torch.inf], dtype=torch.float64)])

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import torch
 from judge import CHOOSING, REPORTING, judge, load_judge, read_image
-from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
@@ -23,9 +22,6 @@ from lightning_fv.metrics import HighFrequencyEnergy, SaturatedPixels
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 TWINS = ("demo", "demo/antialiased", "demo/stylized")
 
@@ -232,11 +228,12 @@ def shrink(picture: Image.Image, path: Path, width: int) -> None:
     print(f"{path}: {picture.width} x {picture.height} px, {path.stat().st_size / 1000:.0f} kB")
 
 
-def plot(study: Study, part: str, columns: int, draw: Callable[[Sequence[Axes]], None], height: float = 3) -> None:
+def plot(study: Study, part: str, columns: int, draw: Callable[[Sequence[Any]], None], height: float = 3) -> None:
     """Write a figure of axes side by side as a WebP."""
-    figure, axes = plt.subplots(1, columns, figsize=(3.2 * columns, height), layout="constrained")
-    draw(axes)
+    from matplotlib.figure import Figure  # here, because the tables do without
+
+    figure = Figure(figsize=(3.2 * columns, height), layout="constrained")
+    draw(figure.subplots(1, columns))
     figure.savefig(study.runs / f"{part}.png", dpi=120)
-    plt.close(figure)
     with Image.open(study.runs / f"{part}.png") as picture:
         shrink(picture, study.images / f"{part}.webp", 1200)

@@ -20,10 +20,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from judge import CHOOSING, REPORTING
-from matplotlib.axes import Axes
 from PIL import Image
 from series import TWINS, Raters, Row, Spread, Study, mean, plot, shrink, spreads, table
 
@@ -114,7 +114,7 @@ def learning_rates(study: Study) -> None:
     columns = {"score": "logit", **CHOOSES, **JUDGED, **LOOKS}
     study.write("learning_rates", table("recipe and rate", numbers, columns))
 
-    def draw(axes: Sequence[Axes]) -> None:
+    def draw(axes: Sequence[Any]) -> None:
         shown = {f"p({name})": f"probability under {name}" for name in REPORTING} | LOOKS
         for axis, (key, title) in zip(axes, shown.items(), strict=True):
             for recipe in ("default", "study_transforms"):
@@ -136,7 +136,7 @@ def ablation(study: Study) -> None:
     columns = {"score": "logit", **CHOOSES, **JUDGED, **LOOKS}
     study.write("ablation", table("default recipe, but", numbers, columns))
 
-    def draw(axes: Sequence[Axes]) -> None:
+    def draw(axes: Sequence[Any]) -> None:
         names = list(numbers)
         for axis, key in zip(
             axes, (f"p({CHOOSING})", f"p({CHOOSING}, 32 px)", *(f"p({name})" for name in REPORTING)), strict=True

@@ -3,9 +3,6 @@
 import sys
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("matplotlib")
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from benchmark_quality import pictures_of
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-pytest.importorskip("matplotlib")
 from catch_lies import PATH, Evidence, PhotoEvidence, draw, flagged, kept, share_right, summarize
 
 PHOTOS = 400
@@ -80,6 +79,7 @@ def test_a_unit_that_photos_never_excite_is_caught(photos: PhotoEvidence) -> Non
 
 
 def test_tables_and_curves(photos: PhotoEvidence, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     clean = [evidence(photos, 0, unit) for unit in (0, 1, 2, 3)]
     fooled = [evidence(photos, 1, unit) for unit in (0, 1)]
     fooled = [Evidence(**{**vars(e), "network": "net_0", "kind": "permuted"}) for e in fooled]

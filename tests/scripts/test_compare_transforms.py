@@ -11,7 +11,6 @@ import torch
 
 from tests.helpers import noise, save_picture
 
-pytest.importorskip("matplotlib")
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from compare_transforms import AUGMENTATIONS, main, table, transforms_of
 

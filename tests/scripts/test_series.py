@@ -11,7 +11,6 @@ from lightning_fv import load_network
 from lightning_fv.functional import resize_images
 from tests.helpers import noise
 
-pytest.importorskip("matplotlib")
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from judge import REPORTING
 from series import Raters, Row, Study, spread, table
