@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,7 +14,7 @@ from lightning_fv.errors import CheckpointError, UsageError
 from lightning_fv.functional import keyed_generator
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import OPACITY, REACHED, Objective
-from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, zero_moments
+from lightning_fv.optimization.dead_units import DeadUnitMonitor
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
 from lightning_fv.optimization.parts import check_parts, describe_recipe
@@ -23,6 +24,7 @@ from lightning_fv.optimization.schedule import MakeOptimizer, MakeScheduler, opt
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
 from lightning_fv.optimization.start import check_count, check_start, refuse_given, start_from
+from lightning_fv.optimization.step_block import can_form_blocks, finish_block
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
 from lightning_fv.targets import Target, check_size
@@ -96,6 +98,7 @@ class FeatureVisualizer(pl.LightningModule):
         self.chunked_objective: ChunkedObjective | None = None
         self._pipeline: TransformPipeline | None = None
         self._recipe: dict[str, Any] | None = None
+        self._forms_blocks = False
 
     # -- what is rendered ------------------------------------------------------------------------------------------
 
@@ -187,18 +190,19 @@ class FeatureVisualizer(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.global_step
-        if step > 0 and step % DEAD_STEPS == 0:
-            self._restart_dead_pictures(step)
+        self._restart_dead_pictures(step)
         # Batches that are accumulated into one step have separate draws: that is the point of accumulating.
         batches = self.trainer.accumulate_grad_batches
         loss = self.loss(step, step * batches + batch_idx % batches)
         if self.trainer.world_size > 1:  # a unit is dead only if it is inactive on every rank
             reduce, own = self.trainer.strategy.reduce, self.dead_units.last_active_step
             self.dead_units.last_active_step = reduce(own, reduce_op="max")
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (step + 1) % every == 0:  # when Lightning logs
-            self.log("objective", self.mean_objective(), batch_size=len(self.targets))
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self.global_step % every == 0:  # when Lightning logs
+            self.log("objective", self.mean_objective(), batch_size=len(self.targets))
 
     def loss(self, step: int, draw: int) -> Tensor:
         """The loss of a step, a scalar.
@@ -215,8 +219,8 @@ class FeatureVisualizer(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()  # (B, 3, H, W), or (B, 4, H, W) with an opacity
             seen = self.transform(images, draw)  # (B, 3, H', W')
-            compared = self.chunked_objective.references.at(self.size, self.device)
-            references = {kind: self.transform(pictures, draw) for kind, pictures in compared.items()}
+            compared = self.chunked_objective.references.at(self.size, self.device).items()
+            references = {kind: self.transform(pictures, draw) for kind, pictures in compared}
             shown = self.parameterization.over_grey(images)  # (B, 3, H, W)
         objectives = self.objectives(seen, shown, step, references)  # (B,)
         known = {OPACITY: images[:, -1:], REACHED: objectives} if self.parameterization.has_opacity else {}
@@ -264,30 +268,26 @@ class FeatureVisualizer(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.guard.after_step(self.parameterization.values)
+        end_step = partial(self.guard.after_step, self.parameterization.values)
+        end_step()
+        if self._forms_blocks:
+            finish_block(self, self._restart_dead_pictures, lambda step: self.loss(step, step), end_step)
 
     def _restart_dead_pictures(self, step: int) -> None:
-        """Restart pictures whose unit has been inactive from new noise, with the optimizer's moments zeroed."""
-        rows = self.dead_units.rows_to_restart(step, self.guard.diverged)
-        if not rows:
-            return
-        keys = [(self.seed, self.targets[row].key, "start", int(self.dead_units.restarts[row]) + 1) for row in rows]
-        self.parameterization.restart(rows, [keyed_generator(*key) for key in keys])
-        values = self.parameterization.values
-        zero_moments(values, rows, self.trainer.optimizers)
-        self.guard.last_finite[rows] = values.detach()[rows]
-        self.dead_units.record_restart(rows, step)
+        keys = [(self.seed, target.key, "start") for target in self.targets]
+        self.dead_units.restart(step, self.parameterization, keys, self.guard, self.trainer.optimizers)
 
     def train_dataloader(self) -> Steps:
         return Steps(steps_of_a_stage(self.stage_steps, self.trainer.max_steps))
 
     def on_fit_start(self) -> None:
-        self._check_bound().to(self.device)  # Lightning does not move it, since it is outside the module tree
+        self._check_bound().to(self.device)  # outside the module tree, which Lightning moves
 
     def on_train_start(self) -> None:
         if self.global_step == 0:
             self._reset_state()  # the pictures may have been replaced since `bind`
         self.dead_units.read_latest_start()
+        self._forms_blocks = can_form_blocks(self, FeatureVisualizer)
 
     # -- around the steps ------------------------------------------------------------------------------------------
 

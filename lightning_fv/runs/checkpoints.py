@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import re
 from pathlib import Path
@@ -72,6 +73,9 @@ class StepCheckpoint(ModelCheckpoint):
     gradients checkpoints do not hold, and not after the last step, when the pictures themselves are written."""
 
     _step = 0
+
+    def next_step(self, step: int) -> float:
+        return math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
