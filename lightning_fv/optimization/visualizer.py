@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from lightning_fv.errors import CheckpointError, UsageError
-from lightning_fv.functional import keyed_generator
+from lightning_fv.functional import constant, keyed_generator
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import OPACITY, REACHED, Objective
 from lightning_fv.optimization.dead_units import DeadUnitMonitor
@@ -227,8 +227,8 @@ class FeatureVisualizer(pl.LightningModule):
         for penalty in self.penalties:
             if not penalty.layers:  # those that read activations are subtracted already
                 objectives = objectives - penalty(known, shown)
-        # The only minus sign that turns ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
-        return -objectives.sum()
+        # The only minus signs that turn ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
+        return objectives.dot(constant((-1.0,) * len(objectives), objectives.device, objectives.dtype))
 
     def objectives(self, seen: Tensor, images: Tensor, step: int, references: Pictures = NO_REFERENCES) -> Tensor:
         """Each target's objective less what diversity and penalties on activations subtract, (B,), differentiable.
