@@ -43,7 +43,7 @@ class DeadUnitMonitor(nn.Module):
         self.last_active_step -= 1
         self._latest_start = 0
 
-    def record_activity(self, active: Tensor, step: int) -> None:
+    def record_activity(self, active: Tensor, step: int | Tensor) -> None:
         """Record which units were active, (B,) bool, in a batch of a step; a step may have several batches."""
         self.last_active_step.masked_fill_(active, step)
 
@@ -95,13 +95,15 @@ class DeadUnitMonitor(nn.Module):
         """Read the latest start from the state, after loading it; `redirect_mask` then need not wait for the device."""
         self._latest_start = int(self.start_step.max())
 
-    def redirect_mask(self, step: int, redirect_steps: int) -> Tensor | bool:
+    def redirect_mask(self, step: int | Tensor, redirect_steps: int) -> Tensor | bool:
         """Which pictures have redirected ReLUs in a step: all, none, or (B,) bool.
 
         Args:
-            step: optimizer steps done.
+            step: optimizer steps done; as a tensor of a step that has none.
             redirect_steps: steps with redirected ReLUs after the start, and after each restart, of a picture.
         """
+        if isinstance(step, Tensor):
+            return False
         if step < redirect_steps:
             return True
         if step >= self._latest_start + redirect_steps:

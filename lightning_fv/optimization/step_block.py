@@ -17,6 +17,9 @@ from torch.optim import Optimizer
 SECONDS = 0.2
 """A block of steps ends after this time, so that signals, checkpoints and the progress bar need not wait longer."""
 
+Work = Callable[[int | Tensor, int | None], None]
+"""Does a step, given the number of steps done and that of the random draw; None for a draw that is held."""
+
 HOOKS = (
     "on_train_batch_start",
     "on_train_batch_end",
@@ -67,8 +70,9 @@ def _overrides(part: object, base: type, names: Sequence[str]) -> bool:
 def finish_block(
     module: pl.LightningModule,
     begin_step: Callable[[int], None],
-    loss: Callable[[int], Tensor],
+    loss: Callable[[int | Tensor, int | None], Tensor],
     end_step: Callable[[], None],
+    do: Callable[[int, Work], None] | None = None,
 ) -> None:
     """Do further steps after one that Lightning has just done, until something has to happen between two steps.
 
@@ -78,8 +82,9 @@ def finish_block(
     Args:
         module: of a Trainer that `can_form_blocks`.
         begin_step: called before each step, with the number of steps done.
-        loss: gives the loss of a step.
+        loss: gives the loss of a step, from the steps done and the number of the random draw.
         end_step: called after each step.
+        do: does a step by means of what it is given, which does it at once; default: calls that.
     """
     trainer, optimizer = module.trainer, module.trainer.optimizers[0]
     started, loop = time.monotonic(), trainer.fit_loop.epoch_loop
@@ -88,14 +93,21 @@ def finish_block(
         (c.next_step(trainer.global_step) for c in trainer.callbacks if isinstance(c, ActsBetweenBlocks)),  # type: ignore[attr-defined]
         default=math.inf,
     )
+
+    def work(step: int | Tensor, draw: int | None) -> None:
+        optimizer.step(partial(_closure, module, optimizer, partial(loss, step, draw)))  # type: ignore[arg-type]
+        end_step()
+
     while not loop.batch_progress.is_last_batch and not trainer.should_stop:
         done = trainer.global_step + 1  # Lightning counts the present step later
         if done in (begin, trainer.max_steps) or (every and done % every == 0) or time.monotonic() - started > SECONDS:
             return
         _next_batch(trainer)
         begin_step(done)
-        optimizer.step(partial(_closure, module, optimizer, partial(loss, done)))  # type: ignore[arg-type]
-        end_step()
+        if do is None:
+            work(done, done)
+        else:
+            do(done, work)
 
 
 @torch.enable_grad()
