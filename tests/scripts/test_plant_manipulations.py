@@ -140,7 +140,10 @@ def test_draws_do_not_touch_the_global_generator(photos: Tensor) -> None:
     torch.manual_seed(5)
     plant("demo", 0, ["slingshot"], photos, effort=TINY)
     assert torch.equal(torch.rand(3), expected)
-    assert keyed_generator("plant_manipulations").initial_seed() != keyed_generator("plant_manipulations", 1).initial_seed()
+    assert (
+        keyed_generator("plant_manipulations").initial_seed()
+        != keyed_generator("plant_manipulations", 1).initial_seed()
+    )
 
 
 @pytest.mark.parametrize("passed", [True, False])
