@@ -25,15 +25,17 @@ def log_evidence(run: RunFolder, records: Sequence[Record], evidence: Mapping[st
     Args:
         run: the run folder.
         records: of its manifest, in order.
-        evidence: by record id.
+        evidence: by record id; without any, there is no such file.
 
     Raises:
         OSError: it cannot be written.
     """
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
-
     for old in run.path.glob(f"events.*{EVENT_SUFFIX}"):
         old.unlink()
+    if not evidence:
+        return
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
+
     writer = EventFileWriter(str(run.path), filename_suffix=EVENT_SUFFIX)
     try:
         for number, record in enumerate(records):

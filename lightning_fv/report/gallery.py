@@ -49,7 +49,8 @@ def write_gallery(
     runs = {folder.resolve(): folder for folder in folders}
     manifests = {run: found[folder] for run, folder in runs.items()}
     known = {
-        run: known_evidence(RunFolder(folder)) if evidence is None else evidence[folder] for run, folder in runs.items()
+        run: known_evidence(RunFolder(folder), found[folder]) if evidence is None else evidence[folder]
+        for run, folder in runs.items()
     }
     common = Path(os.path.commonpath(runs))
     page = page or RunFolder(folders[0] if len(runs) == 1 else common).gallery

@@ -85,8 +85,8 @@ def report_run(run: RunFolder, inputs: ReportInputs) -> list[Evidence]:
                 waiting = [job for job in waiting if not work.done(job)]
                 if waiting:
                     time.sleep(POLL_SECONDS)  # another worker has them
-        found = {evidence.id: evidence for job in jobs for evidence in _known(job)}
-        listed = [found[record.id] for record in records if record.id in found]
+        found = {(evidence.id, evidence.digest): evidence for job in jobs for evidence in _known(job)}
+        listed = [found[key] for record in records if (key := (record.id, record.digest)) in found]
         _write(run, listed)
     except OSError as error:
         if error.errno in DISK_ERRORS:
@@ -147,8 +147,8 @@ class _Work:
                 return False
             if [evidence.made_from for evidence in _known(job)] != made_from:
                 found = self._evidence(records)
-                for evidence, origin in zip(found, made_from, strict=True):
-                    evidence.made_from = origin
+                for record, evidence, origin in zip(records, found, made_from, strict=True):
+                    evidence.made_from, evidence.digest = origin, record.digest
                 write_evidence(job.evidence_file, found)
         return True
 

@@ -1,5 +1,7 @@
 """The report on a finished run: incremental, shared, and never stopped by one picture."""
 
+import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from lightning_fv import VisionNetwork, resolve_targets
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.objectives import Function
 from lightning_fv.parameterizations import MACO
+from lightning_fv.report import write_gallery
 from lightning_fv.runs.evidence import read_evidence
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.trust.evaluate import Evaluator
@@ -296,3 +299,48 @@ def test_a_gallery_that_was_not_written_is_written_by_the_next_call(tmp_path: Pa
     run.gallery.unlink()
     report_run(run, inputs_of(network, TARGETS, photos))
     assert run.gallery.is_file()
+
+
+def shown(run: RunFolder) -> list[bool]:
+    """Of each picture, whether the gallery shows evidence beside it."""
+    text = run.gallery.read_text().partition('id="data">')[2].partition("</script>")[0]
+    return [row is not None for row in json.loads(text).get("evidence", {"rows": [None] * 4})["rows"]]
+
+
+def test_evidence_is_not_shown_with_a_picture_that_was_rendered_since(tmp_path: Path, photos: Path) -> None:
+    network = network_of()
+    run = rendered(tmp_path / "run", network, TARGETS)
+    report_run(run, inputs_of(network, TARGETS, photos))
+    assert shown(run) == [True] * 4
+    assert len(list(run.path.glob("events.*.evidence"))) == 1
+    for name in ("images", "jobs", "manifest.jsonl"):  # another render's: of another seed, in the same folder
+        if (path := run.path / name).is_dir():
+            shutil.rmtree(path)
+    other = rendered(tmp_path / "other", network, TARGETS, seed=1)
+    for name in ("images", "jobs", "manifest.jsonl"):
+        if (path := other.path / name).is_dir():
+            shutil.copytree(path, run.path / name)
+        else:
+            shutil.copy(path, run.path / name)
+    with pytest.warns(UserWarning, match="is out of date: 4 of 4 pictures"):
+        write_gallery([run.path])
+    assert shown(run) == [False] * 4
+    report_run(run, inputs_of(network, TARGETS, photos))
+    assert shown(run) == [True] * 4
+
+
+def test_evidence_about_a_picture_that_was_lost_and_rendered_again(tmp_path: Path, photos: Path) -> None:
+    """It is collected again with that of its job; the others' stays. TensorBoard shows none that is out of date."""
+    network = network_of()
+    run = rendered(tmp_path / "run", network, TARGETS)
+    report_run(run, inputs_of(network, TARGETS, photos))
+    first = run.records()[0]
+    (run.path / str(first.image)).unlink()
+    with pytest.warns(UserWarning, match="is out of date: 2 of 4 pictures"):
+        rendered(run.path, network, TARGETS)
+    assert shown(run) == [False] * 2 + [True] * 2
+    shutil.rmtree(run.images)
+    with pytest.warns(UserWarning, match="is out of date: 4 of 4 pictures"):
+        rendered(run.path, network, TARGETS)
+    assert shown(run) == [False] * 4
+    assert not list(run.path.glob("events.*.evidence"))
