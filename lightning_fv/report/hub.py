@@ -41,6 +41,7 @@ class Space:
 
     def __init__(self, name: str, private: bool = False) -> None:
         try:
+            import huggingface_hub.constants
             import huggingface_hub.errors
             import huggingface_hub.utils
         except ImportError as error:

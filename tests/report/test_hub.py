@@ -26,6 +26,7 @@ from tests.processes import run_python
 from tests.report.test_gallery import DONE, Page, make_run
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
+pytest.importorskip("huggingface_hub.constants")
 
 TOKENS = {"hf_write": "ann", "hf_read": "ann"}
 JPEG = "photos/0a.jpg"
@@ -150,6 +151,9 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setenv("HF_TOKEN", "hf_write")
+    # By LFS: the client's other protocol, Xet, is another library's, which looks for servers of its own.
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
 
 
 @pytest.fixture
