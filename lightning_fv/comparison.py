@@ -13,6 +13,7 @@ from lightning_fv.errors import printable
 from lightning_fv.functional import resize_images
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.report import read_picture, side_by_side
+from lightning_fv.report.event_file import EventFile
 from lightning_fv.report.events import image_event
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.files import write_text_atomic
@@ -120,13 +121,11 @@ def _read(path: Path) -> Tensor:
 
 
 def _log(folder: ComparisonFolder) -> None:
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
-
     encoded = folder.sheet.read_bytes()
     with Image.open(folder.sheet) as sheet:
         width, height = sheet.size
     for old in folder.path.glob(f"events.*{folder.event_suffix}"):
         old.unlink()  # of the comparison that is resumed: one event, not two
-    writer = EventFileWriter(str(folder.path), filename_suffix=folder.event_suffix)
-    writer.add_event(image_event("comparison", height, width, 0, encoded))
-    writer.close()
+    file = EventFile(folder.path, folder.event_suffix)
+    file.add(image_event("comparison", height, width, 0, encoded))
+    file.close()

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 import torchvision
 from timing import REDIRECTED, Clock, add_clock_arguments, alternating, bare_pass, ordinary, render_steps
 from torch import Tensor, nn
@@ -32,14 +33,40 @@ from lightning_fv.runs.folder import RunFolder
 
 
 class Free(nn.Module):
-    """A network that returns as many logits as the real one, with a gradient, at no cost."""
+    """A network that returns as many logits as the real one, at no cost.
+
+    Its gradients are noise from a pool. Those of a function of the pictures would drive them into saturation, where gradients
+    vanish, and arithmetic with their squares, which are denormal, takes several times as long.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
+        self._pool: list[Tensor] = []
+        self._given = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0].flatten(1)[:, : self.classes]
+        if not self._pool or self._pool[0].shape != x.shape or self._pool[0].device != x.device:
+            # Of about the size of real ones, laid out as they are.
+            generator = torch.Generator(x.device).manual_seed(0)
+            drawn = [torch.randn(x.shape, generator=generator, device=x.device) for _ in range(8)]
+            self._pool = [(1e-2 * values).contiguous(memory_format=torch.channels_last) for values in drawn]
+        self._given += 1
+        logits: Tensor = FreeGradient.apply(x, self._pool[self._given % len(self._pool)], self.classes)
+        return logits
+
+
+class FreeGradient(torch.autograd.Function):
+    """Logits (B, classes) of pictures (B, C, H, W), with a given gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, classes: int) -> Tensor:
+        ctx.gradient = gradient
+        return x[:, 0].flatten(1)[:, :classes].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.gradient, None, None
 
 
 class SecondHalf(pl.Callback):
@@ -48,18 +75,18 @@ class SecondHalf(pl.Callback):
     def __init__(self, clock: Clock) -> None:
         self.clock, self.seconds = clock, 0.0
         self._start: Any = None
+        self._first = 0
 
     def settings(self) -> None:
         """None: it changes no picture."""
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step == trainer.max_steps // 2:
-            self._start = self.clock.mark()
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step >= trainer.max_steps // 2 and self._start is None:
+            self._start, self._first = self.clock.mark(), trainer.global_step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds = self.clock.between(self._start, self.clock.mark()) if self._start is not None else 0.0
+        if self._start is not None:
+            self.seconds = self.clock.between(self._start, self.clock.mark()) / (trainer.global_step - self._first)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SecondHalf":
         return self  # every job copies its callbacks; this one is to be read afterwards
@@ -78,7 +105,7 @@ def step_seconds(network: VisionNetwork, targets: str, size: int, steps: int, cl
         plan.folder.register(plan.jobs)
         for _ in WorkerEngine().run(plan):
             pass
-    return half.seconds / (steps - steps // 2)
+    return half.seconds
 
 
 def pass_seconds(network: VisionNetwork, batch: int, size: int, repeats: int, clock: Clock) -> float:

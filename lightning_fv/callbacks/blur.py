@@ -37,6 +37,9 @@ class PeriodicBlur(pl.Callback):
         """
         check_blur(type(self).__name__, self.sigma * max(reference), start)
 
+    def next_step(self, step: int) -> float:
+        return (step // self.every + 1) * self.every
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         assert pl_module.network is not None

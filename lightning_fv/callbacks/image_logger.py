@@ -1,9 +1,7 @@
 """Pictures in TensorBoard."""
 
-import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -12,6 +10,7 @@ from lightning_fv.callbacks.background import Background
 from lightning_fv.functional import finite_uint8, resize_images
 from lightning_fv.optimization.final_pictures import final_pictures
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.report.event_file import EventFile
 from lightning_fv.report.events import image_event
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.picture import encode_jpeg
@@ -37,7 +36,7 @@ class ImageLogger(pl.Callback):
         self.pictures, self.side = pictures, side
         self.errors = WriteErrors()
         self._background: Background | None = None
-        self._writer: Any = None
+        self._writer: EventFile | None = None
 
     def settings(self) -> None:
         """None: this callback changes no picture, so job ids do not depend on it."""
@@ -47,10 +46,8 @@ class ImageLogger(pl.Callback):
         folder = getattr(trainer.logger, "log_dir", None) or getattr(trainer.logger, "save_dir", None)
         if folder is None or not trainer.is_global_zero:
             return
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # here: importing it takes time
-
         try:
-            self._writer = EventFileWriter(folder, filename_suffix=".images")
+            self._writer = EventFile(folder, ".images")
         except OSError as error:
             self.errors.add(_WHAT, error)
             return
@@ -88,7 +85,8 @@ class ImageLogger(pl.Callback):
     ) -> None:
         writer = self._writer
         assert self._background is not None
-        self._background.submit(lambda: writer.add_event(image_event(tag, height, width, step, encode())), must)
+        assert writer is not None
+        self._background.submit(lambda: writer.add(image_event(tag, height, width, step, encode())), must)
 
     def _thumbnails(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
@@ -98,8 +96,7 @@ class ImageLogger(pl.Callback):
     def _close(self) -> None:
         if self._background is not None:
             background, writer = self._background, self._writer
-            background.submit(writer.flush, must=True)  # unlike close, raises the errors of TensorBoard's thread
+            assert writer is not None
             background.close()
-            with contextlib.suppress(OSError):
-                writer.close()
+            writer.close()
             self._background = self._writer = None

@@ -1,6 +1,7 @@
 """One line of progress, for a render or for a whole run."""
 
 import contextlib
+import math
 import sys
 import time
 import weakref
@@ -11,6 +12,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from lightning_fv.optimization.step_block import SECONDS
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 
 _STEPS = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps, {remaining} left, {rate_fmt}{postfix}"
@@ -107,6 +109,9 @@ class RenderProgress(ProgressBar):
         self._trainer = weakref.proxy(
             trainer
         )  # which holds its callbacks: the circle would keep a job's pictures in memory
+
+    def next_step(self, step: int) -> float:
+        return math.inf if self.interval > SECONDS else step + 1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled and trainer.is_global_zero:

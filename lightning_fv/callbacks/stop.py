@@ -1,5 +1,6 @@
 """Stops between two steps on request."""
 
+import math
 from collections.abc import Callable
 
 import lightning.pytorch as pl
@@ -12,7 +13,7 @@ class GracefulStop(pl.Callback):
     """When asked to stop, finish the step, save a checkpoint, and end the fit.
 
     Args:
-        asked: called after each step; returns the number of the signal to stop for, or None.
+        asked: called between steps, about every fifth of a second; returns the number of the signal to stop for, or None.
     """
 
     def __init__(self, asked: Callable[[], int | None]) -> None:
@@ -22,6 +23,9 @@ class GracefulStop(pl.Callback):
 
     def settings(self) -> None:
         """None: this callback changes no picture, so job ids do not depend on it."""
+
+    def next_step(self, step: int) -> float:
+        return math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = trainer.global_step

@@ -79,6 +79,9 @@ class ProgressiveUpscale(pl.Callback):
                 "set a smaller model.size or a larger to"
             )
 
+    def next_step(self, step: int) -> float:
+        return (step // self.every + 1) * self.every
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         assert pl_module.network is not None

@@ -18,6 +18,7 @@ from lightning_fv.functional.code import hook_digests, unnamed_code
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
 from lightning_fv.networks.frozen import lean_layers
 from lightning_fv.networks.modules import depends_on_its_batch, plain_module
+from lightning_fv.networks.normalize import normalize
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -115,7 +116,7 @@ class VisionNetwork:
         if self._scale.device != images.device:
             with torch.inference_mode(False):  # kept for later calls, which may need a gradient
                 self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
-        return torch.addcmul(self._shift, images.contiguous(memory_format=torch.channels_last), self._scale)
+        return normalize(images, self._scale, self._shift)
 
     def capture(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """Outputs of the named layers for pictures in [0, 1]; see `lightning_fv.networks.capture.capture`."""

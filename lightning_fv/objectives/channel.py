@@ -4,7 +4,7 @@ from torch import Tensor
 
 from lightning_fv.errors import TargetError
 from lightning_fv.objectives.base import LOGITS, Activations
-from lightning_fv.objectives.unit import Unit, UnitObjective, pick
+from lightning_fv.objectives.unit import Unit, UnitObjective, mean_over_map, pick
 
 
 class Channel(UnitObjective):
@@ -26,5 +26,4 @@ class Channel(UnitObjective):
         super().__init__(layer, unit)
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
-        picked = pick(activations[self.layer], self.unit)
-        return picked.reshape(len(picked), -1).mean(1)  # for a (B, C) output, the mean of a single value
+        return mean_over_map(pick(activations[self.layer], self.unit))

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from lightning_fv.objectives.base import LOGITS, Activations
-from lightning_fv.objectives.unit import Unit, UnitObjective, pick
+from lightning_fv.objectives.unit import Unit, UnitObjective, mean_over_map, pick
 
 
 class Logit(UnitObjective):
@@ -20,5 +20,4 @@ class Logit(UnitObjective):
         super().__init__(LOGITS, unit)
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:
-        picked = pick(activations[LOGITS], self.unit)
-        return picked.reshape(len(picked), -1).mean(1)
+        return mean_over_map(pick(activations[LOGITS], self.unit))

@@ -116,8 +116,13 @@ def pick(activation: Tensor, unit: int | tuple[int, ...] | None) -> Tensor:
         return activation[:, unit].float()
     if len(unit) != len(activation):
         raise ValueError(f"{len(unit)} units for a batch of {len(activation)} pictures")
-    rows = torch.arange(len(unit), device=activation.device)
-    return activation[rows, constant(unit, activation.device, torch.long)].float()
+    rows, units = constant((tuple(range(len(unit))), unit), activation.device, torch.long)
+    return activation[rows, units].float()
+
+
+def mean_over_map(picked: Tensor) -> Tensor:
+    """Each picture's mean over positions, (B,) of (B, ...)."""
+    return picked if picked.ndim == 1 else picked.reshape(len(picked), -1).mean(1)
 
 
 def _checked(unit: Unit) -> int | tuple[int, ...]:

@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_fv.functional import keyed_generator
+from lightning_fv.optimization.nonfinite import NonFiniteGuard
+from lightning_fv.parameterizations import Parameterization
+
 DEAD_STEPS = 16
 """Consecutive inactive steps after which a picture is restarted, and the interval between checks, in steps."""
 
@@ -39,7 +43,7 @@ class DeadUnitMonitor(nn.Module):
         self.last_active_step -= 1
         self._latest_start = 0
 
-    def record_activity(self, active: Tensor, step: int) -> None:
+    def record_activity(self, active: Tensor, step: int | Tensor) -> None:
         """Record which units were active, (B,) bool, in a batch of a step; a step may have several batches."""
         self.last_active_step.masked_fill_(active, step)
 
@@ -61,17 +65,45 @@ class DeadUnitMonitor(nn.Module):
             self.start_step[row], self.last_active_step[row] = step, step - 1
         self._latest_start = step
 
+    def restart(
+        self,
+        step: int,
+        parameterization: Parameterization,
+        keys: Sequence[tuple[object, ...]],
+        guard: NonFiniteGuard,
+        optimizers: Iterable[Optimizer],
+    ) -> None:
+        """Every `DEAD_STEPS` steps, restart pictures whose unit has been inactive from new noise, with the optimizers' moments zeroed.
+
+        Args:
+            step: optimizer steps done.
+            parameterization: of the pictures.
+            keys: what each picture's noise depends on, besides how often it was restarted.
+            guard: tells which have diverged.
+            optimizers: those that hold state for the pictures.
+        """
+        rows = self.rows_to_restart(step, guard.diverged) if step > 0 and step % DEAD_STEPS == 0 else []
+        if not rows:
+            return
+        noise = [keyed_generator(*keys[row], int(self.restarts[row]) + 1) for row in rows]
+        parameterization.restart(rows, noise)
+        zero_moments(parameterization.values, rows, optimizers)
+        guard.last_finite[rows] = parameterization.values.detach()[rows]
+        self.record_restart(rows, step)
+
     def read_latest_start(self) -> None:
         """Read the latest start from the state, after loading it; `redirect_mask` then need not wait for the device."""
         self._latest_start = int(self.start_step.max())
 
-    def redirect_mask(self, step: int, redirect_steps: int) -> Tensor | bool:
+    def redirect_mask(self, step: int | Tensor, redirect_steps: int) -> Tensor | bool:
         """Which pictures have redirected ReLUs in a step: all, none, or (B,) bool.
 
         Args:
-            step: optimizer steps done.
+            step: optimizer steps done; as a tensor of a step that has none.
             redirect_steps: steps with redirected ReLUs after the start, and after each restart, of a picture.
         """
+        if isinstance(step, Tensor):
+            return False
         if step < redirect_steps:
             return True
         if step >= self._latest_start + redirect_steps:

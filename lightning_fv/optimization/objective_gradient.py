@@ -47,10 +47,10 @@ class ObjectiveGradient:
 
         A penalty does not count: it is a multiple of the objective, and has no gradient either where that is 0.
         """
-        active: Tensor = (self.objectives != 0) | (torch.linalg.vector_norm(self.by_seen.flatten(1), dim=1) != 0)
+        size = torch.hypot(self.objectives, torch.linalg.vector_norm(self.by_seen.flatten(1), dim=1))
         if self.by_images is not None:
-            active |= torch.linalg.vector_norm(self.by_images.flatten(1), dim=1) != 0
-        return active
+            size = torch.hypot(size, torch.linalg.vector_norm(self.by_images.flatten(1), dim=1))
+        return size != 0
 
     def attach(self, seen: Tensor, images: Tensor) -> Tensor:
         """The objectives less the penalty, (B,), as a function of the pictures: a backward pass continues where the network's
@@ -71,14 +71,14 @@ class PrecomputedGradient(torch.autograd.Function):
     def forward(
         ctx: Any, objectives: Tensor, by_seen: Tensor, by_images: Tensor | None, seen: Tensor, images: Tensor
     ) -> Tensor:
-        ctx.one = 1 + 0 * objectives  # NaN where these are NaN or infinite
+        ctx.zero = objectives - objectives  # NaN where these are NaN or infinite
         ctx.gradients = by_seen, by_images
         return objectives.nan_to_num(LOWEST, LOWEST, LOWEST)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor = (grads[0] * ctx.one).view(-1, 1, 1, 1)
+        factor = (grads[0] + ctx.zero).view(-1, 1, 1, 1)
         by_seen, by_images = ctx.gradients
         del ctx.gradients  # scaled in place to save memory, so a second backward pass has nothing to start from
         return None, None, None, by_seen.mul_(factor), None if by_images is None else by_images.mul_(factor)

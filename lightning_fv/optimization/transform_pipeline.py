@@ -12,6 +12,9 @@ from lightning_fv.functional.random import BLOCK
 from lightning_fv.optimization.keyed_parameters import KeyedParameters, in_order, takes_parameters
 from lightning_fv.transforms import KeyedTransform, PreparedTransform, RandomBackground
 
+_BACKGROUND = -1
+"""Stands for the background among the numbers of the transforms."""
+
 
 class TransformPipeline:
     """Transforms applied in order: ``pipeline(images, step)``.
@@ -40,6 +43,8 @@ class TransformPipeline:
         self._uniforms: dict[int, KeyedUniforms] = {}
         self._parameters: dict[int, KeyedParameters] = {}
         self._blocks: dict[int, tuple[object, tuple[Tensor, ...]]] = {}
+        self._last: dict[int, tuple[tuple[int, int], torch.device]] = {}
+        self._held: dict[int, tuple[Tensor, ...]] = {}
         for number, transform in enumerate(self._transforms):
             if isinstance(transform, KeyedTransform):
                 transform.unit = unit
@@ -50,12 +55,12 @@ class TransformPipeline:
         if background is not None:
             self._colours = KeyedUniforms(seed, self._keys, "background", background.draws)
 
-    def __call__(self, images: Tensor, step: int) -> Tensor:
+    def __call__(self, images: Tensor, step: int | None) -> Tensor:
         """The pictures as the network sees them, (B, 3, H', W').
 
         Args:
             images: (B, 3, H, W) in [0, 1]; with a background also (B, 4, H, W), whose last channel is the opacity.
-            step: number of the random draw.
+            step: number of the random draw; None for that of the last `hold`.
 
         Raises:
             TransformError: a transform does not return pictures, or does not pass gradients.
@@ -65,19 +70,37 @@ class TransformPipeline:
             images = self._apply(number, images, step)
         return images
 
-    def _over_background(self, images: Tensor, step: int) -> Tensor:
+    @property
+    def can_hold(self) -> bool:
+        """Whether all transforms are this package's, which draw nothing themselves."""
+        kinds = [type(transform) for transform in self._transforms]
+        return all(issubclass(kind, KeyedTransform) and kind.__module__.startswith("lightning_fv.") for kind in kinds)
+
+    def hold(self, step: int) -> None:
+        """Copy a step's random draws to where those of the last `hold` were, for pictures of the size and device of the last call."""
+        for number, (size, device) in self._last.items():
+            draws = self._draws(number, step, size, device)
+            held = self._held.get(number, ())
+            if [(one.shape, one.device) for one in held] != [(one.shape, device) for one in draws]:
+                held = self._held[number] = tuple(drawn.clone() for drawn in draws)
+            for buffer, drawn in zip(held, draws, strict=True):
+                buffer.copy_(drawn)
+
+    def _over_background(self, images: Tensor, step: int | None) -> Tensor:
         if self._background is None or images.shape[1] <= self._background.channels:
             return images
-        laid: Tensor = self._background(images, self._colours.at(step, images.device))
+        laid: Tensor = self._background(images, *self._drawn(_BACKGROUND, step, images))
         return laid
 
-    def _apply(self, number: int, images: Tensor, step: int) -> Tensor:
+    def _apply(self, number: int, images: Tensor, step: int | None) -> Tensor:
         """The pictures after one of the transforms."""
         transform = self._transforms[number]
         if isinstance(transform, PreparedTransform):
-            result = transform.apply_prepared(images, self._prepared(number, transform, step, images))
+            result = transform.apply_prepared(images, self._drawn(number, step, images))
         elif isinstance(transform, KeyedTransform):
-            result = transform(images, self._uniforms[number].at(step, images.device))
+            result = transform(images, *self._drawn(number, step, images))
+        elif step is None:
+            raise TransformError(f"the draws of {type(transform).__name__} cannot be held")
         elif number in self._parameters:
             _, channels, height, width = images.shape
             result = transform(images, params=self._parameters[number].at(step, (channels, height, width)))
@@ -85,12 +108,24 @@ class TransformPipeline:
             result = _one_by_one(transform, images, [seed_of(self._seed, key, number, step) for key in self._keys])
         return _checked(transform, images, result)
 
-    def _prepared(self, number: int, transform: PreparedTransform, step: int, images: Tensor) -> tuple[Tensor, ...]:
-        """What a transform needs at a step, computed for a block of steps at once."""
+    def _drawn(self, number: int, step: int | None, images: Tensor) -> tuple[Tensor, ...]:
+        """What a transform needs for pictures at a step, or what is held for it."""
+        if step is None:
+            return self._held[number]
         size = (images.shape[-2], images.shape[-1])
-        key, block = (step // BLOCK, size, images.device), self._blocks.get(number)
+        self._last[number] = size, images.device
+        return self._draws(number, step, size, images.device)
+
+    def _draws(self, number: int, step: int, size: tuple[int, int], device: torch.device) -> tuple[Tensor, ...]:
+        """What a transform needs at a step; computed for a block of steps at once if it can be prepared."""
+        if number == _BACKGROUND:
+            return (self._colours.at(step, device),)
+        transform = self._transforms[number]
+        if not isinstance(transform, PreparedTransform):
+            return (self._uniforms[number].at(step, device),)
+        key, block = (step // BLOCK, size, device), self._blocks.get(number)
         if block is None or block[0] != key:
-            uniforms = self._uniforms[number].block(step, images.device)
+            uniforms = self._uniforms[number].block(step, device)
             with torch.no_grad():
                 block = self._blocks[number] = key, transform.prepare(uniforms, size)
         return tuple(values[step % BLOCK] for values in block[1])

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,20 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from lightning_fv.errors import CheckpointError, UsageError
-from lightning_fv.functional import keyed_generator
+from lightning_fv.errors import UsageError
+from lightning_fv.functional import constant, keyed_generator
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import OPACITY, REACHED, Objective
-from lightning_fv.optimization.dead_units import DEAD_STEPS, DeadUnitMonitor, zero_moments
+from lightning_fv.optimization.captured_step import CapturedSteps
+from lightning_fv.optimization.dead_units import DeadUnitMonitor
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
 from lightning_fv.optimization.parts import check_parts, describe_recipe
 from lightning_fv.optimization.references import NO_REFERENCES, Pictures
 from lightning_fv.optimization.resize import Moments, resize_pictures
+from lightning_fv.optimization.saved_settings import restored_settings, saved_settings
 from lightning_fv.optimization.schedule import MakeOptimizer, MakeScheduler, optimizer_and_schedule
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
 from lightning_fv.optimization.start import check_count, check_start, refuse_given, start_from
+from lightning_fv.optimization.step_block import can_form_blocks, finish_block
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
 from lightning_fv.targets import Target, check_size
@@ -51,6 +55,7 @@ class FeatureVisualizer(pl.LightningModule):
         chunk: pictures per forward pass, where memory is short; default: the whole batch, and fewer once the device runs
             out of memory. Changes pictures only by rounding.
         lr_scheduler: makes a schedule of the learning rate from the optimizer, which advances every step; default: none.
+        cuda_graph: replay steps as CUDA graphs where possible, see `CapturedSteps`. Changes pictures only by rounding.
 
     Example:
         >>> from lightning_fv import load_network, resolve_targets
@@ -76,6 +81,7 @@ class FeatureVisualizer(pl.LightningModule):
         diversity: float = 0.0,
         diversity_layer: str | None = None,
         lr_scheduler: MakeScheduler | None = None,
+        cuda_graph: bool = False,
     ) -> None:
         super().__init__()
         check_parts(parameterization, transforms or (), penalties or (), optimizer, stage_steps, chunk, diversity)
@@ -84,7 +90,7 @@ class FeatureVisualizer(pl.LightningModule):
         self.penalties = list(penalties or [])
         self.optimizer, self.asked_size, self.stage_steps, self.moments = optimizer, size, stage_steps, moments
         self.redirect_steps, self.chunk, self.lr_scheduler = redirect_steps, chunk, lr_scheduler
-        self.diversity, self.diversity_layer = diversity, diversity_layer
+        self.diversity, self.diversity_layer, self.cuda_graph = diversity, diversity_layer, cuda_graph
         self.guard, self.dead_units = NonFiniteGuard(), DeadUnitMonitor()
         self.network: VisionNetwork | None = None
         self.targets: list[Target] = []
@@ -94,8 +100,11 @@ class FeatureVisualizer(pl.LightningModule):
         self.objective_values: Tensor | None = None
         """Each target's objective at the last step, (B,), before penalties."""
         self.chunked_objective: ChunkedObjective | None = None
-        self._pipeline: TransformPipeline | None = None
+        self.pipeline: TransformPipeline | None = None
         self._recipe: dict[str, Any] | None = None
+        self.forms_blocks = False
+        """Whether several steps are done in a batch of Lightning's loop; known once the training has begun."""
+        self._captured: CapturedSteps | None = None
 
     # -- what is rendered ------------------------------------------------------------------------------------------
 
@@ -139,7 +148,7 @@ class FeatureVisualizer(pl.LightningModule):
         network = self._check_bound()
         keys = [target.key if rank == 0 else f"{target.key} on rank {rank}" for target in self.targets]
         background = RandomBackground(network.channels) if self.parameterization.has_opacity else None
-        self._pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(network.input_size), background)
+        self.pipeline = TransformPipeline(list(self.transforms), self.seed, keys, max(network.input_size), background)
 
     def setup(self, stage: str) -> None:
         self._check_bound()
@@ -176,8 +185,8 @@ class FeatureVisualizer(pl.LightningModule):
             TargetError: the network cannot process pictures of the size that the transforms return.
         """
         network = self._check_bound()
-        assert self._pipeline is not None
-        seen = self._pipeline.rehearse(self.parameterization())
+        assert self.pipeline is not None
+        seen = self.pipeline.rehearse(self.parameterization())
         network.preprocess(seen)  # refuses another number of channels
         size = (seen.shape[-2], seen.shape[-1])
         for layer in layers if size != self.size else ():  # that size was checked when the targets were resolved
@@ -187,25 +196,26 @@ class FeatureVisualizer(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         step = self.global_step
-        if step > 0 and step % DEAD_STEPS == 0:
-            self._restart_dead_pictures(step)
+        self._restart_dead_pictures(step)
         # Batches that are accumulated into one step have separate draws: that is the point of accumulating.
         batches = self.trainer.accumulate_grad_batches
         loss = self.loss(step, step * batches + batch_idx % batches)
         if self.trainer.world_size > 1:  # a unit is dead only if it is inactive on every rank
             reduce, own = self.trainer.strategy.reduce, self.dead_units.last_active_step
             self.dead_units.last_active_step = reduce(own, reduce_op="max")
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (step + 1) % every == 0:  # when Lightning logs
-            self.log("objective", self.mean_objective(), batch_size=len(self.targets))
         return loss
 
-    def loss(self, step: int, draw: int) -> Tensor:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self.global_step % every == 0:  # when Lightning logs
+            self.log("objective", self.mean_objective(), batch_size=len(self.targets))
+
+    def loss(self, step: int | Tensor, draw: int | None) -> Tensor:
         """The loss of a step, a scalar.
 
         Args:
-            step: optimizer steps done.
-            draw: number of the transforms' random draw.
+            step: optimizer steps done; as a tensor for a step that is recorded.
+            draw: number of the transforms' random draw; None for the one that the pipeline holds.
 
         Raises:
             DeviceMemoryError: a single picture does not fit into the device's memory.
@@ -215,18 +225,20 @@ class FeatureVisualizer(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):  # pictures and warps stay in float32
             images = self.parameterization()  # (B, 3, H, W), or (B, 4, H, W) with an opacity
             seen = self.transform(images, draw)  # (B, 3, H', W')
-            compared = self.chunked_objective.references.at(self.size, self.device)
-            references = {kind: self.transform(pictures, draw) for kind, pictures in compared.items()}
+            compared = self.chunked_objective.references.at(self.size, self.device).items()
+            references = {kind: self.transform(pictures, draw) for kind, pictures in compared}
             shown = self.parameterization.over_grey(images)  # (B, 3, H, W)
         objectives = self.objectives(seen, shown, step, references)  # (B,)
         known = {OPACITY: images[:, -1:], REACHED: objectives} if self.parameterization.has_opacity else {}
         for penalty in self.penalties:
             if not penalty.layers:  # those that read activations are subtracted already
                 objectives = objectives - penalty(known, shown)
-        # The only minus sign that turns ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
-        return -objectives.sum()
+        # The only minus signs that turn ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
+        return objectives.dot(constant((-1.0,) * len(objectives), objectives.device, objectives.dtype))
 
-    def objectives(self, seen: Tensor, images: Tensor, step: int, references: Pictures = NO_REFERENCES) -> Tensor:
+    def objectives(
+        self, seen: Tensor, images: Tensor, step: int | Tensor, references: Pictures = NO_REFERENCES
+    ) -> Tensor:
         """Each target's objective less what diversity and penalties on activations subtract, (B,), differentiable.
 
         Args:
@@ -248,11 +260,11 @@ class FeatureVisualizer(pl.LightningModule):
         values = self.objective_values if self.objective_values is not None else torch.empty(0)
         return torch.where(values.isfinite(), values, torch.nan).nanmean()
 
-    def transform(self, images: Tensor, step: int) -> Tensor:
-        """The pictures as the network sees them, (B, 3, H', W'); ``step`` is the number of the random draw."""
+    def transform(self, images: Tensor, step: int | None) -> Tensor:
+        """The pictures as the network sees them, (B, 3, H', W'); ``step`` is the number of the random draw, None if one is held."""
         self._check_bound()
-        assert self._pipeline is not None
-        return self._pipeline(images, step)
+        assert self.pipeline is not None
+        return self.pipeline(images, step)
 
     def configure_optimizers(self) -> Any:
         return optimizer_and_schedule(self.optimizer, self.lr_scheduler, self.parameterization)
@@ -264,30 +276,30 @@ class FeatureVisualizer(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.guard.after_step(self.parameterization.values)
+        end_step = partial(self.guard.after_step, self.parameterization.values)
+        end_step()
+        if self.forms_blocks:
+            finish_block(self, self._restart_dead_pictures, self.loss, end_step, self._captured)
 
     def _restart_dead_pictures(self, step: int) -> None:
-        """Restart pictures whose unit has been inactive from new noise, with the optimizer's moments zeroed."""
-        rows = self.dead_units.rows_to_restart(step, self.guard.diverged)
-        if not rows:
-            return
-        keys = [(self.seed, self.targets[row].key, "start", int(self.dead_units.restarts[row]) + 1) for row in rows]
-        self.parameterization.restart(rows, [keyed_generator(*key) for key in keys])
-        values = self.parameterization.values
-        zero_moments(values, rows, self.trainer.optimizers)
-        self.guard.last_finite[rows] = values.detach()[rows]
-        self.dead_units.record_restart(rows, step)
+        keys = [(self.seed, target.key, "start") for target in self.targets]
+        self.dead_units.restart(step, self.parameterization, keys, self.guard, self.trainer.optimizers)
 
     def train_dataloader(self) -> Steps:
         return Steps(steps_of_a_stage(self.stage_steps, self.trainer.max_steps))
 
     def on_fit_start(self) -> None:
-        self._check_bound().to(self.device)  # Lightning does not move it, since it is outside the module tree
+        self._check_bound().to(self.device)  # outside the module tree, which Lightning moves
 
     def on_train_start(self) -> None:
         if self.global_step == 0:
             self._reset_state()  # the pictures may have been replaced since `bind`
         self.dead_units.read_latest_start()
+        self.forms_blocks = can_form_blocks(self, FeatureVisualizer)
+        self._captured = CapturedSteps(self) if self.cuda_graph else None
+
+    def teardown(self, stage: str) -> None:
+        self._captured = None  # which holds memory, and cannot be copied
 
     # -- around the steps ------------------------------------------------------------------------------------------
 
@@ -327,24 +339,10 @@ class FeatureVisualizer(pl.LightningModule):
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        network = self._check_bound()
-        checkpoint["feature_visualization"] = {
-            "size": list(self.size),
-            "start_size": list(self.start_size),
-            "targets": [target.key for target in self.targets],
-            "seed": self.seed,
-            "network": network.name,
-            "chunk": self.chunked_objective.chunk if self.chunked_objective is not None else None,
-        }
+        self._check_bound()
+        checkpoint["feature_visualization"] = saved_settings(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if (saved := checkpoint.get("feature_visualization")) is None:
-            raise CheckpointError("this checkpoint was not made by a FeatureVisualizer")
-        for name, value in (("targets", [target.key for target in self.targets]), ("seed", self.seed)):
-            if saved[name] != value:
-                raise CheckpointError(f"this checkpoint has {name} {saved[name]}, not {value}; use its own settings")
-        if self.chunked_objective is not None and self.chunk is None:
-            self.chunked_objective.chunk = saved.get("chunk")  # how a batch is chunked determines its rounding
-        self.start_size = (saved["start_size"][0], saved["start_size"][1])
+        self.start_size, size = restored_settings(self, checkpoint.get("feature_visualization"))
         # The Parameter takes the shape found in the checkpoint, so that loading it stays strict.
-        self._initialize((saved["size"][0], saved["size"][1]))
+        self._initialize(size)

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import math
 import os
 import re
 import threading
@@ -132,6 +133,9 @@ class StepCheckpoint(Checkpoint):
     def __init__(self, folder: Path, seconds: float) -> None:
         self.folder, self.seconds = folder, seconds
         self._step, self._last, self._interval = 0, time.monotonic(), seconds
+
+    def next_step(self, step: int) -> float:
+        return math.inf
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step, self._last = trainer.global_step, time.monotonic()

@@ -55,4 +55,4 @@ def test_a_stop_at_the_last_step_is_the_end(tmp_path: Path) -> None:
 
 def test_a_trainer_that_keeps_no_checkpoints_is_stopped_too() -> None:
     asked, _ = at_call(1)
-    assert fit(5, GracefulStop(asked)).global_step == 1
+    assert 1 <= fit(50, GracefulStop(asked)).global_step <= 12  # where a block of steps ends, at the latest a stage

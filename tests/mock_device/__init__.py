@@ -9,6 +9,7 @@ can it run ddp: the part of DistributedDataParallel that is written in C++ asks 
     ledger    what is counted, by source line
     tensors   the tensors, and what an operation on them does
     hooks     a patch of torch's CUDA hooks, so that a backward pass does not look for a driver
+    graph     its CUDA graphs: what is recorded is done again with the same numbers and addresses
     cuda      the device: `mocked_cuda` makes torch and Lightning believe in it, and takes everything back
     count     prints the figures of a render: python -m tests.mock_device.count
 """

@@ -10,6 +10,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from tests.mock_device.graph import MockGraph
 from tests.mock_device.hooks import patched_hooks
 from tests.mock_device.tensors import DeviceState, MockMode
 
@@ -69,6 +70,9 @@ def _replacements(state: DeviceState) -> Iterator[tuple[Any, str, Any]]:
     def limit_memory(fraction: float, *_: Any) -> None:
         state.capacity = int(capacity * fraction)
 
+    def recording(graph: MockGraph, **options: Any) -> contextlib.AbstractContextManager[None]:
+        return graph.recording(state)
+
     def set_sync_debug_mode(mode: str) -> None:
         state.ledger.debug_mode = mode
 
@@ -99,7 +103,9 @@ def _replacements(state: DeviceState) -> Iterator[tuple[Any, str, Any]]:
         "is_available": lambda: True,
         "is_initialized": lambda: True,
         "is_bf16_supported": lambda *_, **__: True,
-        "is_current_stream_capturing": lambda: False,
+        "is_current_stream_capturing": lambda: state.graph is not None,
+        "CUDAGraph": MockGraph,
+        "graph": recording,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "set_device": lambda _: None,

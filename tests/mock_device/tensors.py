@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from tests.mock_device.graph import MockGraph
 from tests.mock_device.ledger import Ledger
 
 CUDA = torch.device("cuda:0")
@@ -123,6 +124,8 @@ class DeviceState:
         self.ledger = Ledger()
         self.capacity, self.allocated, self.peak = capacity, 0, 0
         self.generator = torch.Generator().manual_seed(0)
+        self.graph: MockGraph | None = None
+        """The graph that operations are recorded for at present."""
         self._references: dict[int, int] = {}
 
     def run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -148,10 +151,16 @@ class DeviceState:
             kwargs = {**kwargs, "device": CPU}
         known = {id(mock.inner): mock for mock in mocks}
         unwrapped = tree_map(_inner, (tuple(args), kwargs))
-        out = self._compute(func, name, *unwrapped)
+        if self.graph is not None:
+            self.graph.before(func, *unwrapped)
+        out = self.compute(func, name, *unwrapped)
         if func._schema.is_mutable and any(mock.shape != mock.inner.shape for mock in mocks):
             _reshape(func, name, args, kwargs)
-        return tree_map(lambda value: self._outer(value, known), out) if on_device else out
+        outer = tree_map(lambda value: self._outer(value, known), out) if on_device else out
+        if self.graph is not None:
+            kept = [_inner(value) for value in tree_flatten(outer)[0] if isinstance(value, Tensor)]
+            self.graph.after(func, name, *unwrapped, kept)
+        return outer
 
     def wrap(self, inner: Tensor) -> MockTensor:
         """A tensor of the CPU as one of the device."""
@@ -209,7 +218,8 @@ class DeviceState:
             if any(index is tensor for index in indices for tensor in host):
                 self.ledger.wait("host to device")
 
-    def _compute(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def compute(self, func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Do an operation on tensors of the CPU."""
         if name in _CUDNN:
             return _CUDNN[name](*args, **kwargs)
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, render, resolve_targets
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
-from lightning_fv.errors import CheckpointError, UsageError
+from lightning_fv.errors import UsageError
 from lightning_fv.objectives import L1, L2, Channel, Layer, Logit, Neuron, Objective, Probability, TotalVariation
 from lightning_fv.parameterizations import CPPN, Fourier, LaplacianPyramid, Parameterization, Pixel
 from lightning_fv.transforms import RandomNoise, study_warp
@@ -209,17 +209,6 @@ def test_accumulated_batches_count_as_one_step(network: VisionNetwork) -> None:
     with network.frozen():
         trainer.fit(bound)
     assert blurs == [2, 4, 6]
-
-
-def test_a_checkpoint_of_other_targets_is_refused(network: VisionNetwork) -> None:
-    one = FeatureVisualizer().bind(network, resolve_targets("logits:0", network))
-    other = FeatureVisualizer().bind(network, resolve_targets("logits:1", network))
-    checkpoint: dict[str, object] = {}
-    one.on_save_checkpoint(checkpoint)
-    with pytest.raises(CheckpointError, match="targets"):
-        other.on_load_checkpoint(checkpoint)
-    with pytest.raises(CheckpointError, match="not made by"):
-        other.on_load_checkpoint({})
 
 
 def test_a_plain_module_needs_mean_and_std() -> None:

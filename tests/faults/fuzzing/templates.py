@@ -59,6 +59,7 @@ def _interrupted(call: Callable[[], int], batches: int, act: Callable[[], Any]) 
         before(self, *args)
 
     stop.GracefulStop.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]
+    stop.GracefulStop.next_step = lambda self, step: step + 1  # type: ignore[method-assign]
     return call()
 
 
