@@ -107,7 +107,6 @@ def test_none_is_left(interrupted: Path, finished: Path, capsys: pytest.CaptureF
 def test_a_checkpoint_of_the_last_step_is_passed_over(interrupted: Path, finished: Path) -> None:
     """None is saved; if there is one all the same, its fit would have nothing to do and would write no picture."""
     _, last = by_steps(interrupted)
-    assert last.name == "step=19.ckpt"
     last.rename(last.with_name("step=20.ckpt"))
     assert main(["--out", str(interrupted), "--resume", *QUICK]) == 0
     assert pictures(interrupted) == pictures(finished)
