@@ -47,6 +47,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def __init__(self, errors: WriteErrors | None = None, folder: Path | None = None) -> None:
         self.errors, self.folder = errors if errors is not None else WriteErrors(), folder
+        self.computed = 0.0
+        """Seconds that the thread was computing for the last checkpoint."""
         self._thread: threading.Thread | None = None
         self._last_was_written = True
 
@@ -80,11 +82,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             self._thread = None
 
     def _write_behind(self, checkpoint: dict[str, Any], path: Path) -> None:
+        begin = time.thread_time()
         try:
             written = self._write(checkpoint, path)
         except Exception as error:  # such as what cannot be pickled: no reason to lose pictures
             self.errors.add("checkpoints", error)
             return
+        finally:
+            self.computed = time.thread_time() - begin
         # Those of more steps were there when the job resumed, from an older one: what is wrong with them is not known.
         earlier = [file for file in _by_steps(path.parent) if steps_of(file) <= steps_of(path)]
         for old in earlier[2:] if written else ():  # two, since what ends a run may damage the latest
@@ -132,7 +137,7 @@ class StepCheckpoint(Checkpoint):
 
     def __init__(self, folder: Path, seconds: float) -> None:
         self.folder, self.seconds = folder, seconds
-        self._step, self._last, self._interval = 0, time.monotonic(), seconds
+        self._step, self._last, self._taken = 0, time.monotonic(), 0.0
 
     def next_step(self, step: int) -> float:
         return math.inf
@@ -146,7 +151,8 @@ class StepCheckpoint(Checkpoint):
         if trainer.global_step == self._step or trainer.global_step >= trainer.max_steps:
             return
         self._step = trainer.global_step
-        if trainer.strategy.broadcast(time.monotonic() - self._last >= self._interval):  # ranks save together
+        interval = max(self.seconds, _STEPS_PER_CHECKPOINT * (self._taken + _computed(trainer)))
+        if trainer.strategy.broadcast(time.monotonic() - self._last >= interval):  # ranks save together
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> None:
@@ -154,8 +160,15 @@ class StepCheckpoint(Checkpoint):
         begin = time.monotonic()
         trainer.save_checkpoint(self.folder / checkpoint_name(trainer.global_step))
         self._step, self._last = trainer.global_step, time.monotonic()
-        # The copy, and what is left to wait of the write before.
-        self._interval = max(self.seconds, _STEPS_PER_CHECKPOINT * (self._last - begin))
+        self._taken = self._last - begin  # by the copy, and what was left to wait of the write before
+
+
+def _computed(trainer: pl.Trainer) -> float:
+    """Seconds that the writing of the last checkpoint took from steps that are computed on the same cores."""
+    writer = trainer.strategy.checkpoint_io
+    if not isinstance(writer, AtomicCheckpointIO) or trainer.strategy.root_device.type != "cpu":
+        return 0.0
+    return writer.computed / torch.get_num_threads()
 
 
 def save_step(trainer: pl.Trainer) -> None:
