@@ -139,7 +139,7 @@ def whole_renders(network: VisionNetwork, rounds: int, clock: Clock) -> None:
 
     def lucents(layer: str, size: int, batch: int) -> float:
         marks = Marks(module, clock)
-        as_documented(module, "fc" if layer == "logits" else layer, size, batch, 3 if batch > 1 else 8, clock.device)
+        as_documented(module, "fc" if layer == "logits" else layer, size, batch, 5 if batch > 1 else 8, clock.device)
         return marks.seconds()
 
     for layer, size, batch in (("logits", 128, 1), ("logits", 64, 16), ("layer1", 224, 1), ("layer2", 224, 1)):
