@@ -3,9 +3,11 @@
     python scripts/check_gpu.py [--quick] [--only NAME] [--out check_gpu.json] [--doc docs/performance.md]
 
     same      pictures and scores are those of the CPU
+    graphs    steps replayed as CUDA graphs give the same pictures
     flow      every flow of the package gets to its end: with and without a folder, growth, a kill, too little memory, all recipes
     waits     no step waits for the device, and the end of a job does not wait for each picture
-    speed     milliseconds of a step, redirected and ordinary, and of the bare forward and backward pass of the network
+    speed     milliseconds of a step: redirected and ordinary, in Lightning's loop, several in a batch of it, replayed as a CUDA graph; and of
+              the bare forward and backward pass of the network
     memory    what --batch_size auto expects against what a render needs
     job       seconds of a job before, in and after its steps, and of its checkpoints; how busy the device is
 
@@ -35,6 +37,7 @@ from gpu_checks import (
     CheckError,
     Figures,
     Scale,
+    graphs,
     logits,
     precision,
     require,
@@ -42,7 +45,7 @@ from gpu_checks import (
     waits_at_the_end,
     waits_in_steps,
 )
-from timing import REDIRECTED, Clock, Times, bare_pass, classes, ordinary, render_steps
+from timing import REDIRECTED, Clock, Times, bare_pass, classes, ordinary, render_steps, stage_seconds
 from torch._C._autograd import DeviceType
 
 from lightning_fv import FeatureVisualizer, load_network, render, resolve_targets
@@ -53,7 +56,7 @@ from lightning_fv.version import __version__
 DEVICE = torch.device("cuda:0")
 PRECISIONS = ("fp32", "tf32", "bf16")
 ACTIVITIES = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-NOT_IMPLEMENTED = ("speed, compiled step", "speed, CUDA graph")
+NOT_IMPLEMENTED = ("speed, compiled step",)
 """What the package does not have; once it does, it belongs into `checks`."""
 
 
@@ -73,6 +76,8 @@ def speed(scale: Scale, size: int, batch: int, kind: str) -> Figures:
         )
         step, redirected = steps.times(ordinary(17, scale.steps)), steps.times(REDIRECTED_STEPS)
         found = {"step": step, "redirected": redirected}
+        for name, recipe in (("block", {}), ("graph", {"cuda_graph": True})):
+            found[name] = stage_seconds(network, classes(batch, logits(network)), size, clock, recipe, **options)
         # The pass has no chunks: where the steps have, it does not fit.
         if steps.chunk is None:
             with network.to(DEVICE).frozen():
@@ -84,6 +89,7 @@ def speed(scale: Scale, size: int, batch: int, kind: str) -> Figures:
     figures["pictures x steps per second"] = batch / step.median
     if "bare" in found:
         figures["step / bare"] = step.median / found["bare"].median
+        figures["graph / bare"] = found["graph"].median / found["bare"].median
     figures["redirected / step"] = redirected.median / step.median
     figures["pictures at a time"] = steps.chunk or batch
     return figures
@@ -182,7 +188,10 @@ def busy_share(scale: Scale, size: int, batch: int) -> Figures:
 
 def checks(scale: Scale) -> dict[str, Callable[[], Figures]]:
     """All of them by name, the quick ones first."""
-    found: dict[str, Callable[[], Figures]] = {"same as CPU": partial(same_as_cpu, scale)}
+    found: dict[str, Callable[[], Figures]] = {
+        "same as CPU": partial(same_as_cpu, scale),
+        "graphs": partial(graphs, scale),
+    }
     found |= {f"flow, {name}": partial(flow, scale) for name, flow in FLOWS.items()}
     found |= {"waits in steps": partial(waits_in_steps, scale), "waits at the end": partial(waits_at_the_end, scale)}
     found |= {"job, seconds": partial(job_seconds, scale)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import lightning.pytorch as pl
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, VisualizeDuringTraining, load_network, render
-from lightning_fv.callbacks import ProgressiveUpscale
+from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.commands.main import main as command
 from lightning_fv.commands.recipes import recipe_names
 from lightning_fv.networks.capture import LOGITS
@@ -113,6 +114,30 @@ def same_as_cpu(scale: Scale) -> Figures:
         else:
             require(found["mean score difference"] <= 0.1, f"{name}: scores differ by more than a tenth", figures)
     return figures
+
+
+def graphs(scale: Scale) -> Figures:
+    """Steps replayed as CUDA graphs: pictures are those of the same steps done operation by operation, but for rounding."""
+    plain, replayed = (_replaying(scale, cuda_graph) for cuda_graph in (False, True))
+    figures = difference(replayed[0], plain[0]) | {"replayed steps": replayed[1]}
+    require(plain[1] == 0 and replayed[1] > 0, "no step was replayed; a warning above says why", figures)
+    require(figures["statuses equal"], "other statuses than without", figures)
+    require(figures["mean score difference"] <= 0.1, "scores differ by more than a tenth", figures)
+    return figures
+
+
+def _replaying(scale: Scale, cuda_graph: bool) -> tuple[Rendering, int]:
+    """A render with growth and blurs, and how many of its steps were replayed."""
+    replays, replay = [0], torch.cuda.CUDAGraph.replay
+
+    def counted(graph: torch.cuda.CUDAGraph) -> None:
+        replays[0] += 1
+        replay(graph)
+
+    visualizer = FeatureVisualizer(size=48, stage_steps=scale.length, redirect_steps=4, cuda_graph=cuda_graph)
+    changes = [PeriodicBlur(every=13), ProgressiveUpscale(to=64, factor=1.2, every=scale.length // 3)]
+    with mock.patch.object(torch.cuda.CUDAGraph, "replay", counted), precision("fp32"):
+        return demo(steps=scale.length, visualizer=visualizer, callbacks=changes), replays[0]
 
 
 def difference(one: Rendering, other: Rendering) -> Figures:

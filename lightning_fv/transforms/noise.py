@@ -45,18 +45,28 @@ class RandomNoise(PreparedTransform):
 
     def apply_prepared(self, images: Tensor, prepared: tuple[Tensor, ...]) -> Tensor:
         (y, x), sign = prepared[0].unbind(1), prepared[1]
-        windows = self._windows(images.shape[-2], images.shape[-1])
-        noise = windows[:, y, x].transpose(0, 1)  # (B, 3, H, W)
-        channels = images.shape[1]
-        if channels > 3:  # elsewhere in the tile, so that the noise of each channel is another
-            rows = [(y + 97 * number) % _TILE for number in range(-(-channels // 3))]
-            noise = torch.cat([windows[:, row, x].transpose(0, 1) for row in rows], 1)
+        size, channels = (images.shape[-2], images.shape[-1]), images.shape[1]
+        # Further channels have other places in the tile, so that the noise of each is another.
+        parts = [
+            self._windows((y + 97 * number) % _TILE if number else y, x, size) for number in range(-(-channels // 3))
+        ]
+        noise = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return torch.addcmul(images, noise[:, :channels], sign)
 
-    def _windows(self, height: int, width: int) -> Tensor:
-        """All windows of a size in the endlessly repeated tile, (3, 512, 512, height, width): a view."""
+    def _windows(self, y: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Windows of ``size`` (height, width) into the endlessly repeated tile, (B, 3, height, width).
+
+        Args:
+            y, x: (B,), of their top left corners, in [0, 512).
+        """
+        height, width = size
         needed = (_TILE + height - 1, _TILE + width - 1)
         if self._repeated.shape[1:] != needed or self._repeated.device != self._tile.device:
             times = (1, -(-needed[0] // _TILE), -(-needed[1] // _TILE))
             self._repeated = self._tile.repeat(times)[:, : needed[0], : needed[1]].contiguous()
-        return self._repeated.unfold(1, height, 1).unfold(2, width, 1)
+        if (
+            y.device.type == "cpu"
+        ):  # whole rows are copied, which is faster; on a GPU it would be an operation for each picture
+            corners = zip(y.tolist(), x.tolist(), strict=True)
+            return torch.stack([self._repeated[:, top : top + height, left : left + width] for top, left in corners])
+        return self._repeated.unfold(1, height, 1).unfold(2, width, 1)[:, y, x].transpose(0, 1)

@@ -41,6 +41,13 @@ def test_all_checks_pass(mock_cuda: DeviceState, tmp_path: Path) -> None:
     assert {entry["status"] for name, entry in found.items() if name not in failed} == {"ok", "not implemented"}
 
 
+def test_replayed_steps_are_checked_and_timed(mock_cuda: DeviceState, tmp_path: Path) -> None:
+    assert check_gpu.run(TINY, tmp_path / "check.json", only="graphs")["checks"]["graphs"]["status"] == "ok"
+    found = check_gpu.run(TINY, tmp_path / "check.json", only="speed, 32 px x 4, fp32")["checks"]
+    figures = found["speed, 32 px x 4, fp32"]["figures"]
+    assert {"step ms", "block ms", "graph ms", "bare ms", "graph / bare"} <= figures.keys()
+
+
 def test_the_others_go_on_after_a_failure(
     mock_cuda: DeviceState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

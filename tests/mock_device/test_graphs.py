@@ -12,14 +12,13 @@ from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.objectives import L1, Channel, Function, Logit, Objective, TotalVariation
 from lightning_fv.optimization import step_block
 from lightning_fv.optimization.captured_step import CapturedSteps
-from lightning_fv.optimization.dead_units import DEAD_STEPS
 from lightning_fv.parameterizations import CPPN, Alpha, LaplacianPyramid, Pixel
 from lightning_fv.transforms import Pad, RandomBlur, RandomFlip, RandomJitter, RandomNoise, RandomScale, RandomWarp
 from tests.mock_device.graph import MockGraph
 from tests.mock_device.ledger import Counts
 from tests.mock_device.tensors import DeviceState
 
-STEPS = 40
+STEPS, REDIRECTED = 24, 2
 
 
 @pytest.fixture
@@ -38,8 +37,9 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[MockGraph]:
 
 
 def rendered(cuda_graph: bool, *callbacks: Any, targets: Any = "logits:0-2", **recipe: Any) -> Tensor:
-    """Pictures (B, 3, H, W) of a render of the demo network at 32 px in stages of 20 steps."""
-    visualizer = FeatureVisualizer(**{"size": 32, "stage_steps": 20, "cuda_graph": cuda_graph, **recipe})
+    """Pictures (B, 3, H, W) of a render of the demo network in stages of 12 steps."""
+    settings = {"size": 24, "stage_steps": 12, "redirect_steps": REDIRECTED, "cuda_graph": cuda_graph}
+    visualizer = FeatureVisualizer(**{**settings, **recipe})
     options = {"accelerator": "cuda", "progress": False}
     return render(
         load_network("demo"), targets, steps=STEPS, callbacks=list(callbacks), visualizer=visualizer, **options
@@ -67,15 +67,15 @@ def test_the_same_bits(mock_cuda: DeviceState, graphs: list[MockGraph], name: st
     assert graphs == []
     found = rendered(True, **RECIPES[name]())
     assert torch.equal(found, expected)
-    # Not replayed are redirected steps, the first of all others, and those that are Lightning's, at the start and after each log.
-    assert [graph.replays for graph in graphs] == [STEPS - DEAD_STEPS - 1 - 2]
+    # Not replayed are redirected steps, the first of all others, and those that are Lightning's: after logs (10, 20), and in a new stage (12).
+    assert [graph.replays for graph in graphs] == [STEPS - REDIRECTED - 1 - 3]
 
 
 def test_the_same_bits_through_growth_and_blur(mock_cuda: DeviceState, graphs: list[MockGraph]) -> None:
-    changes = PeriodicBlur(every=9), ProgressiveUpscale(to=48, factor=1.3, every=14)
+    changes = PeriodicBlur(every=5), ProgressiveUpscale(to=32, factor=1.2, every=9)
     expected = rendered(False, *changes)
     found = rendered(True, *changes)
-    assert len(graphs) == 2  # of the sizes since step 16
+    assert len(graphs) == 3  # of all sizes
     assert torch.equal(found, expected)
 
 
@@ -91,13 +91,14 @@ def test_what_the_host_does_in_a_replayed_step(
 
     monkeypatch.setattr(CapturedSteps, "__call__", counted)
     rendered(True)
-    replayed = [counts for step, counts in steps.items() if step > DEAD_STEPS + 1]
-    assert len(replayed) > 15
+    # Every 16 steps the device is asked for dead units, before the step.
+    replayed = [counts for step, counts in steps.items() if step > REDIRECTED + 1]
+    assert len(replayed) > 12
     assert {counts.operations.total() for counts in replayed} == {
         5
     }  # three copies of draws, the step's number, and the graph
     assert not any(counts.waits for counts in replayed)
-    assert steps[DEAD_STEPS].operations.total() > 100
+    assert steps[REDIRECTED].operations.total() > 100
 
 
 def loudness(activations: Any, images: Tensor) -> Tensor:
