@@ -11,6 +11,11 @@ The others are no dependencies of this package. They go into a throw-away enviro
 
 Two names that kornia has moved since are put back for Lucent, in this process alone. Horama imports einops without saying so.
 
+    ... scripts/benchmark_peers.py --cpu-time --as-documented
+
+compares whole renders with Lucent as its README uses it: weights that are not frozen, pictures upsampled to 224 px, the network run to
+its end. Each of our steps counts, in the proportion of a render of 128: 16 have redirected gradients.
+
 All have the same network (ResNet50, random weights, no gradients for them), the same targets (logits), the same size and the same
 number of steps, and everything else as they have it by default. So they do not do the same: what the network sees is larger or
 smaller than asked (the column `seen`: pixels of its input, all crops together, over those of a picture of the asked size).
@@ -20,6 +25,7 @@ Horama renders one target in a call, and needs two crops at least. A step lasts 
 
 import argparse
 import contextlib
+import copy
 import io
 import statistics
 from collections.abc import Callable
@@ -32,6 +38,7 @@ from timing import Clock, add_clock_arguments, alternating, bare_pass, ordinary,
 from torch import Tensor, nn
 
 from lightning_fv import VisionNetwork
+from lightning_fv.engines.plan import STEPS
 
 FIRST = 2
 """Steps before those that are timed: constants are made, and kernels chosen. Ours starts after the redirected ones."""
@@ -58,11 +65,16 @@ class Marks:
         return statistics.median([self.clock.between(start, end) for start, end in pairs])
 
 
-def lucent(module: nn.Module, size: int, batch: int, steps: int, device: torch.device) -> None:
+def moved_names() -> None:
+    """Put back for Lucent what kornia has moved since."""
     import kornia
     import kornia.geometry.transform as moved
 
     kornia.get_rotation_matrix2d, kornia.warp_affine = moved.get_rotation_matrix2d, moved.warp_affine
+
+
+def lucent(module: nn.Module, size: int, batch: int, steps: int, device: torch.device) -> None:
+    moved_names()
     from lucent.optvis import objectives, param, render  # type: ignore[import-not-found]
 
     objective = objectives.Objective.sum([objectives.channel("fc", unit, batch=unit) for unit in range(batch)])
@@ -96,6 +108,53 @@ def horama(module: nn.Module, size: int, batch: int, steps: int, device: torch.d
         )  # fmt: skip
 
 
+def as_documented(module: nn.Module, layer: str, size: int, batch: int, steps: int, device: torch.device) -> None:
+    """Lucent with its defaults, for the first units of a layer."""
+    from lucent.optvis import objectives, param, render
+
+    objective = objectives.Objective.sum([objectives.channel(layer, unit, batch=unit) for unit in range(batch)])
+    pictures = partial(param.image, size, batch=batch)
+    render.render_vis(module, objective, pictures, thresholds=(steps,), progress=False, show_image=False)
+    for part in module.modules():
+        part._forward_hooks.clear()
+
+
+def whole_renders(network: VisionNetwork, rounds: int, clock: Clock) -> None:
+    """Print mean seconds of a step over a render: ours, Lucent's, and the bare pass for one logit at 128 px."""
+    print(f"{clock}; {rounds} rounds, ms of a step for all targets, the mean over a render of {STEPS}")
+    print("targets          px  batch       ours  other           other / ours")
+    module = copy.deepcopy(network.module).requires_grad_()
+    moved_names()
+
+    def ours(layer: str, size: int, batch: int) -> float:
+        timed = render_steps(network, f"{layer}:0-{batch - 1}", size, 40, clock)
+        first, rest = (statistics.mean(timed.times(steps).seconds) for steps in (range(16), range(16, 40)))
+        return first * 16 / STEPS + rest * (1 - 16 / STEPS)
+
+    def bare() -> float:
+        with network.frozen():
+            work = bare_pass(network, 1, 128, clock.device)
+            work()
+            return statistics.mean(clock.seconds(work) for _ in range(20))
+
+    def lucents(layer: str, size: int, batch: int) -> float:
+        marks = Marks(module, clock)
+        as_documented(module, "fc" if layer == "logits" else layer, size, batch, 5 if batch > 1 else 8, clock.device)
+        return marks.seconds()
+
+    for layer, size, batch in (("logits", 128, 1), ("logits", 64, 16), ("layer1", 224, 1), ("layer2", 224, 1)):
+        against = "bare pass" if size == 128 else "Lucent"
+        works: dict[str, Callable[[], float]] = {"ours": partial(ours, layer, size, batch)}
+        works[against] = bare if size == 128 else partial(lucents, layer, size, batch)
+        found = alternating(works, rounds)
+        ratios = [b / a for a, b in zip(found["ours"].seconds, found[against].seconds, strict=True)]
+        print(
+            f"{layer:12} {size:6} {batch:6} {found['ours'].median * 1e3:10.1f}  {against:9} {found[against].median * 1e3:8.1f} "
+            f"{statistics.median(ratios):8.2f} [{min(ratios):.2f}, {max(ratios):.2f}]",
+            flush=True,
+        )
+
+
 PEERS: dict[str, Callable[..., None]] = {"lucent": lucent, "torch-dreams": torch_dreams, "horama": horama}
 
 
@@ -108,9 +167,16 @@ def main() -> None:
         "--steps", type=int, default=12, help="of each peer in a round; ours has 16 more, redirected ones"
     )
     parser.add_argument("--rounds", type=int, default=3, help="A B A B ...; one more, the first, does not count")
+    parser.add_argument(
+        "--as-documented", action="store_true", help="whole renders, against Lucent as its README uses it"
+    )
     args = parser.parse_args()
     clock = Clock(args.device, args.cpu_time)
     network = VisionNetwork(torchvision.models.resnet50(), mean=MEAN, std=STD, name="resnet50")
+    if args.as_documented:
+        network.module.eval()
+        whole_renders(network, args.rounds, clock)
+        return
     module = network.module.eval().requires_grad_(False).to(args.device)
     peers = {}
     for name, peer in PEERS.items():

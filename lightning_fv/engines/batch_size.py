@@ -1,6 +1,7 @@
 """How many pictures a GPU can render at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ def measured_batch_size(
     growth: float,
     ranks: int = 1,
     start: Tensor | None = None,
+    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> int:
     """The batch size for a CUDA device, from the peak memory of one real pass of one picture and of four.
 
@@ -61,8 +63,9 @@ def measured_batch_size(
         growth: area of the largest pictures of the run over that of the first.
         ranks: number of ranks that share the targets; batches stay small enough for each of them to get a job.
         start: pictures to start from, (B, C, H, W) or (C, H, W), or None.
+        precision: makes what a step is entered in, such as autocast.
     """
-    first, second = measured_peaks(recipe, network, targets, device, start)
+    first, second = measured_peaks(recipe, network, targets, device, start, precision)
     free, _ = torch.cuda.mem_get_info(device)
     return batch_that_fits(free, first, second, growth, -(-len(targets) // ranks))
 
@@ -73,11 +76,12 @@ def measured_peaks(
     targets: Sequence[Target],
     device: torch.device,
     start: Tensor | None = None,
+    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """(pictures, peak bytes) of a pass of one picture and of four, for the target whose layer runs last.
 
     Args:
-        recipe, network, targets, device, start: see `measured_batch_size`.
+        recipe, network, targets, device, start, precision: see `measured_batch_size`.
     """
     order = {info.name: number for number, info in enumerate(network.layers())}
 
@@ -93,9 +97,12 @@ def measured_peaks(
             torch.cuda.reset_peak_memory_stats(device)
             first = start[:1] if start is not None and start.ndim == 4 else start
             bound = recipe.bind(network, [deepest] * count, start=first).to(device)
-            bound.loss(step=0, draw=0).backward()  # type: ignore[no-untyped-call]
+            # The first steps need the most: their redirected ReLUs keep what the ordinary ones can do without.
+            with precision():
+                loss = bound.loss(step=0, draw=0)
+            loss.backward()  # type: ignore[no-untyped-call]
             measured.append((count, torch.cuda.max_memory_allocated(device)))
-            del bound
+            del bound, loss
     network.to(home)
     torch.cuda.empty_cache()
     return measured[0], measured[1]

@@ -5,7 +5,6 @@ import copy
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as pl
@@ -36,7 +35,7 @@ from lightning_fv.optimization.objective_gradient import out_of_memory
 from lightning_fv.optimization.score import assess
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.statistics import PhotoStatistics
-from lightning_fv.runs.checkpoints import CHECKPOINT_NAME, StepCheckpoint, latest_checkpoint
+from lightning_fv.runs.checkpoints import StepCheckpoint, latest_checkpoint
 from lightning_fv.runs.job import Job
 from lightning_fv.runs.job_folder import JobFolder
 from lightning_fv.runs.record import Record
@@ -165,6 +164,7 @@ def _fit(plan: Plan, job: Job, progress: RenderProgress | None) -> JobResult:
         with _user_checkpoints(setup.callbacks, folder):
             trainer.fit(bound, ckpt_path=last, weights_only=True)
     finally:
+        trainer.strategy.checkpoint_io.teardown()  # a callback's on_exception that fails keeps Lightning from it
         release(trainer)
     complete = trainer.global_step >= setup.options["max_steps"]
     if plan.folder is not None and folder is not None and setup.writes and plan.folder.done(job) is not None:
@@ -237,16 +237,7 @@ def _callbacks(plan: Plan, job: Job, progress: RenderProgress | None) -> list[pl
         if options.get("logger") is not False:
             shipped.append(ImageLogger())
         if options.get("enable_checkpointing") in (None, True):
-            shipped.append(
-                StepCheckpoint(
-                    plan.folder.job(job).checkpoints,
-                    filename=CHECKPOINT_NAME,
-                    monitor="step",
-                    mode="max",
-                    save_top_k=2,  # the latest may be damaged by what ended the run
-                    train_time_interval=timedelta(seconds=setup.checkpoint_seconds),
-                )
-            )
+            shipped.append(StepCheckpoint(plan.folder.job(job).checkpoints, setup.checkpoint_seconds))
     own = {type(callback) for callback in given}
     callbacks = given + [callback for callback in shipped if type(callback) not in own]
     for callback in callbacks:

@@ -288,7 +288,8 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     check_options(setup)
     if behaviour(setup.visualizer.optimizer).couples:
         return 1
-    device = check_trainer(setup.trainer_options()).strategy.root_device
+    trainer = check_trainer(setup.trainer_options())
+    device = trainer.strategy.root_device
     if device.type != "cuda":
         return BATCH_SIZE
     start = setup.visualizer.size_for(setup.network)
@@ -300,4 +301,7 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     ]
     growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])
     workers = 1 if setup.shared else setup.rank.ranks
-    return measured_batch_size(setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers, setup.start)
+    return measured_batch_size(
+        setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers, setup.start,
+        trainer.precision_plugin.forward_context,
+    )  # fmt: skip

@@ -36,7 +36,7 @@ def make_trainer(
     chosen = {**options, "callbacks": callbacks, "max_epochs": -1, "enable_model_summary": False}
     chosen["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     chosen["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in callbacks)
-    chosen["plugins"] = [*chosen["plugins"], AtomicCheckpointIO(errors)]
+    chosen["plugins"] = [*chosen["plugins"], AtomicCheckpointIO(errors, None if job is None else job.checkpoints)]
     if run is None or job is None:
         chosen["logger"] = False
     else:

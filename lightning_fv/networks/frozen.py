@@ -1,4 +1,4 @@
-"""Convolutions and BatchNorms of a frozen network that keep nothing for the backward pass but their weights."""
+"""Layers of a frozen network that keep nothing for the backward pass but their weights, and cast those once."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ def memory_efficient_layers(module: nn.Module) -> Iterator[None]:
 
     torch keeps the input of a convolution for the gradient of its weight, and that of a BatchNorm for its statistics; a frozen network
     needs neither: the gradient of a convolution's input depends on its weight alone, that of a BatchNorm in evaluation mode on its scale. Saved for one
-    picture of 224 px by torchvision's ResNet50: 40 MB instead of 86; values and gradients are the same. Under autocast the weights are cast once,
-    not at every call.
+    picture of 224 px by torchvision's ResNet50: 40 MB instead of 86; values and gradients are the same. Under autocast the weights of
+    convolutions, linear layers and attention are cast once: autocast would keep what it casts only of weights that are trained.
 
     Layers are left as they are that are of a subclass, have a ``forward`` of their own, pad in another way than with zeros, normalise by their
     batch, or have parameters with gradients.
@@ -37,13 +37,17 @@ def memory_efficient_layers(module: nn.Module) -> Iterator[None]:
             vars(layer).pop("forward", None)
 
 
-def _memory_efficient(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
+def _memory_efficient(layer: nn.Module) -> Callable[..., Any] | None:
     if layer.training or any(parameter.requires_grad for parameter in layer.parameters(recurse=False)):
         return None
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
         return _LeanConv(layer)
     if type(layer) is nn.BatchNorm2d and layer.running_mean is not None and layer.running_var is not None:
         return _LeanBatchNorm(layer)
+    if type(layer) is nn.Linear:
+        return _LeanLinear(layer)
+    if type(layer) is nn.MultiheadAttention:
+        return _LeanAttention(layer)
     return None
 
 
@@ -52,12 +56,32 @@ def _unusual(x: Tensor) -> bool:
     return x.ndim != 4 or torch._C._are_functorch_transforms_active()
 
 
+class _Cast:
+    """A layer's parameters in the type that autocast is about to cast them to.
+
+    Args:
+        layer: whose own parameters they are.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._layer = layer
+        self._known: dict[str, Any] = {}
+
+    def __call__(self) -> dict[str, Any]:
+        own = self._layer._parameters
+        device = next(parameter.device for parameter in own.values() if parameter is not None)
+        kind = torch.get_autocast_dtype(device.type)
+        if not any(cast is not None and cast.dtype == kind and cast.device == device for cast in self._known.values()):
+            with torch.no_grad(), torch.inference_mode(False):
+                self._known = {name: None if found is None else found.detach().to(kind) for name, found in own.items()}
+        return self._known
+
+
 class _LeanConv:
     """The forward of a convolution."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
-        self._layer = layer
-        self._cast: tuple[Tensor, Tensor | None] | None = None
+        self._layer, self._cast = layer, _Cast(layer)
 
     def __call__(self, x: Tensor) -> Tensor:
         layer = self._layer
@@ -65,15 +89,44 @@ class _LeanConv:
             return nn.Conv2d.forward(layer, x)
         weight, bias = layer.weight, layer.bias
         if torch.is_autocast_enabled(x.device.type):
-            kind = torch.get_autocast_dtype(x.device.type)
-            if self._cast is None or self._cast[0].dtype != kind or self._cast[0].device != weight.device:
-                with torch.no_grad(), torch.inference_mode(False):
-                    self._cast = weight.detach().to(kind), None if bias is None else bias.detach().to(kind)
-            (weight, bias), x = self._cast, x.to(kind)
+            cast = self._cast()
+            weight, bias, x = cast["weight"], cast["bias"], x.to(torch.get_autocast_dtype(x.device.type))
         if not (x.requires_grad and torch.is_grad_enabled()):
             return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
         result: Tensor = _Conv.apply(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
         return result
+
+
+class _LeanLinear:
+    """The forward of a linear layer."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self._layer, self._cast = layer, _Cast(layer)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            return nn.Linear.forward(self._layer, x)
+        return F.linear(x, **self._cast())
+
+
+class _LeanAttention:
+    """The forward of an attention layer, which passes its parameters, and those of the layer after it, to one function."""
+
+    def __init__(self, layer: nn.MultiheadAttention) -> None:
+        self._layer = layer
+        self._casts = [(part, _Cast(part)) for part in (layer, layer.out_proj)]
+
+    def __call__(self, query: Tensor, *args: Any, **options: Any) -> Any:
+        if not torch.is_autocast_enabled(query.device.type):
+            return nn.MultiheadAttention.forward(self._layer, query, *args, **options)
+        own = [part._parameters for part, _ in self._casts]
+        try:
+            for part, cast in self._casts:
+                vars(part)["_parameters"] = cast()
+            return nn.MultiheadAttention.forward(self._layer, query, *args, **options)
+        finally:
+            for (part, _), parameters in zip(self._casts, own, strict=True):
+                vars(part)["_parameters"] = parameters
 
 
 class _LeanBatchNorm:

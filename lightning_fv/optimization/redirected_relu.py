@@ -48,6 +48,10 @@ class RedirectedReLU(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func is F.hardtanh:  # which the module ReLU6 calls
+            low, high, in_place = _hardtanh(*args, **kwargs)
+            if low == 0 and high == 6:
+                func, args, kwargs = F.relu6, (args[0] if args else kwargs["input"],), {"inplace": in_place}
         if func in _LOWEST and not kwargs.get("inplace", False):
             x, approximate = args[0] if args else kwargs["input"], kwargs.get("approximate", "none")
             return _RedirectedDip.apply(x, func, approximate, self.rows)
@@ -61,6 +65,13 @@ class RedirectedReLU(TorchFunctionMode):
         ):  # a function may change no view in place; a caller may ignore the result and use the view
             return x.copy_(_Redirected.apply(x, top, self.rows, False))
         return _Redirected.apply(x, top, self.rows, in_place)
+
+
+def _hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> tuple[float, float, bool]:
+    """The bounds of a call of `torch.nn.functional.hardtanh`, and whether it is in place."""
+    return min_val, max_val, inplace
 
 
 def _rectified(x: Tensor, top: float, in_place: bool) -> Tensor:

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,8 @@ def test_a_signal_before_the_first_step_leaves_the_job_pending(tmp_path: Path) -
     assert {record.status for record in result.records} <= {"pending", "partial"}
 
 
-def test_a_done_job_that_lost_a_picture_is_rendered_again(tmp_path: Path) -> None:
+def test_a_done_job_that_lost_a_picture_is_rendered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_fv.runs.checkpoints._STEPS_PER_CHECKPOINT", 0)  # one after each step
     plan = plan_of("logits:0-1", 2, tmp_path / "run")
     (job,), run = plan.jobs, plan.folder
     assert run is not None
@@ -73,6 +76,25 @@ def test_a_done_job_that_lost_a_picture_is_rendered_again(tmp_path: Path) -> Non
     assert run.done(job) is not None
     assert not run.job(job).checkpoints.exists()
     assert {file.name for file in run.images.iterdir()} == set(first)
+
+
+def test_no_checkpoint_is_being_written_after_a_job_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where a callback fails once more, so that Lightning does not clean up."""
+
+    class FailsTwice(Fails):
+        def on_exception(self, *_: Any) -> None:
+            raise ValueError("again")
+
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda *args, **options: (time.sleep(0.5), save(*args, **options)))
+    plan = plan_of("logits:0", 1, tmp_path / "run", [FailsTwice(ValueError("at first"), "logits:goldfish")])
+    assert plan.folder is not None
+    with pytest.warns(UserWarning, match="again"):
+        work(plan)
+    assert "checkpoints" not in [thread.name for thread in threading.enumerate()]
+    assert [file.name for file in plan.folder.job(plan.jobs[0]).checkpoints.iterdir()] == ["step=1.ckpt"]
 
 
 def test_a_job_that_fails_says_why_and_the_others_go_on(tmp_path: Path) -> None:

@@ -162,29 +162,42 @@ else:
 
 
 def test_old_checkpoints_stay_while_new_ones_fail_and_go_when_they_succeed(disk: Disk) -> None:
-    """Lightning asks for the removal of the third last after each save, whatever became of it."""
-    writer, folder = AtomicCheckpointIO(), disk.seen
-    names = [folder / f"step={step}.ckpt" for step in range(1, 8)]
-    content = {"state_dict": {"x": torch.zeros(10_000)}}
+    folder = disk.seen / "checkpoints"
+    writer = AtomicCheckpointIO(folder=folder)
 
-    def there() -> list[str]:
+    def save(step: int) -> list[str]:
+        content = {"state_dict": {"x": torch.zeros(10_000)}, "global_step": step}
+        writer.save_checkpoint(content, folder / f"step={step}.ckpt")
+        writer.teardown()
         return sorted(file.stem for file in folder.glob("*.ckpt"))
 
-    for number in range(2):
-        writer.save_checkpoint(content, names[number])
+    save(1)
+    save(2)
     ballast = disk.fill()
-    with pytest.warns(UserWarning, match="checkpoints: cannot be written"):
-        writer.save_checkpoint(content, names[2])
+    with pytest.warns(
+        UserWarning, match=r"checkpoints: cannot be written \(No space left on device\); the run continues"
+    ):
+        assert save(3) == ["step=1", "step=2"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # once is enough
-        for number in range(3, 5):
-            writer.remove_checkpoint(names[number - 3])
-            assert there() == ["step=1", "step=2"]
-            writer.save_checkpoint(content, names[number])
-    writer.remove_checkpoint(names[2])
+        assert save(4) == save(5) == ["step=1", "step=2"]
     ballast.unlink()
-    for number in range(5, 7):
-        writer.save_checkpoint(content, names[number])
-        writer.remove_checkpoint(names[number - 2])
-    assert there() == ["step=6", "step=7"]
+    assert save(6) == ["step=2", "step=6"]
+    assert save(7) == ["step=6", "step=7"]
     assert not list(folder.glob(".*"))
+
+
+def test_a_users_old_checkpoint_stays_while_new_ones_fail(disk: Disk) -> None:
+    """Lightning asks for the removal of old ones after each save, whatever became of it."""
+    writer = AtomicCheckpointIO()
+    old, new = disk.seen / "epoch=0.ckpt", disk.seen / "epoch=1.ckpt"
+    writer.save_checkpoint({"x": torch.zeros(10_000)}, old)
+    ballast = disk.fill()
+    with pytest.warns(UserWarning, match="checkpoints: cannot be written"):
+        writer.save_checkpoint({"x": torch.zeros(10_000)}, new)
+    writer.remove_checkpoint(old)
+    assert old.exists()
+    ballast.unlink()
+    writer.save_checkpoint({"x": torch.zeros(10_000)}, new)
+    writer.remove_checkpoint(old)
+    assert [file.name for file in disk.seen.iterdir()] == [new.name]

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from lightning_fv.commands.main import main
+from lightning_fv.runs.checkpoints import latest_checkpoint
 from lightning_fv.runs.record import read_manifest
 from tests.faults.runs import GROWING, check_files, lines_with
 from tests.faults.signals import SENDING, VARIABLE
 from tests.helpers import save_picture, smooth_photos
-from tests.processes import QUICK, SECONDS, ends_within, finish, pictures, run, start, wait_for
+from tests.processes import QUICK, SECONDS, ends_within, finish, pictures, run, start, start_python, wait_for
 
 pytestmark = pytest.mark.timeout(4 * SECONDS)
 
@@ -93,6 +94,42 @@ def test_killed_at_each_station_of_a_life(tmp_path: Path) -> None:
     assert main(["--out", str(folder), "--resume", *QUICK]) == 0
     assert pictures(folder) == pictures(whole)
     assert check_files(folder)[".jsonl"] == 3
+
+
+HANGING = """
+import os, pathlib, sys, threading, time
+from lightning_fv.commands.main import main
+mark = pathlib.Path(sys.argv[1])
+sync, written = os.fsync, []
+def hang(descriptor):
+    if threading.current_thread().name == "checkpoints":
+        written.append(descriptor)
+        if len(written) == 3:
+            mark.touch()
+            time.sleep(1000)
+    sync(descriptor)
+os.fsync = hang
+main(sys.argv[2:])
+"""
+"""A run whose third checkpoint is never written to its end."""
+
+
+def test_killed_while_a_checkpoint_is_written_and_steps_go_on(tmp_path: Path) -> None:
+    whole, folder, mark = tmp_path / "whole", tmp_path / "run", tmp_path / "mark"
+    assert main(["--out", str(whole), *GROWING]) == 0
+    often = [*GROWING, "--checkpoint_seconds", "0.02"]
+    process = start_python("-c", HANGING, mark, "--out", folder, *often)
+    wait_for(mark.exists, process)
+    (job,) = folder.glob("jobs/*/checkpoints")
+    before = {file.name: file.read_bytes() for file in job.glob("*.ckpt")}
+    assert len(before) == 2
+    assert len(list(job.glob(".*.partial"))) == 1
+    process.kill()
+    finish(process)
+    assert {file.name: file.read_bytes() for file in job.glob("*.ckpt")} == before
+    assert latest_checkpoint(job) is not None
+    assert main(["--out", str(folder), "--resume", *QUICK]) == 0
+    assert pictures(folder) == pictures(whole)
 
 
 def test_a_folder_that_a_kill_left_before_the_settings_were_whole_can_be_taken(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_fv import FeatureVisualizer, VisionNetwork, VisualizeDuringTraining, render
+from lightning_fv import FeatureVisualizer, VisionNetwork, VisualizeDuringTraining, render, resolve_targets
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.commands.main import main
+from lightning_fv.engines.batch_size import measured_peaks
+from lightning_fv.engines.plan import Setup, batch_size_for
 from lightning_fv.errors import DeviceMemoryError
 from lightning_fv.rendering import Rendering
 from lightning_fv.runs.picture import read_picture_tensor
@@ -147,6 +149,36 @@ def test_the_batch_size_is_measured(mock_cuda: DeviceState) -> None:
     rendering = on("cuda", "logits:0-4 x8", 2, visualizer=recipe, callbacks=[Batches(sizes)])
     assert len(rendering) == 40
     assert len(sizes) > 1
+
+
+def test_the_step_that_needs_the_most_is_measured(mock_cuda: DeviceState) -> None:
+    """One with redirected ReLUs, in all pictures or, after a restart, in some."""
+    network, recipe = wide(32), FeatureVisualizer(transforms=[])
+    targets = resolve_targets("logits:0 x4", network)
+    _, (count, measured) = measured_peaks(recipe, network, targets, torch.device("cuda", 0))
+    assert count == 4
+    peaks = {}
+    with network.to("cuda").frozen():
+        for step, restarted in ((0, 0), (15, 0), (20, 0), (20, 18)):
+            bound = recipe.bind(network, targets).to("cuda")
+            bound.dead_units.start_step[1] = restarted
+            bound.dead_units.read_latest_start()
+            torch.cuda.reset_peak_memory_stats()
+            bound.loss(step, step).backward()  # type: ignore[no-untyped-call]
+            peaks[step, restarted] = mock_cuda.peak
+            del bound
+    assert peaks[20, 0] < max(peaks.values())
+    assert measured == pytest.approx(max(peaks.values()), rel=0.01)
+
+
+def test_the_batch_size_is_measured_in_the_precision_of_the_run(mock_cuda: DeviceState) -> None:
+    """Activations in bfloat16 take half the memory."""
+    network, recipe, sizes = wide(32), FeatureVisualizer(transforms=[]), []
+    mock_cuda.capacity = 2**24
+    for precision in ("32-true", "bf16-mixed"):
+        setup = Setup(network, recipe, {"accelerator": "cuda", "precision": precision, "max_steps": 1})
+        sizes.append(batch_size_for(setup, "logits:0-4 x16", "auto"))
+    assert 1 < sizes[0] < sizes[1] < 80
 
 
 class Batches(pl.Callback):

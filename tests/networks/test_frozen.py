@@ -171,3 +171,43 @@ def test_a_copy_has_layers_of_its_own() -> None:
         for parameter in copied.parameters():
             parameter.data.zero_()
         assert not torch.equal(copied(x), module(x))
+
+
+class Attends(nn.Module):
+    """Attention with a layer after it, whose function takes the weights of both, and a linear layer without a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.linear = nn.Linear(16, 8, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.linear(self.attention(x, x, x)[0])
+        return found
+
+
+def test_under_autocast_the_weights_of_attention_are_cast_once_to_the_same_bits() -> None:
+    torch.manual_seed(0)
+    module, x = frozen(Attends()), torch.rand(2, 5, 16)
+    nn.init.normal_(module.attention.in_proj_bias)
+    own = {id(parameter) for parameter in module.parameters()}
+    casts: list[int] = []
+
+    class OfWeights(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten._to_copy.default and (id(args[0]) in own or id(args[0]._base) in own):
+                casts.append(id(args[0]))
+            return func(*args, **(kwargs or {}))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16), OfWeights():
+        expected = gradient(module, x)
+        assert casts
+        with lean_layers(module):
+            gradient(module, x)
+            casts.clear()
+            found = gradient(module, x)
+    assert not casts
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    assert {id(parameter) for parameter in module.parameters()} == own
+    assert expected[0].dtype == torch.bfloat16

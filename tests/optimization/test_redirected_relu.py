@@ -40,6 +40,26 @@ def test_only_a_blocked_picture_is_redirected_and_only_upwards() -> None:
     assert x.grad.tolist() == [[3.0, 0.0], [3.0, 0.0]]
 
 
+@pytest.mark.parametrize("relu6", [nn.ReLU6(), nn.ReLU6(inplace=True), F.relu6, lambda x: F.hardtanh(x, 0, 6)])
+def test_relu6_is_redirected_on_both_sides(relu6: Callable[[Tensor], Tensor]) -> None:
+    """The module calls another function than F.relu6."""
+    x = torch.tensor([[-1.0, 7.0], [1.0, 7.0]], requires_grad=True)
+    with RedirectedReLU():
+        y = relu6(x * 1)
+    assert y.tolist() == [[0.0, 6.0], [1.0, 6.0]]
+    y.backward(torch.tensor([[3.0, 4.0], [3.0, -4.0]]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [[3.0, 0.0], [3.0, 0.0]]
+
+
+def test_other_bounds_are_no_relu() -> None:
+    x = torch.tensor([[-2.0]], requires_grad=True)
+    with RedirectedReLU():
+        F.hardtanh(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.item() == 0
+
+
 def test_only_the_pictures_that_are_asked_for_are_redirected() -> None:
     x = torch.full((3, 2), -1.0, requires_grad=True)
     with RedirectedReLU(torch.tensor([False, True, False])):

@@ -170,7 +170,7 @@ def test_who_expects_every_step(visualizer: FeatureVisualizer) -> None:
 
     quiet: dict[str, Any] = {"enable_checkpointing": False}
     assert formed(visualizer, PeriodicBlur(), **quiet)
-    assert formed(visualizer, StepCheckpoint())
+    assert formed(visualizer, StepCheckpoint(Path("checkpoints"), 5.0))
     assert formed(precision="bf16-mixed", **quiet)
     assert not formed()  # with Lightning's ModelCheckpoint
     assert not formed(Own(), **quiet)

@@ -1,13 +1,21 @@
 """Checkpoints: whole or not there, and the last good one is found."""
 
 import os
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
 from lightning_fv.errors import CheckpointError
-from lightning_fv.runs.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from lightning_fv.runs import checkpoints
+from lightning_fv.runs.checkpoints import AtomicCheckpointIO, StepCheckpoint, latest_checkpoint
+from lightning_fv.runs.files import WriteErrors
+from tests.callbacks.fits import fit
 
 
 def save(folder: Path, step: int) -> Path:
@@ -72,16 +80,6 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
         assert latest_checkpoint(tmp_path) == good
 
 
-def test_the_second_of_a_step_stands_in_for_the_first(tmp_path: Path) -> None:
-    """Lightning calls a second checkpoint of a step ``-v1``."""
-    bad = save(tmp_path, 8)
-    good = bad.with_name("step=8-v1.ckpt")
-    good.write_bytes(bad.read_bytes())
-    bad.write_bytes(b"")
-    with pytest.warns(UserWarning, match="cannot be read"):
-        assert latest_checkpoint(tmp_path) == good
-
-
 def test_one_of_another_step_or_job_is_found(tmp_path: Path) -> None:
     folder, other = (tmp_path / job / "checkpoints" for job in ("a", "b"))
     good = save(folder, 5)
@@ -128,3 +126,156 @@ def test_only_own_checkpoints_are_removed(tmp_path: Path) -> None:
     foreign.write_text("mine")
     AtomicCheckpointIO().remove_checkpoint(tmp_path / "checkpoints" / ".." / "step=1.ckpt")
     assert foreign.exists()
+
+
+# -- while steps go on -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """No checkpoint is put into bytes before this is set."""
+    opened, save = threading.Event(), torch.save
+
+    def wait(*args: Any, **options: Any) -> None:
+        assert opened.wait(60)
+        save(*args, **options)
+
+    monkeypatch.setattr(torch, "save", wait)
+    return opened
+
+
+def test_steps_that_follow_change_nothing_in_it(tmp_path: Path, gate: threading.Event) -> None:
+    writer, path = AtomicCheckpointIO(folder=tmp_path), tmp_path / "step=5.ckpt"
+    values = torch.arange(8.0).reshape(2, 4)
+    moments = {0: {"exp_avg": values.T, "step": torch.tensor(5.0)}}
+    state = {"global_step": 5, "state_dict": {"x": values}, "optimizer": moments, "callbacks": {"seen": [1, 2]}}
+    writer.save_checkpoint(state, path)
+    values.add_(1)
+    moments[0]["step"].add_(1)
+    state["callbacks"]["seen"].append(3)  # type: ignore[index]
+    gate.set()
+    writer.teardown()
+    assert latest_checkpoint(tmp_path) == path
+    saved = torch.load(path, weights_only=True)
+    assert torch.equal(saved["state_dict"]["x"], torch.arange(8.0).reshape(2, 4))
+    assert torch.equal(saved["optimizer"][0]["exp_avg"], torch.arange(8.0).reshape(2, 4).T)
+    assert saved["optimizer"][0]["step"] == 5
+    assert saved["callbacks"]["seen"] == [1, 2]
+
+
+def test_the_bytes_are_those_of_one_that_is_written_at_once(tmp_path: Path) -> None:
+    model, path = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)), tmp_path / "step=0.ckpt"
+    state = {"global_step": 0, "state_dict": model.state_dict(), "loops": {"a": [1]}}
+    contents = []
+    for folder in (None, tmp_path):
+        writer = AtomicCheckpointIO(folder=folder)
+        writer.save_checkpoint(state, path)
+        writer.teardown()
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_one_is_written_at_a_time_and_the_two_latest_are_kept(tmp_path: Path, gate: threading.Event) -> None:
+    writer = AtomicCheckpointIO(folder=tmp_path)
+    started = threading.Event()
+
+    def save_all() -> None:
+        for step in (1, 2, 3):
+            writer.save_checkpoint({"global_step": step}, tmp_path / f"step={step}.ckpt")
+            started.set()
+
+    saving = threading.Thread(target=save_all)
+    saving.start()
+    assert started.wait(60)
+    time.sleep(0.1)
+    assert saving.is_alive()  # the second waits for the first
+    assert sum(thread.name == "checkpoints" for thread in threading.enumerate()) == 1
+    gate.set()
+    saving.join()
+    writer.teardown()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["step=2.ckpt", "step=3.ckpt"]
+
+
+def test_those_of_later_steps_do_not_push_out_new_ones(tmp_path: Path) -> None:
+    """They were there when the render resumed from an earlier one, since something was wrong with them."""
+    (tmp_path / "step=9.ckpt").write_bytes(b"damaged")
+    (tmp_path / "step=8.ckpt").write_bytes(b"damaged")
+    writer = AtomicCheckpointIO(folder=tmp_path)
+    for step in (3, 4, 5):
+        writer.save_checkpoint({"global_step": step}, tmp_path / f"step={step}.ckpt")
+    writer.teardown()
+    assert sorted(int(file.stem[5:]) for file in tmp_path.iterdir()) == [4, 5, 8, 9]
+
+
+def test_what_cannot_be_pickled_ends_no_render(tmp_path: Path, gate: threading.Event) -> None:
+    errors = WriteErrors()
+    writer = AtomicCheckpointIO(errors, tmp_path)
+    writer.save_checkpoint({"global_step": 1, "callbacks": lambda: None}, tmp_path / "step=1.ckpt")
+    threading.Timer(0.2, gate.set).start()
+    with pytest.warns(UserWarning, match=r"checkpoints: cannot be written \(.*lambda.*\); the run continues"):
+        writer.teardown()
+    assert errors
+    assert list(tmp_path.iterdir()) == []
+
+
+class Clock(pl.Callback):
+    """Each step takes a second by this clock, copying and writing a checkpoint as long as it says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, copying: float, writing: float) -> None:
+        self.now, self.saved, self.computed = 100.0, list[int](), 0.0
+
+        def computed() -> float:  # asked before and after
+            self.computed += writing
+            return self.computed
+
+        monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: self.now, thread_time=computed))
+        save = AtomicCheckpointIO.save_checkpoint
+
+        def slow(writer: AtomicCheckpointIO, state: dict[str, Any], path: Path) -> None:
+            self.saved.append(state["global_step"])
+            self.now += copying
+            save(writer, state, path)
+
+        monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", lambda *args, **_: slow(*args))
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        trainer.strategy.checkpoint_io.teardown()
+        self.now += 1
+
+
+@pytest.mark.parametrize(
+    ("copying", "writing", "steps"),
+    [
+        (0.0, 0.0, [4, 8, 12]),
+        (0.04, 0.0, [4, 8, 12]),
+        (0.125, 0.0, [4, 11]),
+        (0.0, 0.125, [4, 11]),  # on a CPU, where it takes the cores of the steps
+        (0.125, 0.125, [4]),
+        (0.5, 0.0, [4]),
+    ],
+)
+def test_they_take_two_percent_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, copying: float, writing: float, steps: list[int]
+) -> None:
+    clock = Clock(monkeypatch, copying, writing * torch.get_num_threads())
+    fit(
+        15,
+        clock,
+        StepCheckpoint(tmp_path, 4.0),
+        enable_checkpointing=True,
+        plugins=[AtomicCheckpointIO(folder=tmp_path)],
+    )
+    assert clock.saved == steps
+
+
+def test_the_end_of_a_fit_waits_for_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda *args, **options: (time.sleep(0.3), save(*args, **options)))
+    fit(
+        2,
+        StepCheckpoint(tmp_path, 1e-6),
+        log_every_n_steps=1,
+        enable_checkpointing=True,
+        plugins=[AtomicCheckpointIO(folder=tmp_path)],
+    )
+    assert latest_checkpoint(tmp_path) == tmp_path / "step=1.ckpt"
