@@ -202,7 +202,7 @@ def test_under_autocast_the_weights_of_attention_are_cast_once_to_the_same_bits(
     with torch.autocast("cpu", dtype=torch.bfloat16), OfWeights():
         expected = gradient(module, x)
         assert casts
-        with lean_layers(module):
+        with memory_efficient_layers(module):
             gradient(module, x)
             casts.clear()
             found = gradient(module, x)
