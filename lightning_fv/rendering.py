@@ -173,7 +173,7 @@ class Rendering:
         more = f"the first {SHOWN} of " if len(self) > SHOWN else ""
         place = f", in {self.folder}" if self.folder is not None else ""
         told = f"{more}{len(self)} picture{'s' * (len(self) != 1)}{place}"
-        return f"{''.join(cells)}<p>{html.escape(told)}</p>"
+        return "".join(cells) + (f"<p>{html.escape(told)}</p>" if more or place else "")
 
 
 def rendering_of(plan: Plan, outcome: Outcome) -> Rendering:

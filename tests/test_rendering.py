@@ -75,7 +75,7 @@ def test_a_notebook_shows_the_first_of_very_many() -> None:
     rendering = lightning_fv.render(tiny(), "logits:0-1", steps=1, progress=False)
     html = rendering._repr_html_()
     assert html.count("<img ") == html.count('alt="Picture of logits:') == 2
-    assert html.endswith("<p>2 pictures</p>")
+    assert html.endswith("</figure>")
     many = lightning_fv.Rendering(
         rendering.images[:1].expand(130, -1, -1, -1), rendering.scores[:1].expand(130), rendering.targets[:1] * 130,
         rendering.records[:1] * 130,

@@ -27,6 +27,8 @@ def test_notebook_is_small_and_holds_the_outputs_of_one_execution(notebook: Path
     assert {output["output_type"] for output in outputs} <= {"stream", "execute_result", "display_data"}
     assert len(outputs) >= len(cells) // 2
     assert str(Path.home()) not in notebook.read_text()
+    shown = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    assert shown.count("<img ") == shown.count(' alt="Picture of ') > 0
 
 
 @each
