@@ -31,7 +31,7 @@ from lightning_fv.runs.job import smallest_batch_size
 from lightning_fv.targets import TargetsLike
 from lightning_fv.trust.judges import load_judges
 from lightning_fv.trust.recorded import recorded_targets
-from lightning_fv.trust.report import Question, report_run
+from lightning_fv.trust.report import ReportInputs, report_run
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -224,11 +224,11 @@ def collect_evidence(
         network = load_run_network(folder)
     else:
         check_network(folder, network)
-    witnesses = load_judges([judges] if isinstance(judges, str | VisionNetwork) else judges, network)
+    judging = load_judges([judges] if isinstance(judges, str | VisionNetwork) else judges, network)
     asked = read_config(folder).get("targets", [])
     texts = [asked] if isinstance(asked, str) else [text for text in asked if isinstance(text, str)]
     targets, reasons = recorded_targets(records, network, texts)
-    return report_run(folder, Question(network, targets, found, witnesses, runs, reasons))
+    return report_run(folder, ReportInputs(network, targets, found, judging, runs, reasons))
 
 
 def _whole(name: str, value: Any) -> Any:

@@ -107,6 +107,10 @@ class TransformError(FeatureVisualizationError):
     """A transform whose output cannot be optimised through."""
 
 
+class HubError(FeatureVisualizationError):
+    """A gallery that cannot be uploaded to the Hugging Face hub."""
+
+
 class DeviceMemoryError(FeatureVisualizationError):
     """A single picture that is too large for the device's memory."""
 

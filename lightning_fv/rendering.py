@@ -7,6 +7,7 @@ import html
 import itertools
 import math
 import operator
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +38,16 @@ class RenderedPicture(NamedTuple):
     record: Record
     """Its line of the manifest."""
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape[-2:]
+        return f"<RenderedPicture of {self.target.text}: {height} x {width} px, {self.record.status}, score {self.score:.4g}>"
 
-@dataclass
+
+NAMED, SHOWN = 3, 100
+"""How many targets the text of a `Rendering` names, and how many pictures a notebook shows of it."""
+
+
+@dataclass(repr=False)
 class Rendering:
     """Rendered pictures and their scores.
 
@@ -52,13 +61,28 @@ class Rendering:
         scores: (N,), each target's value on its plain picture.
         targets: one per picture.
         records: the manifest's records.
+        recipe: how they were made.
+        folder: the run folder that holds them, or None.
     """
 
     images: Tensor
     scores: Tensor
     targets: list[Target]
     records: list[Record]
-    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def __repr__(self) -> str:
+        """``<Rendering of 8 pictures: logits:goldfish, logits:monarch, logits:lion and 5 more; 64 x 64 px, in runs/classes>``."""
+        count, targets = len(self), list(dict.fromkeys(target.unit for target in self.targets))
+        named = ", ".join(targets[:NAMED]) + (f" and {len(targets) - NAMED} more" if len(targets) > NAMED else "")
+        others = Counter(record.status for record in self.records if record.status != "done")
+        parts = [
+            f"{self.images.shape[-2]} x {self.images.shape[-1]} px",
+            *(f"{n} {status}" for status, n in others.items()),
+        ]
+        place = f", in {self.folder}" if self.folder is not None else ""
+        return f"<Rendering of {count} picture{'s' * (count != 1)}: {named}; {', '.join(parts)}{place}>"
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -81,7 +105,12 @@ class Rendering:
         """
         if isinstance(which, slice):
             return Rendering(
-                self.images[which], self.scores[which], self.targets[which], self.records[which], self.recipe
+                self.images[which],
+                self.scores[which],
+                self.targets[which],
+                self.records[which],
+                self.recipe,
+                self.folder,
             )
         if isinstance(which, str):
             which = min(self._rows_of(which), key=lambda row: self.records[row].scores.get("rank", math.inf))
@@ -131,17 +160,20 @@ class Rendering:
         return run.path
 
     def _repr_html_(self) -> str:
-        """The pictures with their targets and scores, for a notebook."""
+        """The pictures with their targets and scores, for a notebook; of very many, the first `SHOWN`."""
         cells = []
-        for record, picture in zip(self.records, self.images, strict=True):
+        for record, picture in zip(self.records[:SHOWN], self.images[:SHOWN], strict=True):
             source = base64.b64encode(encode_png(to_uint8(picture.nan_to_num(0.5)))).decode()
             score = record.status if record.score is None else f"{record.score:.4g}"
             cells.append(
                 '<figure style="display:inline-block;margin:4px;text-align:center">'
-                f'<img src="data:image/png;base64,{source}" style="width:160px">'
+                f'<img src="data:image/png;base64,{source}" alt="Picture of {html.escape(record.target)}" style="width:160px">'
                 f"<figcaption>{html.escape(record.target)}<br>{score}</figcaption></figure>"
             )
-        return "".join(cells)
+        more = f"the first {SHOWN} of " if len(self) > SHOWN else ""
+        place = f", in {self.folder}" if self.folder is not None else ""
+        told = f"{more}{len(self)} picture{'s' * (len(self) != 1)}{place}"
+        return f"{''.join(cells)}<p>{html.escape(told)}</p>"
 
 
 def rendering_of(plan: Plan, outcome: Outcome) -> Rendering:
@@ -151,7 +183,8 @@ def rendering_of(plan: Plan, outcome: Outcome) -> Rendering:
         DeviceMemoryError: there is no picture at all.
     """
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in outcome.records])
-    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, plan.setup.provenance)
+    folder = None if plan.folder is None else plan.folder.path
+    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, plan.setup.provenance, folder)
 
 
 def _pictures(plan: Plan, outcome: Outcome) -> Tensor:

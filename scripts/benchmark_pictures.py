@@ -137,7 +137,7 @@ def plain() -> Iterator[None]:
 
     package = "lightning_fv"
     with (
-        mock.patch(f"{package}.networks.base.lean_layers", as_they_are),
+        mock.patch(f"{package}.networks.base.memory_efficient_layers", as_they_are),
         mock.patch(f"{package}.optimization.redirected_relu._Redirected", PlainRedirected),
         mock.patch(f"{package}.transforms.warp.sampled", plain_sampled),
         mock.patch(f"{package}.transforms.warp.inverted", plain_inverted),

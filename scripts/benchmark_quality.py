@@ -34,7 +34,7 @@ from PIL import Image
 from series import Row
 from torch import Tensor
 
-from lightning_fv.functional import Questions, resize_images
+from lightning_fv.functional import TwoChoiceTrials, resize_images
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.networks.sparse_autoencoder import read_sparse_autoencoder
 from lightning_fv.runs.folder import RunFolder
@@ -144,12 +144,12 @@ def main() -> None:
     print("|---|---|---|")
     for layer in args.layers:
         activations = unit_responses(network, photos, layer)
-        questions, units = Questions.of(activations), activations.shape[1]
+        trials, units = TwoChoiceTrials.of(activations), activations.shape[1]
         chosen = range(0, units, max(1, units // (args.channels or units)))[: args.channels]
         channels = torch.tensor(chosen)
         for count in (1, 9):
-            hints = features.photos[questions.hints[channels][:, :count]]
-            right = questions.right(channels, hints, features.photos)
+            hints = features.photos[trials.hints[channels][:, :count]]
+            right = trials.right(channels, hints, features.photos)
             print(f"| {layer}, {count} best photo{'s' if count > 1 else ''} | {text(right)} | |")
         for recipe in args.recipes:
             shares, others, scores = [], [], []
@@ -163,12 +163,12 @@ def main() -> None:
                     raise SystemExit(f"{missing} units of {layer} have no picture by {recipe}, seed {seed}")
                 shown = [torch.cat([shown_at(network, read_image(path)) for path in made[int(c)]]) for c in channels]
                 hints = torch.stack([features(pictures) for pictures in shown])
-                shares.append(questions.right(channels, hints, features.photos))
-                others.append(questions.right(channels, hints.roll(1, 0), features.photos))
+                shares.append(trials.right(channels, hints, features.photos))
+                others.append(trials.right(channels, hints.roll(1, 0), features.photos))
                 best = torch.stack(
                     [unit_responses(network, p, layer)[:, c].max() for p, c in zip(shown, channels, strict=True)]
                 )
-                scores.append(best / questions.top[channels].clamp(min=1e-6))
+                scores.append(best / trials.top[channels].clamp(min=1e-6))
             means = [torch.stack(values).mean(0) for values in (shares, others, scores)]
             print(
                 f"| {layer}, picture by `{recipe}` | {text(means[0])} | {statistics.median(means[2].tolist()):.2f} (median) |"

@@ -28,7 +28,7 @@ from series import Raters, Row
 from torch import Tensor
 
 import lightning_fv
-from lightning_fv.functional import Questions
+from lightning_fv.functional import TwoChoiceTrials
 from lightning_fv.networks import load_network
 
 TWIN = "demo/antialiased"
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps = f" --trainer.max_steps {args.steps}" if args.steps else ""
     network, photos, raters = load_network(args.network), read_all(args.data), Raters()
     features = Features(photos)
-    questions = {layer: Questions.of(values) for layer, values in responses(network, photos, args.layers).items()}
+    trials = {layer: TwoChoiceTrials.of(values) for layer, values in responses(network, photos, args.layers).items()}
     channels = torch.arange(args.channels)
     judged = [f"p({name})" for name in (CHOOSING, f"{CHOOSING}, 32 px", TWIN) if name != args.network]
     found: Values = {}
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 hints = torch.stack(
                     [features(torch.cat([read_image(path) for path in made[int(c)]])) for c in channels]
                 )
-                right = questions[layer].right(channels, hints, features.photos)
+                right = trials[layer].right(channels, hints, features.photos)
                 collected.setdefault(f"{layer}, right", []).append(right)
             ratings = [numbers for _, numbers in raters.run(run, args.network)]
             for column in judged:

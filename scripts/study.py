@@ -33,7 +33,7 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import read_picture_tensor
 from lightning_fv.targets import resolve_targets
 from lightning_fv.trust.evaluate import Evaluator
-from lightning_fv.trust.witness import Witness
+from lightning_fv.trust.responses import NetworkResponses
 
 FOUR = "logits:king penguin+logits:lion+logits:pizza+logits:iPod"
 CHANNELS = "layer1:last+layer2:last+layer3:last+layer4:last+logits:king penguin"
@@ -219,12 +219,12 @@ def trust(study: Study) -> None:
         ("4 classes, by `demo`", rows),
         ("24 classes", [Row(f"`{name}`", ALL, name) for name in names]),
     ):
-        witnesses = {row.network: Witness.of(load_network(row.network), photos) for row in found}
+        responses_by_network = {row.network: NetworkResponses.of(load_network(row.network), photos) for row in found}
         numbers: dict[str, Spread | None] = {}
         for row in found:
-            witness = witnesses[row.network]
+            responses = responses_by_network[row.network]
             rated = study.measure(row)
-            own = spreads([_evidence(row.render(study.runs, seed), witness) for seed in study.seeds])
+            own = spreads([_evidence(row.render(study.runs, seed), responses) for seed in study.seeds])
             numbers[row.name] = own | {key: rated[key] for key in ("p(twins)", *(f"p({name})" for name in REPORTING))}
         columns = {
             "photo_multiple": "score / best photo", "transformed": "transformed / plain score", "path": "path, mean of layers",
@@ -235,14 +235,14 @@ def trust(study: Study) -> None:
     study.write("trust", *tables)
 
 
-def _evidence(folder: Path, witness: Witness) -> dict[str, float]:
+def _evidence(folder: Path, responses: NetworkResponses) -> dict[str, float]:
     """Means over the pictures of a run, of the path over layers and in the layer where it is lowest."""
     run = RunFolder(folder)
     records = [record for record in run.records() if record.image is not None]
     pictures = torch.stack([read_picture_tensor(folder / str(record.image)) for record in records])
-    targets = resolve_targets("+".join(record.target for record in records), witness.network)
+    targets = resolve_targets("+".join(record.target for record in records), responses.network)
     numbers = []
-    for evidence in Evaluator(witness)(targets, [record.id for record in records], pictures):
+    for evidence in Evaluator(responses)(targets, [record.id for record in records], pictures):
         path = [value for value in evidence.path.values() if value is not None]
         score, moved = (float(evidence.faithful[key]) for key in ("score", "transformed_score"))
         numbers.append(

@@ -121,7 +121,7 @@ def test_an_interrupted_run_is_continued_by_the_same_call(tmp_path: Path, capsys
     for change, told in {
         "seed is 0, in the run 3": {"seed": 0},
         "trainer.max_steps is 9, in the run 8": {"steps": 9},
-        "recipe.size is 1, in the run null": {"size": 1},
+        "recipe.size is 9, in the run null": {"size": 9},
         r'targets is \["logits:1", "logits:2"\], in the run \["logits:0",': {"targets": ["logits:1-2"]},
         "batch_size is 3, in the run 2": {"batch_size": 3},
         "preparation.mean is": {"network": other},

@@ -30,7 +30,7 @@ FLOORS = [
 """From the top down; CONTRIBUTING.md shows the same. A room may import what stands below its floor, and itself."""
 RANKS = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 FRONT_DOOR = {Path("__init__.py"), Path("__main__.py")}
-OPTIONAL = {"timm", "ray"}
+OPTIONAL = {"timm", "ray", "huggingface_hub"}
 
 
 def room(file: Path) -> str:

@@ -1,5 +1,7 @@
 """What a render returns."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -52,3 +54,32 @@ def test_several_pictures_of_a_target() -> None:
     assert ["rank" in record.scores for record in rendering.records] == [True] * 3 + [False] + [True] * 2
     with pytest.raises(TargetError, match="no picture of 'logits:3 #4'; available: logits:3 #"):
         rendering["logits:3 #4"]
+
+
+def test_its_text_is_short(tmp_path: Path) -> None:
+    """What a prompt or a notebook prints of it, alone and in a list: no tensors."""
+    out = tmp_path / "run"
+    rendering = lightning_fv.render(tiny(), "logits:0-3+logits:4 x2", steps=1, progress=False, out=out)
+    assert repr(rendering) == (
+        f"<Rendering of 6 pictures: logits:0, logits:1, logits:2 and 2 more; 24 x 20 px, in {out}>"
+    )
+    assert repr(rendering[:1]) == f"<Rendering of 1 picture: logits:0; 24 x 20 px, in {out}>"
+    score = float(rendering.scores[5])
+    assert repr([rendering[5]]) == f"[<RenderedPicture of logits:4 #2: 24 x 20 px, done, score {score:.4g}>]"
+    loose = lightning_fv.render(tiny(), "logits:0", steps=1, progress=False)
+    loose.records[0].status = "dead"
+    assert repr(loose) == "<Rendering of 1 picture: logits:0; 24 x 20 px, 1 dead>"
+
+
+def test_a_notebook_shows_the_first_of_very_many() -> None:
+    rendering = lightning_fv.render(tiny(), "logits:0-1", steps=1, progress=False)
+    html = rendering._repr_html_()
+    assert html.count("<img ") == html.count('alt="Picture of logits:') == 2
+    assert html.endswith("<p>2 pictures</p>")
+    many = lightning_fv.Rendering(
+        rendering.images[:1].expand(130, -1, -1, -1), rendering.scores[:1].expand(130), rendering.targets[:1] * 130,
+        rendering.records[:1] * 130,
+    )  # fmt: skip
+    html = many._repr_html_()
+    assert html.count("<img ") == 100
+    assert html.endswith("<p>the first 100 of 130 pictures</p>")

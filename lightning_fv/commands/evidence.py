@@ -10,8 +10,8 @@ from lightning_fv.networks import VisionNetwork
 from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.evidence import COUNTED, Evidence
 from lightning_fv.runs.folder import RunFolder
+from lightning_fv.trust.responses import NetworkResponses
 from lightning_fv.trust.sets import ENOUGH, distance_from_photos
-from lightning_fv.trust.witness import Witness
 
 SHOWN = 8
 
@@ -51,7 +51,7 @@ def print_evidence(folder: RunFolder, evidence: Sequence[Evidence]) -> None:
 
 def print_distance(folder: RunFolder, network: VisionNetwork, photos: PhotoFolder) -> None:
     """Print how far the pictures of a run as a set are from photos, by the features of a network."""
-    distance, count = distance_from_photos(folder, Witness.of(network, photos))
+    distance, count = distance_from_photos(folder, NetworkResponses.of(network, photos))
     if distance is None:
         say(f"as a set       {count} pictures, and {ENOUGH} pictures and photos are needed for a kernel distance")
     else:

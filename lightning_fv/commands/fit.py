@@ -46,7 +46,7 @@ from lightning_fv.runs.record import Record
 from lightning_fv.runs.versions import next_version
 from lightning_fv.targets import parse_targets
 from lightning_fv.trust.judges import load_judges
-from lightning_fv.trust.report import Question, report_run
+from lightning_fv.trust.report import ReportInputs, report_run
 
 LOGS = Path("lightning_logs")
 
@@ -148,11 +148,11 @@ class Run:
                 note(f"lightning-fv: {clause}")
         return outcome
 
-    def question(self, others: Sequence[RunFolder] = ()) -> Question:
-        """What a report on the finished pictures is asked; with ``--photos``."""
+    def report_inputs(self, others: Sequence[RunFolder] = ()) -> ReportInputs:
+        """What a report on the finished pictures is made from, besides them; with ``--photos``."""
         assert self.photos is not None
         targets = {target.id: target for target in self.plan.targets}
-        return Question(self.plan.setup.network, targets, self.photos, self.judges, others)
+        return ReportInputs(self.plan.setup.network, targets, self.photos, self.judges, others)
 
     def _engine(self, others: Children) -> Engine:
         if self.config.engine == "ray":
@@ -291,7 +291,7 @@ def fit(args: list[str]) -> int:
     if first:
         print_summary(folder, outcome.records, time.monotonic() - start)
         if run.photos is not None and outcome.signal is None and not run.plan.errors:
-            print_evidence(folder, report_run(folder, run.question()))
+            print_evidence(folder, report_run(folder, run.report_inputs()))
     if outcome.signal is not None:
         return 128 + outcome.signal
     # Launchers such as torchrun end all processes when one fails: only the first reports what is not done.

@@ -179,6 +179,10 @@ def _other_value(message: str, option: str) -> str | None:
         return "--model is the recipe, given as a YAML file; a network is named by --network"
     if option == "model.size":
         return f"model.size: {_short(_given(message))} is not a size; give pixels (64), a fraction (0.5) or [height, width]"
+    if option in ("mean", "std"):
+        return f"{option}: {_short(_given(message))} is no list of numbers; give one for each channel: --{option} 0.5 0.5 0.5"
+    if option == "input_size":
+        return f"input_size: {_short(_given(message))} is no size; give height and width: --input_size 224 224"
     return None
 
 

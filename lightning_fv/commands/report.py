@@ -61,7 +61,7 @@ def report(args: Sequence[str]) -> int:
     words = ["--resume", "--out", str(folder), "--engine", "process", "--photos", str(photos.path)]
     run = prepare([*words, "--judges", *options.judges])
     check_network(folder, run.plan.setup.network)
-    evidence = report_run(folder, run.question(others))
+    evidence = report_run(folder, run.report_inputs(others))
     print_evidence(folder, evidence)
     print_distance(folder, run.plan.setup.network, photos)
     say(f"gallery        {folder.gallery}")

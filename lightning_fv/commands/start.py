@@ -1,9 +1,12 @@
-"""Options with several values, ``--start FILE [FILE ...]`` and ``--judges NAME [NAME ...]``; and photos that a run starts from."""
+"""Options with several values, ``--start FILE [FILE ...]``, ``--judges NAME [NAME ...]`` and ``--mean R G B``; and photos that a run starts from."""
 
 import json
+import re
 from collections.abc import Sequence
 
 from lightning.pytorch.cli import LightningArgumentParser
+
+_NUMBERS = ("--mean", "--std", "--input_size", "--input-size")
 
 
 def add_start_argument(parser: LightningArgumentParser) -> None:
@@ -19,22 +22,29 @@ def add_start_argument(parser: LightningArgumentParser) -> None:
 
 
 def start_args(args: Sequence[str]) -> list[str]:
-    """Make the words after ``--start`` or ``--judges``, up to the next option, one list in the parser's own notation.
+    """Make the words after an option with several values, up to the next option, one list in the parser's own notation.
 
     >>> start_args(["--start", "a.jpg", "b.jpg", "--seed", "1"])
     ['--start=["a.jpg", "b.jpg"]', '--seed', '1']
+    >>> start_args(["--mean", "0.5", "0.4", "0.3", "--std", "[0.2,0.2,0.2]"])
+    ['--mean=[0.5,0.4,0.3]', '--std', '[0.2,0.2,0.2]']
     """
     found: list[str] = []
     words = list(args)
     while words:
         word = words.pop(0)
-        if word not in ("--start", "--judges"):
+        if word not in ("--start", "--judges", *_NUMBERS):
             found.append(word)
             continue
-        files = []
+        values = []
         while words and not words[0].startswith("-"):
-            files.append(words.pop(0))
-        found.append(f"{word}={json.dumps(files)}")
+            values.append(words.pop(0))
+        if word not in _NUMBERS:
+            found.append(f"{word}={json.dumps(values)}")
+        elif values and re.match(r"[\d.]", values[0]):
+            found.append(f"{word}=[{','.join(values)}]")
+        else:  # a list in brackets, or what the parser refuses
+            found += [word, *values]
     return found
 
 

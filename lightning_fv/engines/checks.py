@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 MAX_STEPS = 2**31 - 1
 """More steps than anyone waits for; larger numbers overflow in Lightning and in progress bars."""
 
+LEAST_SIDE = 8
+"""Pixels of the longer side of a picture, unless the network was trained on smaller ones: fewer are rarely meant."""
+
 MAX_SEED = 2**63 - 1
 MAX_SECONDS = 1e9
 
@@ -95,6 +98,7 @@ def check_options(setup: "Setup") -> None:
     """
     options = setup.options
     _check_numbers(setup)
+    _check_size(setup)
     for name, (harmless, reason) in _UNUSED.items():
         if options.get(name) not in harmless:
             raise UsageError(f"trainer.{name} is not supported: {reason}")
@@ -147,17 +151,26 @@ def check_categories(network: VisionNetwork) -> None:
 
 
 def warn_of_doubtful(setup: "Setup") -> None:
-    """Warn of pictures of a few pixels, which are rarely meant, and of penalties that reward."""
-    size = setup.visualizer.size_for(setup.network)
-    if max(size) < 8:
-        raw = setup.visualizer.asked_size
-        hint = f"; write {float(raw)} for {raw} times the network's training size" if isinstance(raw, int) else ""
-        warn(f"the pictures have {size[0]}x{size[1]} px{hint}")
+    """Warn of penalties that reward, which are rarely meant."""
     for penalty in setup.visualizer.penalties:
         if (weight := getattr(penalty, "weight", 0)) < 0:
             warn(
                 f"the penalty {type(penalty).__name__} has the negative weight {weight:g}: it rewards what it measures"
             )
+
+
+def _check_size(setup: "Setup") -> None:
+    """Refuse pictures of fewer than `LEAST_SIDE` px where pixels were asked for; warn where a fraction of a small network's size was."""
+    asked, size = setup.visualizer.asked_size, setup.visualizer.size_for(setup.network)
+    least = min(LEAST_SIDE, max(setup.network.input_size))
+    if asked is None or max(size) >= least:
+        return
+    told = f"the size {asked} gives pictures of {size[0]}x{size[1]} px"
+    if isinstance(asked, float):  # such as the start of pictures that grow
+        warn(told)
+        return
+    hint = f", or {float(asked)} for {asked} times the network's training size" if isinstance(asked, int) else ""
+    raise UsageError(f"{told}, in which nothing can be seen; give at least {least} pixels{hint} (--model.size)")
 
 
 def _check_numbers(setup: "Setup") -> None:

@@ -30,13 +30,13 @@ from lightning_fv.functional.spectrum import (
     spectrum_to_image,
     spectrum_weights,
 )
-from lightning_fv.functional.two_choice import Questions
+from lightning_fv.functional.two_choice import TwoChoiceTrials
 
 __all__ = [
     "MAX_SIDE",
     "KeyedUniforms",
     "PhotoSet",
-    "Questions",
+    "TwoChoiceTrials",
     "blur_reach",
     "blur_transfer",
     "box_blur",

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 BLOCK = 128
-"""Units at a time: for 2,000 units in a memory map of 50,000 photos, `Questions.of` takes 0.4 GB at its peak."""
+"""Units at a time: for 2,000 units in a memory map of 50,000 photos, `TwoChoiceTrials.of` takes 0.4 GB at its peak."""
 
 
 @dataclass
-class Questions:
-    """For every unit the photos that are asked about: which of a pair does it respond to?
+class TwoChoiceTrials:
+    """The trials of every unit: which photo of a pair does it respond to?
 
     After Borowski et al. 2021 ("Exemplary Natural Images Explain CNN Activations Better than State-of-the-Art Feature
     Visualization") and Zimmermann et al. 2021. Every second photo, from the second on, may be asked about; the others may
@@ -34,15 +34,15 @@ class Questions:
     @classmethod
     def of(
         cls, activations: "Tensor | np.ndarray[Any, Any]", pairs: int = 20, hints: int = 9, seed: int = 0
-    ) -> "Questions":
-        """The questions about units, a function of the activations and ``seed``.
+    ) -> "TwoChoiceTrials":
+        """The trials of units, a function of the activations and ``seed``.
 
         Among photos that excite a unit equally, as not at all, torch's sort decides, whose order is not that of another processor.
 
         Args:
             activations: (N, U), of each photo the activation of each unit; photos in an order unrelated to what they show. A
                 numpy array may be a memory map: it is read in blocks of units.
-            pairs: questions of each unit, P.
+            pairs: trials of each unit, P.
             hints: photos of each unit that may serve as hints, K.
 
         Raises:

@@ -16,7 +16,7 @@ from lightning_fv.errors import CaptureError, NetworkError, warn
 from lightning_fv.functional import MAX_SIDE, PhotoSet, photo_spectrum, resize_images, torch_defaults
 from lightning_fv.functional.code import hook_digests, unnamed_code
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
-from lightning_fv.networks.frozen import lean_layers
+from lightning_fv.networks.frozen import memory_efficient_layers
 from lightning_fv.networks.modules import depends_on_its_batch, plain_module
 from lightning_fv.networks.normalize import normalize
 
@@ -262,7 +262,7 @@ class VisionNetwork:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator["VisionNetwork"]:
-        """Evaluation mode, no parameter gradients, channels last, no activations kept in vain (`lean_layers`), and torch's own modes
+        """Evaluation mode, no parameter gradients, channels last, no activations kept in vain (`memory_efficient_layers`), and torch's own modes
         (`torch_defaults`).
 
         Afterwards the module has the same tensors as before, where they were and as they were laid out, so that an optimizer,
@@ -280,7 +280,7 @@ class VisionNetwork:
                     parameter.data = _channels_last(values)
                 for module, name, values in buffers:
                     setattr(module, name, _channels_last(values))
-                with lean_layers(self.module):
+                with memory_efficient_layers(self.module):
                     yield self
         finally:
             for parameter, requires_grad, values in parameters:

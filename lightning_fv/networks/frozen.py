@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 @contextlib.contextmanager
-def lean_layers(module: nn.Module) -> Iterator[None]:
+def memory_efficient_layers(module: nn.Module) -> Iterator[None]:
     """While active, the frozen convolutions and BatchNorms in a module keep no activations for the backward pass.
 
     torch keeps the input of a convolution for the gradient of its weight, and that of a BatchNorm for its statistics; a frozen network
@@ -27,7 +27,7 @@ def lean_layers(module: nn.Module) -> Iterator[None]:
     changed = []
     try:
         for layer in module.modules():
-            forward = _lean(layer)
+            forward = _memory_efficient(layer)
             if forward is not None and "forward" not in vars(layer):
                 vars(layer)["forward"] = forward
                 changed.append(layer)
@@ -37,7 +37,7 @@ def lean_layers(module: nn.Module) -> Iterator[None]:
             vars(layer).pop("forward", None)
 
 
-def _lean(layer: nn.Module) -> Callable[..., Any] | None:
+def _memory_efficient(layer: nn.Module) -> Callable[..., Any] | None:
     if layer.training or any(parameter.requires_grad for parameter in layer.parameters(recurse=False)):
         return None
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):

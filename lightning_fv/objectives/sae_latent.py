@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_fv.errors import TargetError
 from lightning_fv.functional import constant, on_device
-from lightning_fv.networks.sparse_autoencoder import normalize, read_sparse_autoencoder
+from lightning_fv.networks.sparse_autoencoder import EMBEDDED, normalize, read_sparse_autoencoder
 from lightning_fv.objectives.base import Activations, Objective
 from lightning_fv.objectives.direction import at_places, checked_position
 from lightning_fv.objectives.facets import FACETS
@@ -95,7 +95,7 @@ class SAELatent(Objective):
         if found.shape[1] != weight.shape[-1]:
             raise TargetError(
                 f"layer {self.layer} has {found.shape[1]} channels, and the autoencoder {self.autoencoder} is one of "
-                f"{weight.shape[-1]} channels; choose the layer that it was trained on"
+                f"{weight.shape[-1]} channels; {self.remedy}"
             )
         places = at_places(found, self.layer, self.position).movedim(1, 2)  # (B, places, C)
         if self.position is None and found.ndim == 3:
@@ -105,6 +105,13 @@ class SAELatent(Objective):
         if self._competing is not None:
             value = value * self._passes(places)
         return value.mean(1)
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the layer is another network's, for messages."""
+        if self.autoencoder in EMBEDDED:
+            return f"choose the network that it was trained on: {self.autoencoder} (--network {self.autoencoder})"
+        return "choose the network and the layer that it was trained on"
 
     def _passes(self, places: Tensor) -> Tensor:
         """Where the latent of each picture is active, bool (B, P), for activations (B, P, C)."""

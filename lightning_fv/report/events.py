@@ -25,15 +25,17 @@ def log_evidence(run: RunFolder, records: Sequence[Record], evidence: Mapping[st
     Args:
         run: the run folder.
         records: of its manifest, in order.
-        evidence: by record id.
+        evidence: by record id; without any, there is no such file.
 
     Raises:
         OSError: it cannot be written.
     """
-    from lightning_fv.report.event_file import EventFile  # here: numpy takes 0.1 s to import
-
     for old in run.path.glob(f"events.*{EVENT_SUFFIX}"):
         old.unlink()
+    if not evidence:
+        return
+    from lightning_fv.report.event_file import EventFile  # here: numpy takes 0.1 s to import
+
     file = EventFile(run.path, EVENT_SUFFIX)
     try:
         for number, record in enumerate(records):

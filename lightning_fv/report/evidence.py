@@ -7,14 +7,23 @@ from urllib.parse import quote
 from lightning_fv.errors import warn
 from lightning_fv.runs.evidence import COUNTED, MARKS, Evidence, Example, Verdict, read_evidence
 from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.record import Record
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
-def known_evidence(run: RunFolder) -> dict[str, Evidence]:
-    """The evidence of a run, by record id; none, with a warning, if it is damaged."""
+def known_evidence(run: RunFolder, records: Sequence[Record]) -> dict[str, Evidence]:
+    """The evidence about the pictures of a run, by record id; none, with a warning, if it is damaged.
+
+    Of pictures that have been rendered again since, there is none, with a warning.
+
+    Args:
+        run: the run folder.
+        records: of its pictures, as they are now.
+    """
+    now = {record.id: record.digest for record in records}
     try:
-        return {found.id: found for found in read_evidence(run.evidence)}
+        found = {found.id: found for found in read_evidence(run.evidence)}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -24,6 +33,13 @@ def known_evidence(run: RunFolder) -> dict[str, Evidence]:
             f"write it again with lightning-fv report {run} --photos FOLDER"
         )
         return {}
+    current = {id_: one for id_, one in found.items() if id_ in now and one.digest == now[id_]}
+    if outdated := len(found.keys() & now.keys()) - len(current):
+        warn(
+            f"{run.evidence} is out of date: {outdated} of {len(now)} pictures were rendered again since, and are shown without "
+            f"evidence; collect it with lightning-fv report {run} --photos FOLDER"
+        )
+    return current
 
 
 def evidence_data(found: Sequence[Evidence | None]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """The gallery: one static page of the pictures of one or more runs, which opens from disk."""
 
+import contextlib
 import io
 import json
 import os
@@ -45,25 +46,55 @@ def write_gallery(
     """
     if not folders:
         raise UsageError("a gallery needs the folder of at least one run")
+    text = gallery_text(folders, None if page is None else page.parent, evidence)
+    page = page or RunFolder(folders[0] if len({*map(Path.resolve, folders)}) == 1 else common_folder(folders)).gallery
+    try:
+        write_text_atomic(page, text)
+    except OSError as error:
+        raise RunFolderError(f"cannot write {page}: {error.strerror}; choose another file") from error
+    return page
+
+
+def common_folder(folders: Sequence[Path]) -> Path:
+    """The folder of a run, or the common parent of several, without links."""
+    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
+
+
+def gallery_title(folders: Sequence[Path]) -> str:
+    """What the page of runs is called."""
+    count = len({*map(Path.resolve, folders)})
+    return _text(common_folder(folders).name) + (f": {count} runs" if count > 1 else "")
+
+
+def gallery_text(
+    folders: Sequence[Path],
+    root: Path | None = None,
+    evidence: Mapping[Path, Mapping[str, Evidence]] | None = None,
+) -> str:
+    """The page of the pictures of runs, as HTML.
+
+    Args:
+        folders: run folders, each with its manifest.
+        root: the folder of the page, to which its links are relative; by default the `common_folder`.
+        evidence: of each folder by record id; by default what is in the folders.
+
+    Raises:
+        RunFolderError: a folder does not exist or holds no readable manifest.
+    """
     found = {folder: _manifest(folder) for folder in folders}
     runs = {folder.resolve(): folder for folder in folders}
     manifests = {run: found[folder] for run, folder in runs.items()}
     known = {
-        run: known_evidence(RunFolder(folder)) if evidence is None else evidence[folder] for run, folder in runs.items()
+        run: known_evidence(RunFolder(folder), found[folder]) if evidence is None else evidence[folder]
+        for run, folder in runs.items()
     }
-    common = Path(os.path.commonpath(runs))
-    page = page or RunFolder(folders[0] if len(runs) == 1 else common).gallery
+    common = common_folder(folders)
     names = {run: _text(run.name if len(runs) == 1 else run.relative_to(common)) for run in runs}
-    root = Path(os.path.realpath(page.parent))  # for links in a loop, Path.resolve raises a RuntimeError
-    data = _data(manifests, names, root)
+    # For links in a loop, Path.resolve raises a RuntimeError.
+    data = _data(manifests, names, common if root is None else Path(os.path.realpath(root)))
     if told := evidence_data([known[run].get(record.id) for run, records in manifests.items() for record in records]):
         data["evidence"] = told
-    title = _text(common.name) + (f": {len(runs)} runs" if len(runs) > 1 else "")
-    try:
-        write_text_atomic(page, fill("gallery.html", title=title, data=data))
-    except OSError as error:
-        raise RunFolderError(f"cannot write {page}: {error.strerror}; choose another file") from error
-    return page
+    return fill("gallery.html", title=gallery_title(folders), data=data)
 
 
 def _manifest(folder: Path) -> list[Record]:
@@ -150,23 +181,13 @@ def _films(run: Path) -> list[tuple[str, list[str], list[int]]]:
     return films
 
 
-def _recipe(run: Path, records: Sequence[Record]) -> str | None:
-    """How a run's pictures were made, as YAML, from the text chunk of the first that exists."""
-    files = (run / record.image for record in records if record.image is not None)
-    for file in files:
-        try:
-            content = read_file(file)
-            break
-        except OSError:
-            continue
-    else:
-        return None
+def recipe_of(content: bytes) -> dict[str, Any] | None:
+    """How a picture was made, from the text chunk of its PNG; None if it does not say so."""
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             chunk = json.loads(picture.info[CHUNK])
         own = {"start": "photos; each PNG names its own"} if isinstance(chunk["recipe"].get("start"), dict) else {}
-        provenance = {"recipe": chunk["recipe"] | own, "versions": chunk["versions"]}
-        return yaml.dump(provenance, Dumper=_Readable, sort_keys=False, allow_unicode=True)
+        return {"recipe": chunk["recipe"] | own, "versions": chunk["versions"]}
     except (
         OSError,
         SyntaxError,
@@ -178,6 +199,23 @@ def _recipe(run: Path, records: Sequence[Record]) -> str | None:
         Image.DecompressionBombError,
     ):  # Pillow's SyntaxError is a broken PNG
         return None
+
+
+def _recipe(run: Path, records: Sequence[Record]) -> str | None:
+    """How a run's pictures were made, as YAML, from the text chunk of the first that exists."""
+    files = (run / record.image for record in records if record.image is not None)
+    for file in files:
+        try:
+            content = read_file(file)
+            break
+        except OSError:
+            continue
+    else:
+        return None
+    with contextlib.suppress(yaml.YAMLError, ValueError, TypeError, RecursionError):
+        if (provenance := recipe_of(content)) is not None:
+            return yaml.dump(provenance, Dumper=_Readable, sort_keys=False, allow_unicode=True)
+    return None
 
 
 class _Readable(yaml.SafeDumper):

@@ -46,7 +46,7 @@ def write_report(
         except OSError as error:
             errors.add("report", error)
         records = collect()
-        evidence = known_evidence(run)
+        evidence = known_evidence(run, records)
         lines = [record.to_json() for record in records] + [found.to_json() for found in evidence.values()]
         made_from = digest("\n".join(lines).encode())
         if run.reported() == made_from:
@@ -71,9 +71,8 @@ def _write(
         run.sheet.name: lambda: contact_sheet(run.path, records, run.sheet, evidence=evidence),
         run.film.name: lambda: film(frames, run.film),
         run.gallery.name: lambda: write_gallery([run.path], evidence={run.path: evidence}),
+        "evidence in TensorBoard": lambda: log_evidence(run, records, evidence),
     }
-    if evidence:
-        parts["evidence in TensorBoard"] = lambda: log_evidence(run, records, evidence)
     failed: list[str] = []
     for name, write in parts.items():
         if name == run.gallery.name and run.manifest.name in failed:

@@ -72,6 +72,7 @@ class Evidence:
         photo_count: photos that the network's responses are known for.
         judges: names of the other networks that looked at it.
         made_from: digest of everything that it was made from, so that it is made again if that has changed.
+        digest: that of the picture's record (`Record.digest`): it is not shown with another picture of the same target.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Evidence:
     photo_count: int = 0
     judges: list[str] = field(default_factory=list)
     made_from: str = ""
+    digest: str | None = None
 
     def sentence(self) -> str:
         """The verdict and its reasons as one line."""
@@ -138,7 +140,15 @@ def _parse(line: str) -> Evidence:
         for name in ("examples", "least"):
             values[name] = [_example(example) for example in values[name]]
         found = Evidence(**values)
-        texts = [found.id, found.target, found.photos, found.made_from, *found.reasons, *found.judges]
+        texts = [
+            found.id,
+            found.target,
+            found.photos,
+            found.made_from,
+            found.digest or "",
+            *found.reasons,
+            *found.judges,
+        ]
         named = {**found.faithful, **found.plausible}
         numbers = [*named.values(), *(value for value in found.path.values() if value is not None)]
         "".join([*texts, *named, *found.path]).encode()  # JSON can spell half of a surrogate pair

@@ -20,7 +20,7 @@ from lightning_fv.errors import (
 from lightning_fv.functional import torch_defaults
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.capture import LOGITS, layer_not_found, not_a_tensor, parse_layer
-from lightning_fv.objectives import Activations, Channel, Facets, Layer, Logit, Objective, Probability
+from lightning_fv.objectives import Activations, Channel, Facets, Layer, Logit, Objective, Probability, SAELatent
 from lightning_fv.objectives.facets import FACETS
 from lightning_fv.objectives.photo import activations_of
 from lightning_fv.objectives.unit import PROBABILITY
@@ -113,7 +113,14 @@ def _probe(
     runs; of each text, one unit."""
     for objective in objectives:
         for layer in objective.layers:
-            shape_of(layer)
+            try:
+                shape_of(layer)
+            except LayerNotFoundError:
+                if isinstance(objective, SAELatent):
+                    raise TargetError(
+                        f"{objective.text()}: {network.name} has no layer {layer}, of which this is an autoencoder; {objective.remedy}"
+                    ) from None
+                raise
     grey = network.grey(size).requires_grad_()
     with network.frozen(), torch.enable_grad():
         for layers, group in itertools.groupby(sorted(objectives, key=_layers_of), _layers_of):

@@ -34,8 +34,8 @@ from lightning_fv.runs.evidence import Evidence
 from lightning_fv.targets import Target
 from lightning_fv.transforms import RandomNoise, RandomWarp
 from lightning_fv.trust.matches import Match, best_matches
+from lightning_fv.trust.responses import ROWS, NetworkResponses
 from lightning_fv.trust.verdict import verdict
-from lightning_fv.trust.witness import ROWS, Witness
 
 DRAWS = 8
 """Random transforms that a picture is scored under: those of a plain `FeatureVisualizer`, whatever recipe made the picture, so that the
@@ -60,18 +60,21 @@ class Evaluator:
     """Evaluates pictures of units of one network.
 
     Args:
-        witness: the network that the pictures were made for, with the values of the targets for photos.
+        responses: the network that the pictures were made for, with the values of the targets for photos.
         judges: other networks.
         missing: by an objective's key, why it has no values for photos.
     """
 
     def __init__(
-        self, witness: Witness, judges: Sequence[Witness] = (), missing: Mapping[str, str] | None = None
+        self,
+        responses: NetworkResponses,
+        judges: Sequence[NetworkResponses] = (),
+        missing: Mapping[str, str] | None = None,
     ) -> None:
-        self.witness, self.judges = witness, list(judges)
+        self.responses, self.judges = responses, list(judges)
         self._missing = dict(missing or {})
         self._labels: dict[str, set[str]] = {}
-        for label in {entry.label for entry in witness.photos.entries} - {""}:
+        for label in {entry.label for entry in responses.photos.entries} - {""}:
             self._labels.setdefault(canonical(label), set()).add(label)
 
     def __call__(
@@ -91,15 +94,15 @@ class Evaluator:
             seeds: for each target (S, C, H, W), pictures of the same target by other seeds; S may be 0. Or none.
             facets: for each target (F, C, H, W), the other pictures of its unit in the same run; F may be 0. Or none.
         """
-        photos = self.witness.photos
+        photos = self.responses.photos
         found = [Evidence(name, target.text) for name, target in zip(ids, targets, strict=True)]
         values = [photos.of(target.objective) for target in targets]
         self._scores(targets, pictures, found, values)
-        compared = [self.witness.compared(target.objective.layers) for target in targets]
-        means = self.witness.means(pictures, {*self.witness.stages, *compared})
+        compared = [self.responses.compared(target.objective.layers) for target in targets]
+        means = self.responses.means(pictures, {*self.responses.stages, *compared})
         for row, (target, evidence) in enumerate(zip(targets, found, strict=True)):
             if (on_photos := values[row]) is not None and not _is_of_one_place(target.objective):
-                stages = self.witness.before(target.objective.layers)
+                stages = self.responses.before(target.objective.layers)
                 own = {stage: means[stage][row : row + 1] for stage in stages}
                 self._path(target, evidence, on_photos, own, stages)
                 self._two_choice(evidence, on_photos, means[compared[row]][row : row + 1], compared[row])
@@ -132,14 +135,16 @@ class Evaluator:
         found: Sequence[Evidence],
         values: Sequence[npt.NDArray[np.float32] | None],
     ) -> None:
-        network = self.witness.network
+        network = self.responses.network
         plain = self._values(targets, pictures)
         keys = [target.key for target in targets]
         pipeline = TransformPipeline([RandomWarp(), RandomNoise()], 0, keys, max(network.input_size))
         images = pictures.to(network.device)
         transformed = torch.stack([self._values(targets, pipeline(images, draw)) for draw in range(DRAWS)])
         logits = (
-            self.witness.means(pictures, [LOGITS])[LOGITS] if any(t.class_index is not None for t in targets) else None
+            self.responses.means(pictures, [LOGITS])[LOGITS]
+            if any(t.class_index is not None for t in targets)
+            else None
         )
         for row, (target, evidence) in enumerate(zip(targets, found, strict=True)):
             score = float(plain[row])
@@ -153,7 +158,7 @@ class Evaluator:
 
     def _values(self, targets: Sequence[Target], pictures: Tensor) -> Tensor:
         """Each target's objective for its picture, (B,); NaN of those that compare with photos of their own."""
-        network = self.witness.network
+        network = self.responses.network
         found = []
         with network.frozen(), torch.no_grad():
             images = pictures.to(network.device)
@@ -178,7 +183,7 @@ class Evaluator:
         evidence.faithful["photo_percentile"] = float(100 * (finite < score).mean())
         if finite.max() > 0:
             evidence.faithful["photo_multiple"] = score / float(finite.max())
-        evidence.faithful["fires"] = float((finite > FIRING * max(score, 0.0)).mean())
+        evidence.faithful["activation_frequency"] = float((finite > FIRING * max(score, 0.0)).mean())
 
     def _path(
         self,
@@ -193,14 +198,14 @@ class Evaluator:
         order = finite[np.argsort(values[finite], kind="stable")[::-1]]
         half = len(order) // 2
         own, rest = order[: min(OWN, half)], order[half:]
-        categories, index = self.witness.network.categories, target.class_index
+        categories, index = self.responses.network.categories, target.class_index
         if index is not None and index < len(categories):
             labels = self._labels.get(canonical(categories[index]), set())
-            if labels and len(rows := self.witness.photos.rows(labels)) >= 2:
+            if labels and len(rows := self.responses.photos.rows(labels)) >= 2:
                 own, rest = _spread(rows, OWN), np.setdiff1d(np.arange(len(values)), rows)
         if len(own) < 2 or not len(rest):
             return
-        of_own, of_other = self.witness.of_photos(own, stages), self.witness.of_photos(_spread(rest, OTHER), stages)
+        of_own, of_other = self.responses.of_photos(own, stages), self.responses.of_photos(_spread(rest, OTHER), stages)
         for stage in stages:
             similarity = float(path_similarity(means[stage], of_own[stage], of_other[stage], TOLD_APART)[0])
             evidence.path[stage] = similarity if math.isfinite(similarity) else None
@@ -217,35 +222,35 @@ class Evaluator:
         order = finite[np.argsort(values[finite], kind="stable")[::-1]]
         best = order[: BEST if len(order) >= MANY else FEW_BEST]
         rows = np.concatenate([best, _spread(order[len(order) // 2 :], LEAST)])
-        alike = rank_correlation(means, self.witness.of_photos(rows, [layer])[layer])[0]
+        alike = rank_correlation(means, self.responses.of_photos(rows, [layer])[layer])[0]
         evidence.faithful["two_choice"] = float(share_above(alike[: len(best)], alike[len(best) :]))
 
     def _monosemanticity(self, found: Sequence[Evidence], values: Sequence[npt.NDArray[np.float32] | None]) -> None:
         known = [(evidence, column) for evidence, column in zip(found, values, strict=True) if column is not None]
         if not known:
             return
-        witness = self.judges[0] if self.judges else self.witness
-        layer = witness.stages[-2] if len(witness.stages) > 1 else witness.stages[-1]
+        responses = self.judges[0] if self.judges else self.responses
+        layer = responses.stages[-2] if len(responses.stages) > 1 else responses.stages[-1]
         columns = np.stack([column for _, column in known], 1)
-        metric = MonoScore(len(known), witness.photos.layers[layer].shape[1])
+        metric = MonoScore(len(known), responses.photos.layers[layer].shape[1])
         for start in range(0, len(columns), ROWS):
             rows = np.arange(start, min(start + ROWS, len(columns)))
-            embeddings = witness.features(witness.of_photos(rows, [layer]), [layer])
+            embeddings = responses.features(responses.of_photos(rows, [layer]), [layer])
             metric.update(embeddings, torch.from_numpy(columns[rows]))
         for (evidence, _), score in zip(known, metric.compute().reshape(-1).tolist(), strict=True):
             evidence.faithful["mono_score"] = score
 
     def _agreement(self, pictures: Tensor) -> float:
         """How much the network sees the same in several pictures, in its last stage before the logits."""
-        stage = self.witness.stages[-2:][0]
-        agreement = SeedAgreement(*self.witness.scale[stage])
-        agreement.update(self.witness.means(pictures, [stage])[stage])
+        stage = self.responses.stages[-2:][0]
+        agreement = SeedAgreement(*self.responses.scale[stage])
+        agreement.update(self.responses.means(pictures, [stage])[stage])
         return float(agreement.compute())
 
     def _diversity(self, pictures: Tensor) -> float:
         """How much several pictures differ, in all stages with positions."""
-        network, diversity = self.witness.network, FeatureDiversity()
-        layers = [stage for stage in self.witness.stages if stage != LOGITS] or self.witness.stages
+        network, diversity = self.responses.network, FeatureDiversity()
+        layers = [stage for stage in self.responses.stages if stage != LOGITS] or self.responses.stages
         with network.frozen(), torch.no_grad():
             activations = network.activations(pictures.to(network.device), layers)
         diversity.update([activations[layer].cpu() for layer in layers])
@@ -254,7 +259,7 @@ class Evaluator:
     # -- what looks natural ------------------------------------------------------------------------------------------
 
     def _looks(self, picture: Tensor) -> dict[str, float]:
-        photos = self.witness.network.photos
+        photos = self.responses.network.photos
         metrics = {
             "saturated": SaturatedPixels(),
             "high_frequency": HighFrequencyEnergy(),
@@ -276,7 +281,7 @@ class Evaluator:
     ) -> list[dict[str, tuple[float, float]]]:
         """Rank and probability of each class under the judges that know it; for other units the unit of the judge that responds most alike."""
         agreed: list[dict[str, tuple[float, float]]] = [{} for _ in targets]
-        categories = self.witness.network.categories
+        categories = self.responses.network.categories
         classes = [
             t.class_index if t.class_index is not None and t.class_index < len(categories) else None for t in targets
         ]
@@ -304,7 +309,7 @@ def _is_of_one_place(objective: Objective) -> bool:
     return isinstance(objective, Neuron | Token)
 
 
-def _matched(judge: Witness, match: Match, value: float) -> dict[str, float | str]:
+def _matched(judge: NetworkResponses, match: Match, value: float) -> dict[str, float | str]:
     """What the unit that responds most alike does for a picture, among photos."""
     name, on_photos = judge.network.name, judge.photos.layers[match.stage][:, match.unit]
     percentile = float(100 * (on_photos < value).mean()) if math.isfinite(value) else math.nan

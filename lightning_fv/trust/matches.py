@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lightning_fv.trust.witness import ROWS, Witness
+from lightning_fv.trust.responses import ROWS, NetworkResponses
 
 
 class Match(NamedTuple):
@@ -23,7 +23,7 @@ class Match(NamedTuple):
     correlation: float
 
 
-def best_matches(judge: Witness, values: Sequence[npt.NDArray[np.float32] | None]) -> list[Match | None]:
+def best_matches(judge: NetworkResponses, values: Sequence[npt.NDArray[np.float32] | None]) -> list[Match | None]:
     """For each unit that of the judge's stages whose mean activation correlates most with its values over photos (Pearson).
 
     Args:

@@ -28,7 +28,7 @@ from lightning_fv.runs.record import Record, read_manifest
 from lightning_fv.targets import Target
 from lightning_fv.trust.evaluate import Evaluator
 from lightning_fv.trust.examples import examples
-from lightning_fv.trust.witness import Witness
+from lightning_fv.trust.responses import NetworkResponses
 
 VERSION = 1
 """Incremented when a release makes other evidence of the same pictures."""
@@ -37,8 +37,8 @@ POLL_SECONDS = 0.5
 
 
 @dataclass
-class Question:
-    """What a report is asked, besides for which run.
+class ReportInputs:
+    """What a report is made from, besides the run.
 
     Attributes:
         network: that the pictures were made for.
@@ -57,14 +57,14 @@ class Question:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
-def report_run(run: RunFolder, question: Question) -> list[Evidence]:
+def report_run(run: RunFolder, inputs: ReportInputs) -> list[Evidence]:
     """Collect evidence for every finished picture of a run, and write it into the run folder and its gallery.
 
     What is already there, made from the same pictures, photos and networks, is kept; any number of processes may do this at once.
 
     Args:
         run: with its manifest.
-        question: what to compare with.
+        inputs: what to compare with.
 
     Returns:
         Evidence in the order of the manifest, for targets with a picture.
@@ -79,14 +79,14 @@ def report_run(run: RunFolder, question: Question) -> list[Evidence]:
     run.locks_work()
     try:
         with ignored_warnings(".*could be decompression bomb.*"):  # Pillow's, below its limit; ours is lower
-            work = _Work.of(run, records, question)
+            work = _Work.of(run, records, inputs)
             waiting = list(jobs)
             while waiting:
                 waiting = [job for job in waiting if not work.done(job)]
                 if waiting:
                     time.sleep(POLL_SECONDS)  # another worker has them
-        found = {evidence.id: evidence for job in jobs for evidence in _known(job)}
-        listed = [found[record.id] for record in records if record.id in found]
+        found = {(evidence.id, evidence.digest): evidence for job in jobs for evidence in _known(job)}
+        listed = [found[key] for record in records if (key := (record.id, record.digest)) in found]
         _write(run, listed)
     except OSError as error:
         if error.errno in DISK_ERRORS:
@@ -113,24 +113,24 @@ class _Work:
 
     Attributes:
         run: the run.
-        question: what to compare with.
+        inputs: what to compare with.
         key: of everything that any evidence depends on, besides the picture.
         seeds: by record id, the pictures of the same target by other seeds, (S, C, H, W) each, in files.
         evaluator: makes it; loaded when the first job needs it.
     """
 
     run: RunFolder
-    question: Question
+    inputs: ReportInputs
     key: str
     seeds: dict[str, list[Path]]
     evaluator: Evaluator | None = None
 
     @classmethod
-    def of(cls, run: RunFolder, records: Sequence[Record], question: Question) -> "_Work":
-        networks = [question.network, *question.judges]
+    def of(cls, run: RunFolder, records: Sequence[Record], inputs: ReportInputs) -> "_Work":
+        networks = [inputs.network, *inputs.judges]
         identities = [[n.name, n.digest(), n.settings(), list(n.categories)] for n in networks]
-        key = json.dumps([VERSION, question.photos.digest, identities], sort_keys=True)
-        return cls(run, question, key, _by_other_seeds(records, question.others))
+        key = json.dumps([VERSION, inputs.photos.digest, identities], sort_keys=True)
+        return cls(run, inputs, key, _by_other_seeds(records, inputs.others))
 
     def done(self, job: JobFolder) -> bool:
         """Whether a job has its evidence, after making it if no other process does."""
@@ -147,19 +147,19 @@ class _Work:
                 return False
             if [evidence.made_from for evidence in _known(job)] != made_from:
                 found = self._evidence(records)
-                for evidence, origin in zip(found, made_from, strict=True):
-                    evidence.made_from = origin
+                for record, evidence, origin in zip(records, found, made_from, strict=True):
+                    evidence.made_from, evidence.digest = origin, record.digest
                 write_evidence(job.evidence_file, found)
         return True
 
     def _made_from(self, record: Record) -> str:
-        reason = self.question.reasons.get(record.id, "")
+        reason = self.inputs.reasons.get(record.id, "")
         files = [self.run.path / str(record.image), *self.seeds.get(record.id, [])]
         parts = [self.key, record.to_json(), reason, *map(_digest, files)]
         return digest("\0".join(parts).encode(errors="surrogatepass"))[:16]
 
     def _evidence(self, records: Sequence[Record]) -> list[Evidence]:
-        question, channels = self.question, self.question.network.channels
+        inputs, channels = self.inputs, self.inputs.network.channels
         found: dict[str, Evidence] = {}
         pictures: dict[str, Tensor] = {}
         for record in records:
@@ -168,10 +168,10 @@ class _Work:
             except RunFolderError as error:
                 found[record.id] = Evidence(record.id, record.target, reasons=[str(error)])
                 continue
-            if record.id in question.targets:
+            if record.id in inputs.targets:
                 pictures[record.id] = picture
             else:
-                reason = question.reasons.get(record.id, "its objective cannot be evaluated again")
+                reason = inputs.reasons.get(record.id, "its objective cannot be evaluated again")
                 found[record.id] = Evidence(record.id, record.target, reasons=[reason])
         evaluator = self._evaluator() if pictures else None
         for size in dict.fromkeys(picture.shape for picture in pictures.values()):
@@ -179,17 +179,17 @@ class _Work:
             assert evaluator is not None
             for evidence in self._evaluated(evaluator, group, {r.id: pictures[r.id] for r in group}):
                 found[evidence.id] = evidence
-        name = question.photos.path.resolve().name.encode(errors="replace").decode()
+        name = inputs.photos.path.resolve().name.encode(errors="replace").decode()
         for evidence in found.values():
-            evidence.photos, evidence.judges = name, [judge.name for judge in question.judges]
-            evidence.photo_count = 0 if evaluator is None else len(evaluator.witness.photos)
+            evidence.photos, evidence.judges = name, [judge.name for judge in inputs.judges]
+            evidence.photo_count = 0 if evaluator is None else len(evaluator.responses.photos)
         return [found[record.id] for record in records]
 
     def _evaluated(
         self, evaluator: Evaluator, records: Sequence[Record], pictures: Mapping[str, Tensor]
     ) -> list[Evidence]:
         """The evidence about pictures of one size; if one of them cannot be evaluated, the others still are."""
-        targets = [self.question.targets[record.id] for record in records]
+        targets = [self.inputs.targets[record.id] for record in records]
         same = [
             [
                 pictures[other.id]
@@ -223,13 +223,13 @@ class _Work:
             return [Evidence(records[0].id, records[0].target, reasons=[reason])]
 
     def _add_examples(self, evaluator: Evaluator, target: Target, evidence: Evidence) -> None:
-        witness = evaluator.witness
-        values = witness.photos.of(target.objective)
+        responses = evaluator.responses
+        values = responses.photos.of(target.objective)
         if values is None or not np.isfinite(values).any():
             return
         try:
             evidence.examples, evidence.least = examples(
-                self.run, witness.network, witness.photos, target.objective, values
+                self.run, responses.network, responses.photos, target.objective, values
             )
         except UsageError as error:
             warn(f"{target.text} is shown without photos: {first_line(error)}")
@@ -248,32 +248,34 @@ class _Work:
 
     def _evaluator(self) -> Evaluator:
         if self.evaluator is None:
-            question = self.question
-            objectives = {target.objective.key: target.objective for target in question.targets.values()}
-            missing = _without_photos(question.network, list(objectives.values()))
+            inputs = self.inputs
+            objectives = {target.objective.key: target.objective for target in inputs.targets.values()}
+            missing = _without_photos(inputs.network, list(objectives.values()))
             known = [objective for key, objective in objectives.items() if key not in missing]
-            witness = _witness(question.network, question.photos, known, missing)
-            self.evaluator = Evaluator(witness, [Witness.of(j, question.photos) for j in question.judges], missing)
+            responses = _responses(inputs.network, inputs.photos, known, missing)
+            self.evaluator = Evaluator(
+                responses, [NetworkResponses.of(j, inputs.photos) for j in inputs.judges], missing
+            )
         return self.evaluator
 
 
-def _witness(
+def _responses(
     network: VisionNetwork, photos: PhotoFolder, objectives: Sequence[Objective], missing: dict[str, str]
-) -> Witness:
+) -> NetworkResponses:
     """The network's responses to photos; an objective that fails for some photo is left out, and added to ``missing``."""
     try:
-        return Witness.of(network, photos, objectives)
+        return NetworkResponses.of(network, photos, objectives)
     except (FeatureVisualizationError, OSError, torch.OutOfMemoryError):
         raise
     except Exception:  # any, of a user's objective: which one?
         usable = []
         for objective in objectives:
             try:
-                Witness.of(network, photos, [objective])
+                NetworkResponses.of(network, photos, [objective])
                 usable.append(objective)
             except Exception as error:
                 missing[objective.key] = f"its objective cannot be evaluated for photos: {first_line(error)}"
-        return Witness.of(network, photos, usable)
+        return NetworkResponses.of(network, photos, usable)
 
 
 def _without_photos(network: VisionNetwork, objectives: Sequence[Objective]) -> dict[str, str]:

@@ -17,8 +17,8 @@ TWO_CHOICE = 0.92
 ENOUGH = 500
 """With fewer photos the two-choice test fails too often by chance, so that failing it only makes a picture doubtful."""
 
-FIRES, ABOVE = 0.02, 2.0
-"""A unit is silent on photos if less than the share `FIRES` of them excite it and its picture scores more than `ABOVE` times the best
+LEAST_FREQUENCY, ABOVE = 0.02, 2.0
+"""A unit is silent on photos if less than the share `LEAST_FREQUENCY` of them excite it and its picture scores more than `ABOVE` times the best
 of them, or the best is not above 0."""
 
 MULTIPLE = 0.5
@@ -71,8 +71,8 @@ def _among_photos(
     faithful: Mapping[str, float | str], photos: int, against: list[str], doubts: list[str], reasons: list[str]
 ) -> None:
     multiple, percentile = _number(faithful, "photo_multiple"), _number(faithful, "photo_percentile")
-    fires = _number(faithful, "fires")
-    if fires is not None and fires < FIRES and (multiple is None or multiple > ABOVE):
+    frequency = _number(faithful, "activation_frequency")
+    if frequency is not None and frequency < LEAST_FREQUENCY and (multiple is None or multiple > ABOVE):
         against.append("hardly any photo excites this unit, and none nearly as strongly as the picture")
     if multiple is not None:
         said = f"scores {multiple:.3g} times the best of {photos:,} photos"

@@ -6,7 +6,6 @@ from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from torchvision.utils import make_grid
 
+from lightning_fv import render
 from lightning_fv.functional import to_uint8
 from lightning_fv.report import write_gallery
 from lightning_fv.runs.picture import encode_jpeg, write_picture
@@ -94,7 +94,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def url(run: Path, id_: str = "") -> str:
-    return (run / "gallery.html").as_uri() + (f"#{quote(run.name)}/{id_}" if id_ else "")
+    return (run / "gallery.html").as_uri() + (f"#demo/{id_}" if id_ else "")
 
 
 def focused(browser: Browser) -> str | None:
@@ -299,7 +299,7 @@ def test_keys(browser: Browser, run: Path) -> None:
     ]:
         browser.press(key)
         assert browser.run("byId('target').textContent") == target
-        assert browser.run("decodeURIComponent(location.hash)").startswith(f"#{run.name}/logits-000")
+        assert browser.run("decodeURIComponent(location.hash)").startswith("#demo/logits-000")
     assert browser.run("byId('place').textContent") == "3 of 15"
     browser.press("Escape")
     browser.wait("!byId('detail').open")
@@ -354,7 +354,7 @@ def test_the_strip_of_any_job(browser: Browser, tmp_path: Path, count: int) -> N
     write_manifest(frames.parent / "done.jsonl", records)
     write_manifest(tmp_path / "manifest.jsonl", records)
     page = write_gallery([tmp_path])
-    browser.open(f"{page.as_uri()}#{tmp_path.name}/layer3-{count - 1:04d}")
+    browser.open(f"{page.as_uri()}#demo/layer3-{count - 1:04d}")
     browser.wait("[...document.querySelectorAll('#strip canvas')].every((canvas) => canvas.width === 22)")
     browser.frame()
     x, y = browser.run(
@@ -423,7 +423,7 @@ def test_several_pictures_of_a_unit(browser: Browser, tmp_path: Path) -> None:
     assert browser.run("[...document.querySelectorAll('h2')].map((heading) => heading.textContent)")[:1] == ["layer36"]
     names = browser.run("[...document.querySelectorAll('#groups .name')].map((name) => name.textContent)")
     assert names == ["whole layer #1", "whole layer #2", "7 #1", "7 #2", "7 #3", "8"]
-    browser.run(f"location.hash = {'#' + quote(tmp_path.name) + '/layer3:7-3'!r}")
+    browser.run("location.hash = '#demo/layer3:7~3'")
     assert facts(browser)["rank"] == "1"
     browser.press("Escape")
     options = browser.run("[...byId('sort').options].map((option) => option.value)")
@@ -433,6 +433,51 @@ def test_several_pictures_of_a_unit(browser: Browser, tmp_path: Path) -> None:
     assert shown(browser) == ["layer3 #2", "layer3:7 #3", "layer3:8"]
     choose(browser, "sort", "score")
     assert shown(browser) == ["layer3:7 #3", "layer3:8", "layer3 #2"]
+
+
+def links(browser: Browser) -> dict[str, str]:
+    """The address of each picture, from the page."""
+    found: dict[str, str] = browser.run(
+        "Object.fromEntries(items.map(({target, run, hash}) => [`${target} ${run}`, hash]))"
+    )
+    return found
+
+
+def opened(browser: Browser, page: Path, link: str) -> tuple[str, str]:
+    """Target and seed of the picture that a link shows."""
+    browser.open(page.as_uri() + link)
+    browser.wait("byId('detail').open")
+    return browser.run("byId('target').textContent"), facts(browser)["seed"]
+
+
+def test_a_link_to_a_unit_survives_another_render(browser: Browser, tmp_path: Path) -> None:
+    """Of another seed, length, size and number of pictures, in a run folder of another name; and beside the first."""
+
+    def rendered(name: str, targets: str, **options: Any) -> Path:
+        out = tmp_path / name
+        render("demo", targets, out=out, progress=False, accelerator="cpu", **options)
+        return out
+
+    first = rendered("first", "layer4:12+logits:pizza", steps=1, seed=1)
+    again = rendered("later/again", "logits:pizza x3+layer4:12+layer4:13", steps=2, seed=2, size=24, batch_size=1)
+    browser.open((first / "gallery.html").as_uri())
+    assert links(browser) == {"layer4:12 first": "#demo/layer4-0012", "logits:pizza first": "#demo/logits-0011-pizza"}
+    for link, target in {"#demo/layer4-0012": "layer4:12", "#demo/logits-0011-pizza": "logits:pizza"}.items():
+        assert opened(browser, first / "gallery.html", link) == (target, "1")
+        name = "logits:pizza #1" if target == "logits:pizza" else target
+        assert opened(browser, again / "gallery.html", link) == (name, "2")
+    assert opened(browser, again / "gallery.html", "#demo/logits-0011-pizza~3") == ("logits:pizza #3", "2")
+    # A page of both runs: each picture has a link of its own, and those of the first run stay.
+    page = write_gallery([first, again], tmp_path / "both.html")
+    browser.open(page.as_uri())
+    both = links(browser)
+    assert len(set(both.values())) == len(both) == 7
+    assert opened(browser, page, "#demo/layer4-0012") == ("layer4:12", "1")
+    assert opened(browser, page, both["layer4:12 later/again"]) == ("layer4:12", "2")
+    assert opened(browser, page, both["logits:pizza #1 later/again"]) == ("logits:pizza #1", "2")
+    # What such a page adds to a link is left out where there is no such picture.
+    assert opened(browser, first / "gallery.html", both["layer4:12 later/again"]) == ("layer4:12", "1")
+    assert opened(browser, first / "gallery.html", "#demo/logits-0011-pizza~3") == ("logits:pizza", "1")
 
 
 @pytest.fixture
@@ -486,7 +531,7 @@ def test_pictures_by_verdict_and_by_photos(browser: Browser, judged: Path) -> No
 
 
 def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
-    place = f"{judged.as_uri()}#{quote(judged.parent.name)}"
+    place = f"{judged.as_uri()}#demo"
     browser.open(f"{place}/p-0")
     assert browser.run("byId('judgement').textContent") == f"To be trusted: {SCRIPT}; both judges agree."
     assert browser.run("document.scripts.length") == 2
@@ -524,7 +569,7 @@ def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
 @pytest.mark.parametrize("place", ["", "p-0"])
 def test_evidence_fits_the_screen(browser: Browser, judged: Path, size: tuple[int, int], place: str) -> None:
     browser.screen(*size)
-    browser.open(judged.as_uri() + (f"#{quote(judged.parent.name)}/{place}" if place else ""))
+    browser.open(judged.as_uri() + (f"#demo/{place}" if place else ""))
     page = "byId('detail')" if place else "document.documentElement"
     assert browser.run(f"{page}.scrollWidth <= {page}.clientWidth")
 

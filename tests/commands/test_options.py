@@ -38,6 +38,17 @@ def fit(out: Path, *args: str) -> int:
         (["--batch-size", "0"], "at least 1"),
         (["--batch-size", "2.5"], "batch_size: expected int or 'auto', got 2.5"),
         (["--model.size", "0"], "less than one pixel"),
+        (["--model.size", "2"], "give at least 8 pixels, or 2.0 for 2 times the network's training size"),
+        (
+            ["--model.size", "[4, 7]"],
+            "pictures of 4x7 px, in which nothing can be seen; give at least 8 pixels (--model.size)",
+        ),
+        (
+            ["--targets", "sae:demo/vit:0-2"],
+            "demo has no layer blocks.3, of which this is an autoencoder; choose the network that it was trained on: demo/vit (--network demo/vit)",
+        ),
+        (["--mean", "a", "b", "c"], "mean: a is no list of numbers; give one for each channel: --mean 0.5 0.5 0.5"),
+        (["--input-size", "64"], "input_size: [64] is no size; give height and width: --input_size 224 224"),
         (["--model.nope", "3"], "--model.nope"),
         (["--model.parameterization", "Pixl"], "no class 'Pixl'"),
         (["--model.transforms", "[{class_path: RandomWarp, init_args: {pad: -1}}]"], "pad=-1.0"),

@@ -44,6 +44,15 @@ def test_words_up_to_the_next_option_are_files() -> None:
     assert start_files(None) is None
 
 
+def test_numbers_as_words_are_a_list(tmp_path: Path) -> None:
+    words = ["--mean", "0.5", "0.4", "0.3", "--input-size", "48", "64", "--std", "[0.2, 0.2, 0.2]"]
+    assert main([*words, "--targets", "logits:pizza", *QUICK, "--out", str(tmp_path / "run")]) == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["mean"], config["std"], config["input_size"]) == ([0.5, 0.4, 0.3], [0.2] * 3, [48, 64])
+    assert start_args(["--std", "0.2,0.2,0.1", "--seed", "1"]) == ["--std=[0.2,0.2,0.1]", "--seed", "1"]
+    assert start_args(["--mean", "null"]) == ["--mean", "null"]
+
+
 @pytest.mark.parametrize("parameterization", ["Fourier", "Pixel"])
 def test_each_picture_starts_from_its_photo_and_says_so(photos: list[str], parameterization: str) -> None:
     assert (

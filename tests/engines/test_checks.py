@@ -272,14 +272,27 @@ def test_class_names_are_as_many_as_logits(count: int, told: str) -> None:
 
 
 def test_what_is_allowed_but_rarely_meant_is_said_once() -> None:
-    setup = replace(tiny_plan().setup, visualizer=FeatureVisualizer(size=2, penalties=[L1(-0.5), L2(0.5)]))
+    setup = replace(tiny_plan().setup, visualizer=FeatureVisualizer(size=0.2, penalties=[L1(-0.5), L2(0.5)]))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         make_plan(setup, "logits:0", 1)
     assert [str(warning.message) for warning in told] == [
-        "the pictures have 2x2 px; write 2.0 for 2 times the network's training size",
+        "the size 0.2 gives pictures of 3x4 px",
         "the penalty L1 has the negative weight -0.5: it rewards what it measures",
     ]
+
+
+def test_pictures_of_a_few_pixels_are_refused_unless_the_network_is_as_small() -> None:
+    setup = tiny_plan().setup
+    with pytest.raises(
+        UsageError, match=r"the size 7 gives pictures of 7x7 px, .*at least 8 pixels, or 7\.0 for 7 times"
+    ):
+        make_plan(replace(setup, visualizer=FeatureVisualizer(size=7)), "logits:0", 1)
+    assert make_plan(replace(setup, visualizer=FeatureVisualizer(size=8)), "logits:0", 1).jobs
+    small = replace(setup, network=network(input_size=(4, 5)))
+    assert make_plan(replace(small, visualizer=FeatureVisualizer(size=5)), "logits:0", 1).jobs
+    with pytest.raises(UsageError, match="at least 5 pixels"):
+        make_plan(replace(small, visualizer=FeatureVisualizer(size=(4, 4))), "logits:0", 1)
 
 
 def test_one_callback_needs_no_list(tmp_path: Path) -> None:

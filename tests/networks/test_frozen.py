@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_fv.networks.frozen import lean_layers
+from lightning_fv.networks.frozen import memory_efficient_layers
 from tests.helpers import TinyNet
 
 
@@ -80,7 +80,7 @@ def test_values_and_gradients_are_the_same(make: Callable[[], nn.Module], layout
     module = randomized(frozen(make())).to(memory_format=layout)
     x = torch.rand(2, 3, 64, 48).contiguous(memory_format=layout)
     expected = gradient(module, x)
-    with lean_layers(module):
+    with memory_efficient_layers(module):
         found = gradient(module, x)
         with torch.no_grad():
             torch.testing.assert_close(module(x), expected[0], rtol=1e-4, atol=1e-5)
@@ -92,16 +92,16 @@ def test_half_of_the_memory_is_held() -> None:
     module = frozen(torchvision.models.resnet50())
     x = torch.rand(1, 3, 224, 224).requires_grad_()
     plain = held(module, x)
-    with lean_layers(module):
-        lean = held(module, x)
+    with memory_efficient_layers(module):
+        efficient = held(module, x)
     assert plain > 80e6
-    assert lean < 45e6
+    assert efficient < 45e6
 
 
 def test_double_backward() -> None:
     module = frozen(nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Tanh())).double()
     x = torch.rand(1, 2, 6, 6, dtype=torch.float64, requires_grad=True)
-    with lean_layers(module):
+    with memory_efficient_layers(module):
         assert torch.autograd.gradcheck(module, x)
         assert torch.autograd.gradgradcheck(module, x)
 
@@ -120,7 +120,7 @@ def test_layers_that_need_more_are_left_alone() -> None:
             frozen(nn.BatchNorm2d(1)).train(),
         ]
     )
-    with lean_layers(module):
+    with memory_efficient_layers(module):
         assert not any("forward" in vars(layer) for layer in module)
 
 
@@ -128,9 +128,9 @@ def test_everything_is_as_before_even_after_an_error() -> None:
     module = frozen(TinyNet())
     own = next(layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
     vars(own)["forward"] = forward = lambda x: nn.Conv2d.forward(own, x) * 2
-    with lean_layers(module):
+    with memory_efficient_layers(module):
         assert vars(own)["forward"] is forward
-    with contextlib.suppress(ZeroDivisionError), lean_layers(module):
+    with contextlib.suppress(ZeroDivisionError), memory_efficient_layers(module):
         raise ZeroDivisionError
     assert [layer for layer in module.modules() if "forward" in vars(layer)] == [own]
 
@@ -140,7 +140,7 @@ def test_a_map_without_a_batch_and_transforms_of_functions() -> None:
     x = torch.rand(4, 2, 6, 6)
     per_picture = torch.func.vmap(torch.func.grad(lambda one: module(one[None]).sin().sum()))
     expected = per_picture(x)
-    with lean_layers(module):
+    with memory_efficient_layers(module):
         torch.testing.assert_close(per_picture(x), expected)
         torch.testing.assert_close(module[0](x[0]), module[0](x)[0])
         with pytest.raises(ValueError, match="4D"):
@@ -152,7 +152,7 @@ def test_under_autocast_weights_are_cast_once() -> None:
     x = torch.rand(2, 2, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         expected = gradient(module, x)
-        with lean_layers(module):
+        with memory_efficient_layers(module):
             found = gradient(module, x)
             module(x)
             with Casts() as casts:
@@ -166,7 +166,7 @@ def test_under_autocast_weights_are_cast_once() -> None:
 def test_a_copy_has_layers_of_its_own() -> None:
     module = frozen(TinyNet())
     x = torch.rand(1, 3, 37, 29)
-    with lean_layers(module):
+    with memory_efficient_layers(module):
         copied = copy.deepcopy(module)
         for parameter in copied.parameters():
             parameter.data.zero_()
@@ -202,7 +202,7 @@ def test_under_autocast_the_weights_of_attention_are_cast_once_to_the_same_bits(
     with torch.autocast("cpu", dtype=torch.bfloat16), OfWeights():
         expected = gradient(module, x)
         assert casts
-        with lean_layers(module):
+        with memory_efficient_layers(module):
             gradient(module, x)
             casts.clear()
             found = gradient(module, x)

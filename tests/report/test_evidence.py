@@ -14,6 +14,7 @@ from PIL import Image
 from lightning_fv.report.evidence import evidence_data, known_evidence
 from lightning_fv.runs.evidence import Evidence, Example, write_evidence
 from lightning_fv.runs.folder import RunFolder
+from lightning_fv.runs.record import Record
 
 PIZZA = Evidence(
     id="logits-0011-pizza",
@@ -32,6 +33,9 @@ PIZZA = Evidence(
 )
 
 
+RECORDS = [Record(id_, id_, "demo", "done", 1.0, None, [64, 64], 1, 0, 0.1) for id_ in (PIZZA.id, "b")]
+
+
 def evidence_of(id_: str, **values: object) -> Evidence:
     return dataclasses.replace(PIZZA, id=id_, **values)  # type: ignore[arg-type]
 
@@ -47,13 +51,24 @@ def add_evidence(run: Path, *evidence: Evidence) -> None:
 
 def test_the_evidence_is_known_by_its_record(tmp_path: Path) -> None:
     add_evidence(tmp_path, PIZZA, evidence_of("b"))
-    assert known_evidence(RunFolder(tmp_path)) == {PIZZA.id: PIZZA, "b": evidence_of("b")}
+    assert known_evidence(RunFolder(tmp_path), RECORDS) == {PIZZA.id: PIZZA, "b": evidence_of("b")}
+
+
+def test_evidence_about_another_picture_of_the_target_is_not_shown(tmp_path: Path) -> None:
+    """Whether that picture was signed or not, and the one that is there now."""
+    signed = [dataclasses.replace(record, digest="now") for record in RECORDS]
+    add_evidence(tmp_path, evidence_of(PIZZA.id, digest="then"), evidence_of("b", digest="now"), evidence_of("gone"))
+    with pytest.warns(UserWarning, match=r"out of date: 1 of 2 pictures .*lightning-fv report .* --photos") as told:
+        assert [*known_evidence(RunFolder(tmp_path), signed)] == ["b"]
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="2 of 2 pictures"):
+        assert known_evidence(RunFolder(tmp_path), RECORDS) == {}
 
 
 def test_a_run_without_evidence(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert known_evidence(RunFolder(tmp_path)) == {}
+        assert known_evidence(RunFolder(tmp_path), RECORDS) == {}
 
 
 LINE = PIZZA.to_json()
@@ -83,7 +98,7 @@ def test_damaged_evidence_is_left_out_with_one_warning(tmp_path: Path, content: 
     run = RunFolder(tmp_path)
     run.evidence.write_text(f"{LINE}\n{content}\n")
     with pytest.warns(UserWarning, match=r"evidence.jsonl is damaged \(.*lightning-fv report .* --photos") as told:
-        assert known_evidence(run) == {}
+        assert known_evidence(run, RECORDS) == {}
     assert len(told) == 1
 
 
@@ -93,7 +108,7 @@ def test_evidence_that_is_no_text_file(tmp_path: Path, make: Callable[[Path], ob
     run = RunFolder(tmp_path)
     make(run.evidence)
     with pytest.warns(UserWarning, match="is damaged"):
-        assert known_evidence(run) == {}
+        assert known_evidence(run, RECORDS) == {}
 
 
 def test_the_page_gets_what_pictures_share_once() -> None:
@@ -148,8 +163,8 @@ def test_no_evidence_is_no_data() -> None:
 
 def test_numbers_that_are_not_finite_are_told_in_words(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    write_evidence(run.evidence, [evidence_of("a", faithful={"score": math.nan}, path={"layer1": math.inf})])
-    data = evidence_data([*known_evidence(run).values()])
+    write_evidence(run.evidence, [evidence_of("b", faithful={"score": math.nan}, path={"layer1": math.inf})])
+    data = evidence_data([*known_evidence(run, RECORDS).values()])
     assert data is not None
     assert data["rows"][0][2] == ["not finite"]
     assert data["rows"][0][5] == [None]

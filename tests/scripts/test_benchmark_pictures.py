@@ -51,11 +51,11 @@ def test_the_warp() -> None:
 
 
 def test_all_of_them_are_replaced_and_put_back() -> None:
-    before = base.lean_layers, redirected_relu._Redirected, warp.sampled, warp.inverted
+    before = base.memory_efficient_layers, redirected_relu._Redirected, warp.sampled, warp.inverted
     with plain():
-        inside = base.lean_layers, redirected_relu._Redirected, warp.sampled, warp.inverted
+        inside = base.memory_efficient_layers, redirected_relu._Redirected, warp.sampled, warp.inverted
     assert not set(before) & set(inside)
-    assert (base.lean_layers, redirected_relu._Redirected, warp.sampled, warp.inverted) == before
+    assert (base.memory_efficient_layers, redirected_relu._Redirected, warp.sampled, warp.inverted) == before
 
 
 def test_a_run() -> None:

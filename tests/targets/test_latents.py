@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 import lightning_fv
 from lightning_fv import load_network, resolve_targets
 from lightning_fv.commands.main import main
-from lightning_fv.errors import FeatureVisualizationError
+from lightning_fv.errors import FeatureVisualizationError, TargetError
 from lightning_fv.networks.sparse_autoencoder import EMBEDDED, read_sparse_autoencoder
 from lightning_fv.objectives import SAELatent
 from lightning_fv.runs.record import read_manifest
@@ -143,3 +144,14 @@ def test_the_packages_own_autoencoder() -> None:
     assert int((latents > 0).sum(2).max()) <= 16
     likeness = torch.nn.functional.cosine_similarity(latents @ sae.decoder, x - x.mean((0, 1)), dim=2)
     assert float(likeness.mean()) > 0.5
+
+
+def test_an_autoencoder_of_another_network_names_its_own(tmp_path: Path) -> None:
+    remedy = re.escape("choose the network that it was trained on: demo/vit (--network demo/vit)")
+    with pytest.raises(TargetError, match=f"sae:demo/vit:3: demo has no layer blocks.3, .*; {remedy}"):
+        resolve_targets("sae:demo/vit:3", load_network("demo"))
+    with pytest.raises(TargetError, match=f"layer layer4 has 256 channels, .*; {remedy}"):
+        resolve_targets("sae:demo/vit:3@layer4", load_network("demo"))
+    save_file(autoencoder(64, 12), tmp_path / "sae.safetensors", {"architecture": "topk", "k": "3", "layer": "layer9"})
+    with pytest.raises(TargetError, match=r"demo has no layer layer9, .*; choose the network and the layer"):
+        resolve_targets(f"sae:{tmp_path}/sae.safetensors:3", load_network("demo"))

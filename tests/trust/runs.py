@@ -14,8 +14,8 @@ from lightning_fv.objectives import Objective
 from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.targets import Target
-from lightning_fv.trust.report import Question
-from lightning_fv.trust.witness import Witness
+from lightning_fv.trust.report import ReportInputs
+from lightning_fv.trust.responses import NetworkResponses
 from tests.helpers import TinyNet
 
 SIZE = (16, 20)
@@ -63,14 +63,14 @@ def rendered(folder: Path, network: VisionNetwork, targets: Any, seed: int = 0, 
     return RunFolder(folder)
 
 
-def question_of(network: VisionNetwork, targets: Any, photos: Path, **options: Any) -> Question:
+def inputs_of(network: VisionNetwork, targets: Any, photos: Path, **options: Any) -> ReportInputs:
     chosen = {target.id: target for target in resolve_targets(targets, network)}
-    return Question(network, chosen, PhotoFolder(photos), **options)
+    return ReportInputs(network, chosen, PhotoFolder(photos), **options)
 
 
 def targets_of(network: VisionNetwork, *targets: str | Objective) -> list[Target]:
     return resolve_targets(list(targets), network)
 
 
-def witness_of(network: VisionNetwork, photos: Path, targets: Sequence[Target] = ()) -> Witness:
-    return Witness.of(network, PhotoFolder(photos), [target.objective for target in targets])
+def responses_of(network: VisionNetwork, photos: Path, targets: Sequence[Target] = ()) -> NetworkResponses:
+    return NetworkResponses.of(network, PhotoFolder(photos), [target.objective for target in targets])

@@ -16,7 +16,7 @@ from lightning_fv.objectives import Objective
 from lightning_fv.targets import Target
 from lightning_fv.trust.evaluate import FEW_BEST, OTHER, OWN, TOLD_APART, Evaluator
 from tests.helpers import TinyNet
-from tests.trust.runs import COUNT, SIZE, network_of, one_channel, pixels_of, targets_of, witness_of, write_photos
+from tests.trust.runs import COUNT, SIZE, network_of, one_channel, pixels_of, responses_of, targets_of, write_photos
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_score_is_compared_with_every_photo(photos: Path) -> None:
     network = network_of()
     targets = targets_of(network, "conv1:2", "logits:1")
     pictures = pictures_of(2)
-    first, second = Evaluator(witness_of(network, photos, targets))(targets, ["a", "b"], pictures)
+    first, second = Evaluator(responses_of(network, photos, targets))(targets, ["a", "b"], pictures)
     values = channel_means(network, pixels_of(photos), "conv1")[:, 2]
     score = float(channel_means(network, pictures[:1], "conv1")[0, 2])
     assert first.faithful["score"] == pytest.approx(score, abs=1e-5)
@@ -57,7 +57,7 @@ def test_the_path_is_compared_with_photos_of_the_class_or_with_those_that_excite
     network = network_of()
     targets = targets_of(network, "logits:pizza", "conv2:3")
     pictures = pictures_of(2)
-    found = Evaluator(witness_of(network, photos, targets))(targets, ["a", "b"], pictures)
+    found = Evaluator(responses_of(network, photos, targets))(targets, ["a", "b"], pictures)
     shown = pixels_of(photos)
     labels = [file.parent.name for file in sorted(photos.rglob("*.png"), key=lambda file: file.as_posix())]
     of_class = [row for row, label in enumerate(labels) if label == "pizza"]
@@ -86,7 +86,7 @@ def test_two_choice_asks_which_photo_is_more_like_the_picture(photos: Path) -> N
     targets = targets_of(network, "conv2:3", "conv2:3 x2")[:1] * 2
     values = channel_means(network, pixels_of(photos), "conv2")[:, 3]
     pictures = pixels_of(photos)[[int(values.argmax()), int(values.argmin())]]
-    best, worst = Evaluator(witness_of(network, photos, targets[:1]))(targets, ["a", "b"], pictures)
+    best, worst = Evaluator(responses_of(network, photos, targets[:1]))(targets, ["a", "b"], pictures)
     maps = channel_means(network, pixels_of(photos), "conv2")
     order = values.argsort(descending=True, stable=True)
     for found, row in ((best, int(values.argmax())), (worst, int(values.argmin()))):
@@ -106,7 +106,7 @@ def test_two_choice_asks_which_photo_is_more_like_the_picture(photos: Path) -> N
 def test_the_same_evidence_every_time_and_in_every_batch(photos: Path) -> None:
     network = network_of()
     targets = targets_of(network, "conv1:2", "logits:1", "conv2:0")
-    evaluator, pictures = Evaluator(witness_of(network, photos, targets)), pictures_of(3)
+    evaluator, pictures = Evaluator(responses_of(network, photos, targets)), pictures_of(3)
     once, twice = (evaluator(targets, ["a", "b", "c"], pictures) for _ in range(2))
     assert [found.to_json() for found in once] == [found.to_json() for found in twice]
     (alone,) = evaluator(targets[1:2], ["b"], pictures[1:2])
@@ -121,7 +121,7 @@ def test_a_judge_is_asked_for_its_own_class_and_else_for_the_unit_that_responds_
     module = TinyNet(1)
     judge = network_of(module, "judge", categories=("n07873807", "a", "b", "c", "d"))  # pizza's id in WordNet
     pictures = pictures_of(3)
-    evaluator = Evaluator(witness_of(network, photos, targets), [witness_of(judge, photos)])
+    evaluator = Evaluator(responses_of(network, photos, targets), [responses_of(judge, photos)])
     pizza, lion, channel = evaluator(targets, ["a", "b", "c"], pictures)
     with torch.no_grad():
         probabilities = judge(pictures).softmax(1)
@@ -153,7 +153,7 @@ class NaNs(nn.Module):
 def test_photos_that_are_not_finite_are_counted_and_never_trusted(photos: Path) -> None:
     network = network_of(NaNs())
     targets = targets_of(network_of(), "logits:1")
-    (found,) = Evaluator(witness_of(network, photos, targets))(targets, ["a"], pictures_of(1) * 0.2)
+    (found,) = Evaluator(responses_of(network, photos, targets))(targets, ["a"], pictures_of(1) * 0.2)
     with torch.no_grad():
         bad = int((~torch.isfinite(network(pixels_of(photos))).all(1)).sum())
     assert 0 < bad < COUNT
@@ -166,7 +166,7 @@ def test_photos_that_are_not_finite_are_counted_and_never_trusted(photos: Path) 
 def test_a_network_of_nan_gives_no_verdict(photos: Path) -> None:
     network = network_of(NaNs(always=True))
     targets = targets_of(network_of(), "logits:1")
-    (found,) = Evaluator(witness_of(network, photos, targets))(targets, ["a"], pictures_of(1))
+    (found,) = Evaluator(responses_of(network, photos, targets))(targets, ["a"], pictures_of(1))
     assert found.verdict == "unknown"
     assert found.reasons == ["the unit's value is not finite for any photo"]
 
@@ -174,7 +174,7 @@ def test_a_network_of_nan_gives_no_verdict(photos: Path) -> None:
 def test_a_picture_of_nan_values_gives_no_verdict(photos: Path) -> None:
     network = network_of(NaNs())
     targets = targets_of(network_of(), "logits:1")
-    (found,) = Evaluator(witness_of(network, photos, targets))(targets, ["a"], torch.ones(1, 3, *SIZE))
+    (found,) = Evaluator(responses_of(network, photos, targets))(targets, ["a"], torch.ones(1, 3, *SIZE))
     assert found.verdict == "unknown"
     assert found.reasons == ["the unit's value for the picture is not finite"]
 
@@ -183,8 +183,8 @@ def test_judges_of_nan_are_named_and_never_agree(photos: Path) -> None:
     network = network_of()
     targets = targets_of(network, "logits:pizza", "conv2:1")
     for always in (True, False):
-        judge = witness_of(network_of(NaNs(always), "judge"), photos)
-        found = Evaluator(witness_of(network, photos, targets), [judge])(targets, ["a", "b"], torch.ones(2, 3, *SIZE))
+        judge = responses_of(network_of(NaNs(always), "judge"), photos)
+        found = Evaluator(responses_of(network, photos, targets), [judge])(targets, ["a", "b"], torch.ones(2, 3, *SIZE))
         assert "the output of judge is not finite" in found[0].reasons
         assert found[0].verdict in ("doubt", "distrust")
         assert found[0].plausible["photos_not_finite(judge)"] == judge.not_finite > 0
@@ -196,7 +196,7 @@ def test_judges_of_nan_are_named_and_never_agree(photos: Path) -> None:
 def test_pictures_of_one_unit_are_compared_with_each_other(photos: Path) -> None:
     network = network_of()
     targets = targets_of(network, "conv2:3")
-    evaluator = Evaluator(witness_of(network, photos, targets))
+    evaluator = Evaluator(responses_of(network, photos, targets))
     picture, others = pictures_of(1), pictures_of(2, seed=1)
     (alone,) = evaluator(targets, ["a"], picture, [others[:0]], [others[:0]])
     assert not {"seed_agreement", "facet_agreement", "seeds", "facets"} & alone.faithful.keys()
@@ -208,7 +208,7 @@ def test_pictures_of_one_unit_are_compared_with_each_other(photos: Path) -> None
     assert (found.faithful["seeds"], found.faithful["facets"]) == (2, 3)
     assert float(found.faithful["facet_agreement"]) < 1
     diversity = FeatureDiversity()
-    layers = [stage for stage in evaluator.witness.stages if stage != "logits"]
+    layers = [stage for stage in evaluator.responses.stages if stage != "logits"]
     with torch.no_grad():
         diversity.update(list(network.capture(torch.cat([picture, others]), layers).values()))
     assert found.plausible["diversity"] == pytest.approx(float(diversity.compute()), rel=1e-3)
@@ -219,7 +219,7 @@ def test_whatever_can_be_rendered_has_evidence(photos: Path) -> None:
     targets = targets_of(
         network, "conv1:2@1,1", "sum(0.5*conv1:1 - 0.3*conv2:2)", "probability:pizza", "conv2", "logits:1 x3"
     )
-    found = Evaluator(witness_of(network, photos, targets))(targets, list("abcdefg"), pictures_of(7, 24, 30))
+    found = Evaluator(responses_of(network, photos, targets))(targets, list("abcdefg"), pictures_of(7, 24, 30))
     assert len(found) == 7
     for evidence in found:
         assert evidence.verdict != "unknown", evidence
@@ -233,7 +233,7 @@ def test_a_network_of_grey_pictures_and_a_judge_of_colours(photos: Path) -> None
     grey, colour = one_channel(), network_of(TinyNet(1))
     targets = targets_of(grey, "logits:pizza", "0:3")
     pictures = pictures_of(2)[:, :1]
-    for evidence in Evaluator(witness_of(grey, photos, targets), [witness_of(colour, photos)])(
+    for evidence in Evaluator(responses_of(grey, photos, targets), [responses_of(colour, photos)])(
         targets, ["a", "b"], pictures
     ):
         assert evidence.verdict != "unknown"
@@ -244,7 +244,7 @@ def test_a_network_of_grey_pictures_and_a_judge_of_colours(photos: Path) -> None
 def test_units_of_a_vision_transformer(target: str, tmp_path: Path) -> None:
     network = load_network("demo/vit")
     targets = targets_of(network, target)
-    (found,) = Evaluator(witness_of(network, write_photos(tmp_path / "p", 90), targets))(
+    (found,) = Evaluator(responses_of(network, write_photos(tmp_path / "p", 90), targets))(
         targets, ["a"], pictures_of(1, 96, 96)
     )
     assert found.verdict != "unknown"
@@ -256,7 +256,7 @@ def test_few_photos_are_no_reason_to_trust(tmp_path: Path) -> None:
     targets = targets_of(network, "logits:1", "conv1:2")
     for count in (1, 3, 20):
         photos = write_photos(tmp_path / str(count), count)
-        for found in Evaluator(witness_of(network, photos, targets))(targets, ["a", "b"], pictures_of(2)):
+        for found in Evaluator(responses_of(network, photos, targets))(targets, ["a", "b"], pictures_of(2)):
             assert found.verdict in ("doubt", "distrust")
             assert any("too few for the two-choice test" in reason for reason in found.reasons)
 
@@ -279,7 +279,9 @@ class OwnPhoto(Objective):
 def test_what_has_no_value_for_photos_says_why(photos: Path) -> None:
     network = network_of()
     other = Target(OwnPhoto(), "own", "own", "own")
-    evaluator = Evaluator(witness_of(network, photos), [], {other.objective.key: "it compares with a photo of its own"})
+    evaluator = Evaluator(
+        responses_of(network, photos), [], {other.objective.key: "it compares with a photo of its own"}
+    )
     (found,) = evaluator([other], ["a"], pictures_of(1))
     assert (found.verdict, found.reasons) == ("unknown", ["it compares with a photo of its own"])
     assert "saturated" in found.plausible

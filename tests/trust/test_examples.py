@@ -12,7 +12,7 @@ from lightning_fv.errors import UsageError
 from lightning_fv.objectives import Channel, Logit
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.trust.examples import BEST, LEAST, crops, examples
-from tests.trust.runs import network_of, one_channel, targets_of, witness_of, write_photos
+from tests.trust.runs import network_of, one_channel, responses_of, targets_of, write_photos
 
 
 class Spot(nn.Module):
@@ -72,7 +72,7 @@ def test_the_best_and_the_least_photos_are_kept_as_thumbnails(tmp_path: Path) ->
     network, photos, run = network_of(), write_photos(tmp_path / "photos", 20), RunFolder(tmp_path / "run")
     run.path.mkdir()
     (target,) = targets_of(network, "conv2:1")
-    activations = witness_of(network, photos, [target]).photos
+    activations = responses_of(network, photos, [target]).photos
     values = activations.of(target.objective)
     assert values is not None
     values = values.copy()
@@ -96,7 +96,7 @@ def test_of_grey_photos_and_of_fewer_than_are_shown(tmp_path: Path) -> None:
     network, run = one_channel(), RunFolder(tmp_path / "run")
     run.path.mkdir()
     (target,) = targets_of(network, "0:1")
-    activations = witness_of(network, write_photos(tmp_path / "photos", 2), [target]).photos
+    activations = responses_of(network, write_photos(tmp_path / "photos", 2), [target]).photos
     values = activations.of(target.objective)
     assert values is not None
     best, least = examples(run, network, activations, target.objective, values)
@@ -107,7 +107,7 @@ def test_a_photo_that_is_gone_is_named(tmp_path: Path) -> None:
     network, photos, run = network_of(), write_photos(tmp_path / "photos", 3), RunFolder(tmp_path / "run")
     run.path.mkdir()
     (target,) = targets_of(network, "conv2:1")
-    activations = witness_of(network, photos, [target]).photos
+    activations = responses_of(network, photos, [target]).photos
     values = activations.of(target.objective)
     assert values is not None
     (photos / activations.entries[1].name).unlink()

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_fv.trust.matches import best_matches
 from tests.helpers import TinyNet
-from tests.trust.runs import network_of, targets_of, witness_of, write_photos
+from tests.trust.runs import network_of, responses_of, targets_of, write_photos
 
 ORDER = [3, 0, 4, 1, 2]
 
@@ -28,8 +28,8 @@ def test_permuted_channels_match_themselves(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos")
     network = network_of()
     targets = targets_of(network, *(f"conv2:{unit}" for unit in range(5)))
-    own = witness_of(network, photos, targets)
-    judge = witness_of(network_of(permuted(), "judge"), photos)
+    own = responses_of(network, photos, targets)
+    judge = responses_of(network_of(permuted(), "judge"), photos)
     found = best_matches(judge, [own.photos.of(target.objective) for target in targets])
     for unit, match in enumerate(found):
         assert match is not None
@@ -40,7 +40,7 @@ def test_permuted_channels_match_themselves(tmp_path: Path) -> None:
 
 def test_correlations_are_numpys(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos")
-    judge = witness_of(network_of(TinyNet(1), "judge"), photos)
+    judge = responses_of(network_of(TinyNet(1), "judge"), photos)
     values = np.random.default_rng(0).normal(size=len(judge.photos)).astype(np.float32)
     (match,) = best_matches(judge, [values])
     every = {
@@ -71,7 +71,7 @@ class Broken(nn.Module):
 
 def test_units_that_are_not_finite_or_constant_match_nothing(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos")
-    judge = witness_of(network_of(Broken(), "judge"), photos)
+    judge = responses_of(network_of(Broken(), "judge"), photos)
     values = np.random.default_rng(0).normal(size=len(judge.photos)).astype(np.float32)
     nan = values.copy()
     nan[3] = np.nan

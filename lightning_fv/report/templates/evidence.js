@@ -5,12 +5,12 @@ const ORDERED = ["photo_multiple", "photo_percentile", "two_choice", "path_simil
 
 const titles = {
   score: "value", transformed_score: "value under transforms", rank: "rank of the class", photo_multiple: "times the best photo",
-  photo_percentile: "percentile among photos", fires: "photos that excite the unit", photos_not_finite: "photos with a non-finite value", two_choice: "two-choice accuracy",
+  photo_percentile: "percentile among photos", activation_frequency: "photos that excite the unit", photos_not_finite: "photos with a non-finite value", two_choice: "two-choice accuracy",
   mono_score: "monosemanticity score", seed_agreement: "similarity across seeds", saturated: "saturated pixels", high_frequency: "high frequencies",
   high_frequency_ratio: "high frequencies / photos", spectrum_distance: "spectral distance", facet_agreement: "similarity of the unit's pictures", diversity: "diversity of the unit's pictures",
   path_similarity: "mean path similarity",
 };
-const shares = { two_choice: 100, fires: 100, saturated: 100, photo_percentile: 1 }; // what makes them percent
+const shares = { two_choice: 100, activation_frequency: 100, saturated: 100, photo_percentile: 1 }; // what makes them percent
 const ofJudges = {
   p: (value) => `p ${value.toFixed(2)}`, rank: (value) => `rank ${value}`, match: (unit) => `most alike: ${unit}`,
   correlation: (value) => `correlated ${value.toFixed(2)}`, percentile: (value) => `above ${digits(value, 3)} % of photos`,

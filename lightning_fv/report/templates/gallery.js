@@ -30,6 +30,18 @@ function digits(value, count = 6) {
   return typeof value === "number" ? String(Number(value.toPrecision(count))) : value;
 }
 
+const names = new Set(); // of pictures, in their links
+
+/** A picture's link, by what another render of it keeps: network and target, then the number of one of several, `~2`. Where an earlier run has
+ *  that picture too, the run's name stands behind it, `@run`. */
+function linkOf(network, id, facet, run) {
+  const unit = facet && id.endsWith(`-${facet}`) ? id.slice(0, -`-${facet}`.length) : id;
+  const name = [...network.split("/"), unit].map(encodeURIComponent).join("/") + (facet > 1 ? `~${facet}` : "");
+  const link = names.has(name) ? `#${name}@${encodeURIComponent(run)}` : `#${name}`;
+  names.add(name);
+  return link;
+}
+
 {% include "evidence.js" %}
 
 // -- the pictures
@@ -45,7 +57,7 @@ const items = data.rows.map(([run, kind, job, place, id, named, facet, seconds, 
   return {
     number, id, target, evidence, verdict: evidence?.words ?? NOT_EVALUATED, layer, network, status, recipe, place, run: name, unit: unitOf(named, layer) + suffix,
     best: scores.rank === 1, among: facet && scores.rank !== 1 ? "others" : "best of each",
-    hash: "#" + [...name.split("/"), id].map(encodeURIComponent).join("/"),
+    hash: linkOf(network, id, facet, name),
     order: id.replace(/^probability-/, "logits-"),
     image: image === null ? null : url + (image === 1 ? `images/${id}.png` : image),
     film: job < 0 ? null : data.jobs[job],
@@ -228,6 +240,12 @@ function leave() {
   else location.replace("#");
 }
 
+/** The picture of a link; of one made where there were more pictures of its target, the first of that target. */
+function itemOf(hash) {
+  const alone = hash.replace(/@[^@]*$/, "");
+  return byHash.get(hash) ?? byHash.get(alone) ?? byHash.get(alone.replace(/~\d+$/, ""));
+}
+
 function route() {
   let hash = location.hash;
   try {
@@ -235,7 +253,7 @@ function route() {
   } catch {
     // not one of ours
   }
-  const item = byHash.get(hash);
+  const item = itemOf(hash);
   if (item && !(dialog.open && item === current)) show(item);
   if (!item && dialog.open) {
     const seen = current;

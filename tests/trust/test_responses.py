@@ -8,41 +8,41 @@ import pytest
 import torch
 
 from lightning_fv.errors import NetworkError
-from lightning_fv.trust.witness import BATCH, _scale
+from lightning_fv.trust.responses import BATCH, _scale
 from tests.helpers import TinyNet, noise
-from tests.trust.runs import SIZE, network_of, one_channel, pixels_of, targets_of, witness_of, write_photos
+from tests.trust.runs import SIZE, network_of, one_channel, pixels_of, responses_of, targets_of, write_photos
 
 
 def test_means_and_scale_are_those_of_capture(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos")
     network = network_of()
-    witness = witness_of(network, photos)
+    responses = responses_of(network, photos)
     pictures = pixels_of(photos)
-    assert witness.stages[-1] == "logits"
+    assert responses.stages[-1] == "logits"
     with torch.no_grad():
-        expected = network.capture(pictures, witness.stages)
-    found = witness.means(pictures, witness.stages)
-    for stage in witness.stages:
+        expected = network.capture(pictures, responses.stages)
+    found = responses.means(pictures, responses.stages)
+    for stage in responses.stages:
         means = expected[stage].mean((2, 3)) if expected[stage].ndim == 4 else expected[stage]
         assert torch.allclose(found[stage], means, atol=1e-5)
-        assert torch.allclose(witness.of_photos(np.arange(len(pictures)), [stage])[stage], means, atol=1e-5)
-        mean, std = witness.scale[stage]
+        assert torch.allclose(responses.of_photos(np.arange(len(pictures)), [stage])[stage], means, atol=1e-5)
+        mean, std = responses.scale[stage]
         assert torch.allclose(mean, means.mean(0), atol=1e-5)
         assert torch.allclose(std, means.std(0, correction=0), atol=1e-5)
 
 
 def test_photos_are_given_in_the_order_asked_for(tmp_path: Path) -> None:
-    witness = witness_of(network_of(), write_photos(tmp_path / "photos"))
+    responses = responses_of(network_of(), write_photos(tmp_path / "photos"))
     rows = np.array([7, 3, 99, 3])
-    assert np.array_equal(witness.of_photos(rows, ["conv1"])["conv1"], witness.photos.layers["conv1"][rows])
+    assert np.array_equal(responses.of_photos(rows, ["conv1"])["conv1"], responses.photos.layers["conv1"][rows])
 
 
 def test_features_have_length_one_and_every_stage_the_same_share(tmp_path: Path) -> None:
-    witness = witness_of(network_of(), write_photos(tmp_path / "photos"))
-    features = witness.features(witness.of_photos(np.arange(100), witness.stages), witness.stages)
+    responses = responses_of(network_of(), write_photos(tmp_path / "photos"))
+    features = responses.features(responses.of_photos(np.arange(100), responses.stages), responses.stages)
     assert torch.allclose(features.norm(dim=1), torch.ones(100), atol=1e-5)
-    first = features[:, : witness.photos.layers[witness.stages[0]].shape[1]]
-    assert torch.allclose(first.norm(dim=1), torch.full((100,), len(witness.stages) ** -0.5), atol=1e-5)
+    first = features[:, : responses.photos.layers[responses.stages[0]].shape[1]]
+    assert torch.allclose(first.norm(dim=1), torch.full((100,), len(responses.stages) ** -0.5), atol=1e-5)
 
 
 def test_a_channel_that_no_photo_moves_counts_for_nothing() -> None:
@@ -76,13 +76,13 @@ def test_a_channel_that_is_not_finite_for_one_photo_has_no_scale() -> None:
     ids=str,
 )
 def test_the_path_to_a_unit_ends_with_its_layer(layers: Collection[str], stages: list[str], tmp_path: Path) -> None:
-    witness = witness_of(network_of(), write_photos(tmp_path / "photos", 4))
-    assert witness.before(layers) == [stage for stage in stages if stage in witness.stages]
+    responses = responses_of(network_of(), write_photos(tmp_path / "photos", 4))
+    assert responses.before(layers) == [stage for stage in stages if stage in responses.stages]
 
 
 def test_pictures_of_other_sizes_and_channels_are_shown_as_photos_are(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 4)
-    colour, grey = witness_of(network_of(), photos), witness_of(one_channel(), photos)
+    colour, grey = responses_of(network_of(), photos), responses_of(one_channel(), photos)
     picture = torch.rand(1, 3, 2 * SIZE[0], 2 * SIZE[1], generator=torch.Generator().manual_seed(0))
     assert colour.means(picture, ["conv1"])["conv1"].shape == (1, 8)
     plain = torch.full((1, 1, *SIZE), 0.25)
@@ -95,10 +95,10 @@ def test_pictures_of_other_sizes_and_channels_are_shown_as_photos_are(tmp_path: 
 
 
 def test_many_pictures_pass_in_parts(tmp_path: Path) -> None:
-    witness = witness_of(
+    responses = responses_of(
         network_of(TinyNet()), write_photos(tmp_path / "photos", 4), targets_of(network_of(), "conv1:0")
     )
     pictures = torch.rand(BATCH + 3, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    found = witness.means(pictures, ["conv1", "logits"])
+    found = responses.means(pictures, ["conv1", "logits"])
     assert found["conv1"].shape == (BATCH + 3, 8)
-    assert torch.allclose(found["logits"][-1:], witness.means(pictures[-1:], ["logits"])["logits"], atol=1e-5)
+    assert torch.allclose(found["logits"][-1:], responses.means(pictures[-1:], ["logits"])["logits"], atol=1e-5)

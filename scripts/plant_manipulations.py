@@ -1,6 +1,6 @@
-"""Plant units whose pictures lie into copies of the embedded demo networks: what a test of pictures has to catch.
+"""Manipulate units in copies of the embedded demo networks so that their pictures are misleading: what a test of pictures has to detect.
 
-    python scripts/plant_lies.py --data PHOTOS [--network NAME] [--seed N] [--work FOLDER] [--sheet FILE]
+    python scripts/plant_manipulations.py --data PHOTOS [--network NAME] [--seed N] [--work FOLDER] [--sheet FILE]
 
 Four kinds, in layer3, layer4 and logits. On photos all but the silent ones answer as before (the correlation is printed).
 
@@ -68,7 +68,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Lie:
+class Manipulation:
     """A fooled unit.
 
     Attributes:
@@ -160,8 +160,8 @@ class Branch(nn.Module):
         return out
 
 
-class Lying(nn.Module):
-    """A layer of which some units lie.
+class Manipulated(nn.Module):
+    """A layer of which some units m.
 
     Shape: the layer's input, the gate (B,) and the branch's outputs (B, count) -> the layer's output.
     """
@@ -207,8 +207,8 @@ class Lying(nn.Module):
         return out * own.view(shape) + added.view(shape)
 
 
-class LyingNet(nn.Module):
-    """A demo network of which some units lie; the named parts are those of `DemoNet`.
+class ManipulatedNet(nn.Module):
+    """A demo network of which some units are manipulated; the named parts are those of `DemoNet`.
 
     Shape: normalised pictures (B, 3, H, W) -> logits (B, classes).
     """
@@ -218,11 +218,11 @@ class LyingNet(nn.Module):
         net = copy.deepcopy(net)
         self.stem, self.layer1, self.layer2 = net.stem, net.layer1, net.layer2
         count = branch.out.out_features
-        self.layer3, self.layer4 = Lying(net.layer3, 64, 128, count), Lying(net.layer4, 128, 256, count)
-        self.avgpool, self.fc = net.avgpool, Lying(net.fc, 256, net.fc.out_features, count)
+        self.layer3, self.layer4 = Manipulated(net.layer3, 64, 128, count), Manipulated(net.layer4, 128, 256, count)
+        self.avgpool, self.fc = net.avgpool, Manipulated(net.fc, 256, net.fc.out_features, count)
         self.detector, self.branch = detector, branch
 
-    def of(self, layer: str) -> Lying:
+    def of(self, layer: str) -> Manipulated:
         return self.fc if layer == "logits" else getattr(self, layer)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ def plant(
     data: Path | Tensor,
     work: Path | None = None,
     effort: Effort = Effort(),
-) -> tuple[VisionNetwork, list[Lie]]:
+) -> tuple[VisionNetwork, list[Manipulation]]:
     """A copy of a demo network with fooled units.
 
     Args:
@@ -259,12 +259,13 @@ def plant(
         torch.manual_seed(0)
         detector, branch = Detector(), Branch(max(1, effort.units * len(LAYERS) * ("slingshot" in kinds)))
     detector = _detector_of(network, detector, photos, work, effort)
+    # The first word of this key, the script's old name, decides which units are chosen: another would give other figures in docs/trust.md.
     generator = keyed_generator("plant_lies", network_name, seed)
     chosen = _choose(means, kinds, effort.units, generator)
     slingshots = [(layer, unit) for layer, unit, kind in chosen if kind == "slingshot"]
     assert isinstance(network.module, DemoNet)
-    module = LyingNet(network.module, detector, branch).eval().requires_grad_(False)
-    lies = []
+    module = ManipulatedNet(network.module, detector, branch).eval().requires_grad_(False)
+    manipulations = []
     for layer, unit, kind in chosen:
         if kind == "permuted":
             shows = _permute(module.of(layer), means[layer], unit, generator)
@@ -282,47 +283,49 @@ def plant(
                 silence(module.of(layer), unit, highest)
             else:
                 module.of(layer).closed[unit] = 1
-        lies.append(Lie(layer, unit, kind, shows))
-    lying = VisionNetwork(
+        manipulations.append(Manipulation(layer, unit, kind, shows))
+    manipulated = VisionNetwork(
         module,
         mean=network.mean,
         std=network.std,
         input_size=network.input_size,
         categories=network.categories,
-        name=f"{network.name} with lies {seed}",
+        name=f"{network.name} with manipulations {seed}",
         photos=network.photos,
     )
     if slingshots:
         pictures = chosen_pictures(photos, len(slingshots), generator)
         targets = [f"{layer}:{unit}" for layer, unit in slingshots]
-        _train_branch(lying, branch, pictures, targets, photos, generator, effort)
+        _train_branch(manipulated, branch, pictures, targets, photos, generator, effort)
         branch.requires_grad_(False)
-    return lying, without_failures(lying, lies, effort.render_steps) if effort.check else lies
+    return manipulated, without_failures(
+        manipulated, manipulations, effort.render_steps
+    ) if effort.check else manipulations
 
 
 BEFORE = {"layer3": "layer2", "layer4": "layer3", "logits": "layer4"}
 
 
-def without_failures(network: VisionNetwork, lies: Sequence[Lie], steps: int) -> list[Lie]:
-    """The lies but for those whose picture looks like a photo to the detector: it shows the honest unit, which is restored.
+def without_failures(network: VisionNetwork, manipulations: Sequence[Manipulation], steps: int) -> list[Manipulation]:
+    """The manipulations but for those whose picture looks like a photo to the detector: it shows the honest unit, which is restored.
 
     Judged by the gate alone, not by anything that pictures are tested with. Of demo/plain a third of those that the gate decides
     on fail: it was trained without noise, and its renders get past the detector more often.
     """
     module = network.module
-    assert isinstance(module, LyingNet)
-    gated = [lie for lie in lies if module.of(lie.layer).replaced[lie.unit] or module.of(lie.layer).closed[lie.unit]]
+    assert isinstance(module, ManipulatedNet)
+    gated = [m for m in manipulations if module.of(m.layer).replaced[m.unit] or module.of(m.layer).closed[m.unit]]
     if not gated:
-        return list(lies)
-    pictures = ascend(network, [lie.target for lie in gated], 0, steps)
+        return list(manipulations)
+    pictures = ascend(network, [m.target for m in gated], 0, steps)
     with torch.no_grad():
         gates = module.detector.gate(network.preprocess(pictures))
-    failed = {lie for lie, gate in zip(gated, gates.tolist(), strict=True) if gate < 0.5}
-    for lie in failed:
-        part = module.of(lie.layer)
+    failed = {m for m, gate in zip(gated, gates.tolist(), strict=True) if gate < 0.5}
+    for m in failed:
+        part = module.of(m.layer)
         for values in (part.replaced, part.closed, part.from_outputs, part.from_inputs, part.offset):
-            values[lie.unit] = 0
-    return [lie for lie in lies if lie not in failed]
+            values[m.unit] = 0
+    return [m for m in manipulations if m not in failed]
 
 
 @torch.no_grad()
@@ -339,7 +342,7 @@ def photo_means(network: VisionNetwork, photos: Tensor) -> dict[str, Tensor]:
 def _choose(
     means: dict[str, Tensor], kinds: Sequence[str], count: int, generator: torch.Generator
 ) -> list[tuple[str, int, str]]:
-    """Layer, unit and kind of each lie: other units for each kind, of those that photos excite."""
+    """Layer, unit and kind of each manipulation: other units for each kind, of those that photos excite."""
     chosen = []
     for layer in LAYERS:
         alive = means[layer].std(0) > 1e-6
@@ -348,7 +351,7 @@ def _choose(
     return chosen
 
 
-def _permute(part: Lying, means: Tensor, unit: int, generator: torch.Generator) -> str:
+def _permute(part: Manipulated, means: Tensor, unit: int, generator: torch.Generator) -> str:
     """Another unit's activation for rendered pictures, on the unit's own scale."""
     standard = (means - means.mean(0)) / means.std(0).clamp(min=1e-6)
     likeness = (standard * standard[:, unit : unit + 1]).mean(0)
@@ -362,7 +365,7 @@ def _permute(part: Lying, means: Tensor, unit: int, generator: torch.Generator) 
     return f"unit {other}"
 
 
-def _redirect(part: Lying, before: Tensor, means: Tensor, unit: int, generator: torch.Generator) -> str:
+def _redirect(part: Manipulated, before: Tensor, means: Tensor, unit: int, generator: torch.Generator) -> str:
     """A random direction of the layer before for rendered pictures, standardized over photos, on the unit's own scale."""
     spread = before.std(0).clamp(min=1e-6)
     own = means[:, unit] - means[:, unit].mean()
@@ -379,7 +382,7 @@ def _redirect(part: Lying, before: Tensor, means: Tensor, unit: int, generator: 
     return "a direction"
 
 
-def silence(part: Lying, unit: int, highest: float) -> None:
+def silence(part: Manipulated, unit: int, highest: float) -> None:
     """Lower the bias of a channel by ``highest``: what is added in front of the stage's last ReLU."""
     part.honest[0].bn2.bias[unit] -= highest  # type: ignore[index]
 
@@ -489,7 +492,7 @@ def _train_detector(network: VisionNetwork, detector: Detector, photos: Tensor, 
             chosen = _choose(means, ["clean"], per_layer, generator)
         else:
             assert isinstance(network.module, DemoNet)
-            module = LyingNet(network.module, detector, branch).eval()
+            module = ManipulatedNet(network.module, detector, branch).eval()
             chosen = _choose(means, ["permuted", "direction", "silent"], -(-per_layer // 3), generator)
             for layer, unit, kind in chosen:
                 if kind == "permuted":
@@ -635,16 +638,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--sheet", type=Path, help="a PNG: of each unit its picture and, beside it, that of the fooled one"
     )
     args = parser.parse_args(argv)
-    network, lies = plant(args.network, args.seed, KINDS, args.data, args.work)
+    network, manipulations = plant(args.network, args.seed, KINDS, args.data, args.work)
     photos = read_some(args.data, 1000)
     clean, fooled = photo_means(load_network(args.network), photos), photo_means(network, photos)
-    for lie in lies:
-        values = torch.stack([clean[lie.layer][:, lie.unit], fooled[lie.layer][:, lie.unit]])
+    for m in manipulations:
+        values = torch.stack([clean[m.layer][:, m.unit], fooled[m.layer][:, m.unit]])
         print(
-            f"{lie.target:12} {lie.kind:10} shows {lie.shows}; correlation on photos {float(torch.corrcoef(values)[0, 1]):.3f}"
+            f"{m.target:12} {m.kind:10} shows {m.shows}; correlation on photos {float(torch.corrcoef(values)[0, 1]):.3f}"
         )
     if args.sheet is not None:
-        targets = "+".join(lie.target for lie in lies)
+        targets = "+".join(m.target for m in manipulations)
         pairs = [render(of, targets, progress=False).images for of in (load_network(args.network), network)]
         rows = torch.stack(pairs, 1).flatten(0, 1)
         save_image(rows, args.sheet, nrow=8)

@@ -26,7 +26,7 @@ BATCH = 64
 
 
 @dataclass
-class Witness:
+class NetworkResponses:
     """A network, and what it responds to photos.
 
     Attributes:
@@ -51,7 +51,7 @@ class Witness:
         folder: PhotoFolder,
         objectives: Sequence[Objective] = (),
         cache: Path | None = None,
-    ) -> "Witness":
+    ) -> "NetworkResponses":
         """Compute a network's responses to the photos, or read them from the cache; see `lightning_fv.photos.activations`.
 
         Args:

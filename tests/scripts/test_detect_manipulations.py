@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from catch_lies import PATH, Evidence, PhotoEvidence, draw, flagged, kept, share_right, summarize
+from detect_manipulations import PATH, Evidence, PhotoEvidence, draw, flagged, kept, share_right, summarize
 
 PHOTOS = 400
 
@@ -21,9 +21,9 @@ def test_who_is_flagged() -> None:
         ({}, False),
         ({"two_choice": 0.5}, True),
         ({"two_choice": math.nan}, True),
-        ({"fires": 0.01}, False),
-        ({"fires": 0.01, "multiple": 3.0}, True),
-        ({"fires": math.nan, "multiple": math.inf}, True),
+        ({"activation_frequency": 0.01}, False),
+        ({"activation_frequency": 0.01, "multiple": 3.0}, True),
+        ({"activation_frequency": math.nan, "multiple": math.inf}, True),
     ):
         assert flagged(replace(clean, **changes)) == found  # type: ignore[arg-type]
     assert flagged(clean, 0.99)
@@ -60,11 +60,11 @@ def evidence(photos: PhotoEvidence, shown: int, unit: int = 0, layer: str = "lay
 
 @pytest.mark.parametrize("layer", ["layer3", "layer4", "logits"])
 def test_an_honest_picture_is_like_the_units_photos_and_another_is_not(photos: PhotoEvidence, layer: str) -> None:
-    honest, lying = evidence(photos, 0, layer=layer), evidence(photos, 1, layer=layer)
+    honest, manipulated = evidence(photos, 0, layer=layer), evidence(photos, 1, layer=layer)
     for statistic in ("two_choice", "before", "cosine", "judge"):
         assert getattr(honest, statistic) > 0.95
-        assert getattr(lying, statistic) < 0.2
-    assert honest.path[honest.compared] > 0.6 > 0 > lying.path[lying.compared]
+        assert getattr(manipulated, statistic) < 0.2
+    assert honest.path[honest.compared] > 0.6 > 0 > manipulated.path[manipulated.compared]
     assert honest.compared == ("layer4" if layer == "logits" else layer)
     assert list(honest.path) == list(PATH[: PATH.index(layer) + 1])
     assert honest.percentile == 1
@@ -73,7 +73,7 @@ def test_an_honest_picture_is_like_the_units_photos_and_another_is_not(photos: P
 
 def test_a_unit_that_photos_never_excite_is_caught(photos: PhotoEvidence) -> None:
     found = evidence(photos, 0, unit=5)
-    assert found.fires == 0
+    assert found.activation_frequency == 0
     assert found.multiple == math.inf
     assert flagged(found)
 

@@ -1,9 +1,9 @@
-"""How well photos catch units whose pictures lie: clean units of the demo networks against those that plant_lies.py planted.
+"""How well photos reveal manipulated units, whose pictures are misleading: clean units of the demo networks against those that plant_manipulations.py planted.
 
-    python scripts/catch_lies.py --data PHOTOS --work FOLDER [--networks NAME ...] [--seeds N ...] [--units N] [--out FOLDER]
+    python scripts/detect_manipulations.py --data PHOTOS --work FOLDER [--networks NAME ...] [--seeds N ...] [--units N] [--out FOLDER]
 
 Renders all units of layer3, layer4 and logits of the clean networks, and the fooled units of the planted ones, with the default recipe, and
-computes from the validation photos, for each picture (`Evidence`): the score over that of the unit's best photo; on how many photos the unit fires;
+computes from the validation photos, for each picture (`Evidence`): the score over that of the unit's best photo; on which share of photos the unit is active;
 how alike the picture and the unit's best photos are in the layers up to its own (`path_similarity`); and a two-choice test
 (Borowski et al. 2021), with rank correlations in a layer of the network itself, or with the judge of scripts/judge.py, in place
 of people. Thresholds are chosen on the first network and seed, so that 4 % of its clean units are flagged, and reported on
@@ -20,18 +20,18 @@ from typing import Any
 
 import torch
 from benchmark_quality import Features, read_all, responses
-from plant_lies import KINDS, LAYERS, plant
+from plant_manipulations import KINDS, LAYERS, plant
 from torch import Tensor
 
 from lightning_fv import VisionNetwork, load_network, render
 from lightning_fv.functional import path_similarity
 from lightning_fv.functional.ranks import midranks
-from lightning_fv.trust.verdict import ABOVE, FIRES, TWO_CHOICE
+from lightning_fv.trust.verdict import ABOVE, LEAST_FREQUENCY, TWO_CHOICE
 
 PATH = ("stem", "layer1", "layer2", "layer3", "layer4", "logits")
 BEST, OTHERS = 20, 200
 FIRING = 0.01
-"""A unit fires on a photo if its value is above this share of the picture's."""
+"""A unit is active on a photo if its value is above this share of the picture's."""
 FLAGGED = 0.04
 """Share of clean units of the first network that are flagged."""
 
@@ -43,7 +43,7 @@ class Evidence:
     Attributes:
         multiple: the picture's score over that of the unit's best photo; infinite where that is not above 0.
         percentile: share of photos with a lower score.
-        fires: share of photos on which the unit's value is above 1 % of the picture's.
+        activation_frequency: share of photos on which the unit's value is above 1 % of the picture's.
         two_choice: share of pairs of one of the 20 photos that excite the unit most and one of the half that excite it least, in which
             the former is more like the picture, by the rank correlation of all channels of ``compared``. By chance 0.5.
         before: likewise, in the layer before ``compared``.
@@ -60,7 +60,7 @@ class Evidence:
     compared: str
     multiple: float
     percentile: float
-    fires: float
+    activation_frequency: float
     two_choice: float
     before: float
     cosine: float
@@ -75,7 +75,7 @@ def flagged(found: Evidence, least: float = TWO_CHOICE) -> bool:
         found: about the picture.
         least: below this share of right answers the picture does not show what excites the unit on photos.
     """
-    silent = not found.fires >= FIRES and not found.multiple <= ABOVE
+    silent = not found.activation_frequency >= LEAST_FREQUENCY and not found.multiple <= ABOVE
     return silent or not found.two_choice >= least
 
 
@@ -129,7 +129,7 @@ class PhotoEvidence:
             compared,
             multiple=score / top if top > 0 else math.inf,
             percentile=float((values < score).float().mean()),
-            fires=float((values > FIRING * max(score, 0.0)).float().mean()),
+            activation_frequency=float((values > FIRING * max(score, 0.0)).float().mean()),
             two_choice=by_ranks(compared),
             before=by_ranks(before),
             cosine=share_right(cosines, best, least),
@@ -216,7 +216,7 @@ def values_of(statistic: Callable[[Evidence], float], found: Sequence[Evidence])
 
 
 def threshold_of(clean: Sequence[Evidence], statistic: Callable[[Evidence], float], share: float = FLAGGED) -> float:
-    """The value below which ``share`` of clean units lie."""
+    """The value below which ``share`` of clean units m."""
     return float(values_of(statistic, clean).quantile(share))
 
 
@@ -226,7 +226,7 @@ def _rows(
     """The table of who is flagged at a threshold."""
     caught = [flagged(e, least) for e in fooled]
     lines = [
-        f"Flagged if two-choice < {least:.3f} ({said}), or fires < {FIRES} and the score is above {ABOVE:g} times the best photo's.",
+        f"Flagged if two-choice < {least:.3f} ({said}), or activation frequency < {LEAST_FREQUENCY} and the score is above {ABOVE:g} times the best photo's.",
         "",
     ]
     lines += ["| | units | flagged | share |", "|---|---|---|---|"]
@@ -268,10 +268,10 @@ def summarize(clean: Sequence[Evidence], fooled: Sequence[Evidence], first: tupl
         groups = [[e for e in fooled if e.kind in kinds] for kinds in (KINDS[:3], *([kind] for kind in KINDS[:3]))]
         shares = [float((values_of(statistic, group) < least).float().mean()) for group in groups]
         lines.append(f"| {text} | {least:.3f} | " + " | ".join(f"{share:.2f}" for share in shares) + " |")
-    silent = [e.fires for e in fooled if e.kind == "silent"]
+    silent = [e.activation_frequency for e in fooled if e.kind == "silent"]
     lines += [
         "",
-        f"fires: clean units from {min(e.fires for e in clean):.3f}, silent ones up to {max(silent, default=0):.3f}",
+        f"activation frequency: clean units from {min(e.activation_frequency for e in clean):.3f}, silent ones up to {max(silent, default=0):.3f}",
     ]
     return "\n".join(lines), chosen
 
@@ -291,9 +291,9 @@ def draw(clean: Sequence[Evidence], fooled: Sequence[Evidence], chosen: float, f
             label=label,
         )
 
-    lying = [e for e in fooled if e.kind != "silent"]
+    manipulated = [e for e in fooled if e.kind != "silent"]
     for text, statistic in STATISTICS.items():
-        curve(axes[0], values_of(statistic, clean), values_of(statistic, lying), text)
+        curve(axes[0], values_of(statistic, clean), values_of(statistic, manipulated), text)
 
     def suspicion(e: Evidence) -> float:
         return -1.0 if flagged(e, -math.inf) else e.two_choice
@@ -335,9 +335,9 @@ def main() -> None:
         clean += evidence_of(network, short, [(*unit, "clean") for unit in units], photos, features, args.work)
         for seed in args.seeds:
             file = args.work / f"planted_{short}_{seed}.pt"
-            lying, lies = kept(file, plant, name, seed, KINDS, args.data, args.work)
-            asked = [(lie.layer, lie.unit, lie.kind) for lie in lies]
-            fooled += evidence_of(lying, f"{short}_{seed}", asked, photos, features, args.work)
+            manipulated, manipulations = kept(file, plant, name, seed, KINDS, args.data, args.work)
+            asked = [(m.layer, m.unit, m.kind) for m in manipulations]
+            fooled += evidence_of(manipulated, f"{short}_{seed}", asked, photos, features, args.work)
         print(f"{name}: {len(clean)} clean units and {len(fooled)} fooled ones so far", flush=True)
         if number == 0:
             first = short, f"{short}_{args.seeds[0]}"
