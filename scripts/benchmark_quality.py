@@ -9,7 +9,8 @@ the half that excite it least; hints are never taken from the photos that are as
 network trained on the same photos, chooses the photo whose features are more alike to those of the hint: s = the mean, over
 the hint's pictures, of the cosine similarity of features, each standardized over the photos. Of every channel 20 pairs are asked
 about; the share of right answers is .5 by chance. ``score`` is the channel's activation of the picture over that of the photo that
-excites it most.
+excites it most. Units that fewer than twenty of the photos excite more than half of them do, such as a latent that is active on five, are not
+asked about: some of the twenty would excite it no more than the others, and no answer would be right.
 
 A layer may be ``sae:FILE``, the latents of a sparse autoencoder; a recipe may end in `` x4``: four pictures of each unit with a diversity
 of 1. With --channels N, every k-th unit is asked about, so that there are N. Pictures of another size are scaled to that of the network.
@@ -106,6 +107,12 @@ def unit_responses(network: VisionNetwork, pictures: Tensor, layer: str) -> Tens
     return torch.cat(found)
 
 
+def can_be_asked(activations: Tensor, trials: TwoChoiceTrials) -> Tensor:
+    """Which units have only right answers: whether each of the best photos excites it more than the median, bool (U,), of activations (N, U)."""
+    least_of_best = activations.gather(0, trials.best.T).amin(0)
+    return least_of_best > activations[1::2].median(0).values
+
+
 def text(values: Tensor) -> str:
     """Mean and standard error over channels."""
     return f"{float(values.mean()):.3f} ± {float(values.std()) / math.sqrt(len(values)):.3f}"
@@ -145,7 +152,13 @@ def main() -> None:
     for layer in args.layers:
         activations = unit_responses(network, photos, layer)
         trials, units = TwoChoiceTrials.of(activations), activations.shape[1]
-        chosen = range(0, units, max(1, units // (args.channels or units)))[: args.channels]
+        asked = range(0, units, max(1, units // (args.channels or units)))[: args.channels]
+        possible = can_be_asked(activations, trials)
+        chosen = [unit for unit in asked if possible[unit]]
+        if len(chosen) < len(asked):
+            print(
+                f"| {layer}, not asked about: too few photos excite them | {len(asked) - len(chosen)} of {len(asked)} | |"
+            )
         channels = torch.tensor(chosen)
         for count in (1, 9):
             hints = features.photos[trials.hints[channels][:, :count]]
@@ -155,8 +168,8 @@ def main() -> None:
             shares, others, scores = [], [], []
             for seed in range(args.seeds):
                 name, times, facets = recipe.partition(" x")
-                asked = "all" if len(chosen) == units else ",".join(map(str, chosen))
-                words = f"--config {name} --targets '{layer}:{asked}{times}{facets}' --batch-size 32"
+                wanted = "all" if len(chosen) == units else ",".join(map(str, chosen))
+                words = f"--config {name} --targets '{layer}:{wanted}{times}{facets}' --batch-size 32"
                 words += " --model.diversity 1" if facets else ""
                 made = pictures_of(Row(recipe, words, args.network).render(args.runs, seed), layer)
                 if missing := len(set(chosen) - set(made)):

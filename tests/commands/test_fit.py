@@ -102,7 +102,7 @@ GROWING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("parameterization", ["Fourier", "Pixel"])
+@pytest.mark.parametrize("parameterization", ["Fourier", pytest.param("Pixel", marks=pytest.mark.slow)])
 def test_killed_in_mid_growth_and_resumed_is_bitwise_the_same(tmp_path: Path, parameterization: str) -> None:
     args = [*QUICK, *GROWING, "--model.parameterization", parameterization]
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -122,6 +122,7 @@ def test_runs_of_unnamed_parts_are_for_python(tmp_path: Path, photos: Path, caps
     assert "call lightning_fv.collect_evidence" in told
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(folder: Path, photos: Path) -> None:
     words = ["report", str(folder), "--photos", str(photos), "--judges", "demo/antialiased"]
     code, told = run(*words)

@@ -104,6 +104,7 @@ def test_a_run_is_resumed_without_its_photos(photos: list[str]) -> None:
     assert pictures(Path("run")) == whole
 
 
+@pytest.mark.slow
 def test_two_workers_start_from_the_photos_of_one(photos: list[str]) -> None:
     assert main(["--start", *photos, *TWO, *QUICK, "--out", "one"]) == 0
     code, told = run("--start", *photos, *TWO, *QUICK, "--trainer.devices", "2", "--out", "two", cwd=Path.cwd())

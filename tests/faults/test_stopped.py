@@ -21,6 +21,7 @@ LARGE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sigterm_in_mid_growth_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert main(["--out", str(whole), *GROWING, SENDING]) == 0

@@ -41,6 +41,7 @@ def test_all_checks_pass(mock_cuda: DeviceState, tmp_path: Path) -> None:
     assert {entry["status"] for name, entry in found.items() if name not in failed} == {"ok", "not implemented"}
 
 
+@pytest.mark.slow
 def test_replayed_steps_are_checked_and_timed(mock_cuda: DeviceState, tmp_path: Path) -> None:
     assert check_gpu.run(TINY, tmp_path / "check.json", only="graphs")["checks"]["graphs"]["status"] == "ok"
     found = check_gpu.run(TINY, tmp_path / "check.json", only="speed, 32 px x 4, fp32")["checks"]

@@ -51,12 +51,11 @@ RECIPES: dict[str, Callable[[], dict[str, Any]]] = {
     "transforms": lambda: {
         "transforms": [Pad(), RandomJitter(), RandomScale(), RandomFlip(), RandomBlur(), RandomNoise()]
     },
-    "pixel": lambda: {"parameterization": Pixel(), "penalties": [L1(0.1), TotalVariation(0.1)]},
-    "pyramid": lambda: {"parameterization": LaplacianPyramid()},
-    "cppn": lambda: {"parameterization": CPPN()},
-    "alpha": lambda: {"parameterization": Alpha(), "transforms": [RandomWarp()]},
-    "diversity": lambda: {"targets": "layer3:1 x3+layer2:5", "diversity": 1.0},
-    "chunks": lambda: {"chunk": 2},
+    "pixel": lambda: {"parameterization": Pixel(), "penalties": [L1(0.1), TotalVariation(0.1)], "targets": "layer2:1"},
+    "pyramid": lambda: {"parameterization": LaplacianPyramid(), "targets": "layer2:1"},
+    "cppn": lambda: {"parameterization": CPPN(), "targets": "layer2:1"},
+    "alpha": lambda: {"parameterization": Alpha(), "targets": "layer2:1", "transforms": [RandomWarp()]},
+    "diversity in chunks": lambda: {"targets": "layer3:1 x3+layer2:5", "diversity": 1.0, "chunk": 2},
     "mixed": lambda: {"targets": [Logit(1), Channel("layer3", 5), Channel("layer3", 1) - 0.5 * Logit(4)]},
 }
 

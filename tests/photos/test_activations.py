@@ -551,6 +551,7 @@ def test_a_damaged_state_begins_anew(photos: Path, tmp_path: Path, damage: bytes
     assert bytes_of(tmp_path / "stopped") == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_makes_the_pass(photos: Path, tmp_path: Path) -> None:
     both = [start_python("-c", SLOWLY, photos, tmp_path / "shared", 0.5, separate=True) for _ in range(2)]
     results = [finish(process) for process in both]

@@ -24,6 +24,7 @@ __all__ = ["data"]
 PHOTOS = noise(12, 3, 64, 64, seed=5).sigmoid()
 
 
+@pytest.mark.slow
 def test_a_table_of_all_hints(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train([*words(data, tmp_path), "--epochs", "1"])
     runs = tmp_path / "runs"

@@ -66,7 +66,7 @@ def test_what_is_not_there_is_told_in_one_line(file: Path) -> None:
         f"sae:{file}:5-3": "latents 5-3: 5 comes after 3; write 3-5",
         f"sae:{file}:x": "latents are numbers, ranges or all, not 'x'",
         f"sae:{file}:0@layer4": "layer4 has 256 channels, and the autoencoder .* is one of 128 channels",
-        f"sae:{file}:0@layer9": "no layer 'layer9'",
+        f"sae:{file}:0@layer9": "demo has no layer layer9, of which this is an autoencoder",
         f"sae:{file.with_name('o.pth')}:0": r"o\.pth names no layer of the network; give it: sae:.*o\.pth:0@LAYER",
         f"sae_activation:{file.with_name('o.pth')}:0@layer3": "does not say which nonlinearity",
     }.items():
