@@ -156,7 +156,7 @@ def main() -> None:
             redirected(network, size, batch, args.rounds, clock)
         return
     print("network    px batch  bare pass  own work  own/bare  (limit)  whole step  step/bare")
-    for network, size, batch, limit in ((resnet50, 224, 1, 0.06), (resnet50, 64, 16, 0.08), (demo, 64, 8, 0.30)):
+    for network, size, batch, limit in ((resnet50, 224, 1, 0.03), (resnet50, 64, 16, 0.03), (demo, 64, 8, 0.15)):
         free = VisionNetwork(Free(24), mean=mean, std=std)
         targets = f"logits:0-{batch - 1}"
         real_steps = STEPS if network is demo else 32
