@@ -54,7 +54,9 @@ def test_full_in_the_middle_of_a_run(disk: Disk, undisturbed: dict[str, bytes]) 
     code, told = finish(process)
     assert code == 1, told
     for what in ("checkpoints", "TensorBoard logs", "pictures in TensorBoard", "frames of the film", "pictures"):
-        assert len(lines_with(told, f"warning: {what}: cannot be written (No space left on device)")) == 1, told
+        count = len(lines_with(told, f"warning: {what}: cannot be written (No space left on device)"))
+        # On a busy machine the next checkpoint may come after the end, since the last one took long.
+        assert count == 1 or (what == "checkpoints" and count == 0), told
     assert "Traceback" not in told
     assert "1 not written" in told
     (remedy,) = lines_with(told, "lightning-fv: not written:")

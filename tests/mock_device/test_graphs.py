@@ -60,7 +60,10 @@ RECIPES: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ("cppn", "pyramid", "pixel") else name for name in RECIPES],
+)
 def test_the_same_bits(mock_cuda: DeviceState, graphs: list[MockGraph], name: str) -> None:
     expected = rendered(False, **RECIPES[name]())
     assert graphs == []
@@ -123,7 +126,12 @@ UNRECORDED: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", UNRECORDED)
+QUICK = ("transform", "objective")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in UNRECORDED]
+)
 def test_a_render_that_cannot_be_recorded_says_so_and_is_done_all_the_same(
     mock_cuda: DeviceState, graphs: list[MockGraph], recwarn: pytest.WarningsRecorder, name: str
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_step_of_a_mixed_batch_does_not_wait(mock_cuda: DeviceState, tmp_path:
     assert waits_of_steps(counted, DEAD_STEPS) == {}
 
 
+@pytest.mark.slow
 def test_a_step_in_chunks_does_not_wait(mock_cuda: DeviceState, tmp_path: Path) -> None:
     counted = phases(mock_cuda, mixed(tmp_path), chunk=5)
     assert waits_of_steps(counted, DEAD_STEPS) == {}
