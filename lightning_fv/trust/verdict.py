@@ -73,7 +73,9 @@ def _among_photos(
     multiple, percentile = _number(faithful, "photo_multiple"), _number(faithful, "photo_percentile")
     frequency = _number(faithful, "activation_frequency")
     if frequency is not None and frequency < LEAST_FREQUENCY and (multiple is None or multiple > ABOVE):
-        against.append("hardly any photo excites this unit, and none nearly as strongly as the picture")
+        # Few photos may all be of something else.
+        failed = against if photos >= ENOUGH else doubts
+        failed.append("hardly any photo excites this unit, and none nearly as strongly as the picture")
     if multiple is not None:
         said = f"scores {multiple:.3g} times the best of {photos:,} photos"
         (doubts if multiple < MULTIPLE else reasons).append(said)

@@ -124,4 +124,6 @@ def test_the_studys_networks_are_compared_from_files_of_the_published_formats(tm
     wanted = {"logits:brambling", "logits:black swan", "logits:pizza", "logits:iPod"}
     assert {line["target"] for line in found} == wanted
     assert {line["column"] for line in found} == set(networks)
-    assert all(sum(key.startswith("p(") for key in line["scores"]) == 2 for line in found)
+    assert all(sum(key.startswith("p(") and "own size" not in key for key in line["scores"]) == 2 for line in found), (
+        found[0]["scores"].keys()
+    )

@@ -75,3 +75,11 @@ def test_what_speaks_against_a_picture_comes_first() -> None:
     assert reasons[0].startswith("does not show")
     assert reasons[1].startswith("scores 0.1")
     assert Evidence("a", "a", verdict="distrust", reasons=reasons).sentence().startswith("do not trust: does not show")
+
+
+def test_few_photos_may_all_be_of_something_else() -> None:
+    rare = {**GOOD, "activation_frequency": 0.0, "photo_multiple": 9.0}
+    level, reasons = verdict(rare, PATH, {}, 2)
+    assert level == "doubt"
+    assert any("hardly any photo excites this unit" in reason for reason in reasons)
+    assert verdict(rare, PATH, {}, 500)[0] == "distrust"
