@@ -95,4 +95,5 @@ def check_origin(origin: Origin, plan: Plan) -> None:
             f"lightning-fv: {origin.file} was made with torch {torch_then}, and this is {torch.__version__}: pixels may differ"
         )
     elif (others := len(plan.targets) - 1) > 0:
-        note(f"lightning-fv: rendering {origin.target} with the {others} other targets of its batch")
+        noun = "other target" if others == 1 else f"{others} other targets"
+        note(f"lightning-fv: rendering {origin.target} with the {noun} of its batch")

@@ -144,7 +144,7 @@ def read_origin(path: Path) -> Origin:
             text = file.info.get(CHUNK)
         if text is None:
             raise UsageError(
-                f"{path} does not say how it was made: it is no picture of a run, or was saved again by another program"
+                f"{path} does not say how it was made: it is not a picture from a run, or was saved again by another program"
             )
         chunk = json.loads(text)
         return Origin(path, str(chunk["record"]["target"]), dict(chunk["versions"]), **chunk["origin"])
