@@ -41,13 +41,13 @@ def _memory_efficient(layer: nn.Module) -> Callable[..., Any] | None:
     if layer.training or any(parameter.requires_grad for parameter in layer.parameters(recurse=False)):
         return None
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-        return _LeanConv(layer)
+        return _FrozenConv(layer)
     if type(layer) is nn.BatchNorm2d and layer.running_mean is not None and layer.running_var is not None:
-        return _LeanBatchNorm(layer)
+        return _FrozenBatchNorm(layer)
     if type(layer) is nn.Linear:
-        return _LeanLinear(layer)
+        return _FrozenLinear(layer)
     if type(layer) is nn.MultiheadAttention:
-        return _LeanAttention(layer)
+        return _FrozenAttention(layer)
     return None
 
 
@@ -77,7 +77,7 @@ class _Cast:
         return self._known
 
 
-class _LeanConv:
+class _FrozenConv:
     """The forward of a convolution."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
@@ -97,7 +97,7 @@ class _LeanConv:
         return result
 
 
-class _LeanLinear:
+class _FrozenLinear:
     """The forward of a linear layer."""
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -109,7 +109,7 @@ class _LeanLinear:
         return F.linear(x, **self._cast())
 
 
-class _LeanAttention:
+class _FrozenAttention:
     """The forward of an attention layer, which passes its parameters, and those of the layer after it, to one function."""
 
     def __init__(self, layer: nn.MultiheadAttention) -> None:
@@ -129,7 +129,7 @@ class _LeanAttention:
                 vars(part)["_parameters"] = parameters
 
 
-class _LeanBatchNorm:
+class _FrozenBatchNorm:
     """The forward of a BatchNorm in evaluation mode, one multiply-add."""
 
     def __init__(self, layer: nn.BatchNorm2d) -> None:

@@ -40,7 +40,7 @@ class ActsBetweenBlocks(Protocol):
 
 
 def can_form_blocks(module: pl.LightningModule, base: type[pl.LightningModule]) -> bool:
-    """Whether several steps can be done in a batch and nobody notices: on one device, without a loss scale, a schedule, accumulated
+    """Whether several steps in a batch make no difference that anyone could see: on one device, without a loss scale, a schedule, accumulated
     gradients, a profiler, or a hook that expects to be called at every step.
 
     Args:

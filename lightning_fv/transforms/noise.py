@@ -64,9 +64,8 @@ class RandomNoise(PreparedTransform):
         if self._repeated.shape[1:] != needed or self._repeated.device != self._tile.device:
             times = (1, -(-needed[0] // _TILE), -(-needed[1] // _TILE))
             self._repeated = self._tile.repeat(times)[:, : needed[0], : needed[1]].contiguous()
-        if (
-            y.device.type == "cpu"
-        ):  # whole rows are copied, which is faster; on a GPU it would be an operation for each picture
+        # On a CPU whole rows are copied, which is faster; on a GPU that would be an operation for each picture.
+        if y.device.type == "cpu":
             corners = zip(y.tolist(), x.tolist(), strict=True)
             return torch.stack([self._repeated[:, top : top + height, left : left + width] for top, left in corners])
         return self._repeated.unfold(1, height, 1).unfold(2, width, 1)[:, y, x].transpose(0, 1)
