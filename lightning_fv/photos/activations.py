@@ -38,7 +38,7 @@ Reading: TypeAlias = str | Objective
 FORMAT = 1
 """Increased when the same network reads other numbers from the same photos, or they are kept in another way."""
 
-BATCH, BATCH_PIXELS = 100, 2**19
+BATCH, BATCH_PIXELS = 64, 2**19
 """Photos that a network is shown at a time, and their pixels; at least one. Layers of large pictures need gigabytes otherwise."""
 
 SAVE_SECONDS = 10.0

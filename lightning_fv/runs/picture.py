@@ -115,9 +115,10 @@ def write_encoded(
     """
     versions = {"lightning_fv": __version__, "torch": torch.__version__, "python": platform.python_version()}
     info = PngInfo()
-    # The record in the file cannot hold the file's digest.
-    values = {name: value for name, value in json.loads(record.to_json()).items() if name != "digest"}
-    info.add_text(CHUNK, json.dumps({"record": values, "recipe": recipe, "versions": versions, "origin": origin}))
+    # Nothing that the same job would not give again: its file has the same bytes then. Nor can a file hold its own digest.
+    info.add_text(
+        CHUNK, json.dumps({"record": record.reproducible(), "recipe": recipe, "versions": versions, "origin": origin})
+    )
     content = with_info(png, info)
     write_atomic(path, lambda file: file.write(content))
     return digest(content)

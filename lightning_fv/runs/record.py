@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from lightning_fv.runs.digests import digest, file_digest
 from lightning_fv.runs.files import read_file, write_text_atomic
@@ -38,7 +38,7 @@ class Record:
         unit: of one of several pictures of a target, the target without its number, ``logits:pizza`` of ``logits:pizza #2``;
             None of the only one.
         facet: its number, from 1; None of the only one.
-        digest: BLAKE2b of the record and of its picture's file, by `sign`; None if it is not signed.
+        digest: BLAKE2b of the record, without its ``seconds``, and of its picture's file, by `sign`; None if it is not signed.
     """
 
     id: str
@@ -61,13 +61,17 @@ class Record:
         """One line, without the newline."""
         return _json(vars(self))
 
+    def reproducible(self) -> dict[str, Any]:
+        """What the same job gives again, bit for bit, as JSON values by name: all but ``seconds`` and ``digest``."""
+        return {name: value for name, value in vars(self).items() if name not in ("seconds", "digest")}
+
     def sign(self, picture: str = "") -> None:
         """Note the digest of the record as it is and of its picture, so that a change of either is found.
 
         Args:
             picture: digest of the bytes of the picture's file; empty without a picture.
         """
-        self.digest = digest(_json(vars(self) | {"digest": None}).encode(), picture.encode())
+        self.digest = digest(_json(self.reproducible()).encode(), picture.encode())
 
     def is_intact(self, folder: Path) -> bool:
         """Whether record and picture are those that were signed. The picture is read only if it has been touched.

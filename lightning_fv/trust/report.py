@@ -155,7 +155,7 @@ class _Work:
     def _made_from(self, record: Record) -> str:
         reason = self.inputs.reasons.get(record.id, "")
         files = [self.run.path / str(record.image), *self.seeds.get(record.id, [])]
-        parts = [self.key, record.to_json(), reason, *map(_digest, files)]
+        parts = [self.key, str(record.digest), reason, *map(_digest, files)]
         return digest("\0".join(parts).encode(errors="surrogatepass"))[:16]
 
     def _evidence(self, records: Sequence[Record]) -> list[Evidence]:

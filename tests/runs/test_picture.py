@@ -90,7 +90,8 @@ def test_picture_carries_where_it_came_from(tmp_path: Path, photo: Tensor, targe
         image.load()
         told = json.loads(image.text[CHUNK])
         np.testing.assert_array_equal(np.asarray(image), to_uint8(photo[0]).permute(1, 2, 0).numpy())
-    assert Record(**told["record"]) == record(target)
+    expected = json.loads(record(target).to_json())
+    assert told["record"] == {name: value for name, value in expected.items() if name not in ("seconds", "digest")}
     assert told["recipe"] == recipe
     assert told["versions"] == {
         "lightning_fv": __version__,

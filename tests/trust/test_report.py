@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lightning_fv import VisionNetwork, resolve_targets
 from lightning_fv.errors import RunFolderError, UsageError
 from lightning_fv.objectives import Function
 from lightning_fv.parameterizations import MACO
-from lightning_fv.report import write_gallery
+from lightning_fv.report import write_report
 from lightning_fv.runs.evidence import read_evidence
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.trust.evaluate import Evaluator
@@ -323,24 +324,29 @@ def test_evidence_is_not_shown_with_a_picture_that_was_rendered_since(tmp_path: 
         else:
             shutil.copy(path, run.path / name)
     with pytest.warns(UserWarning, match="is out of date: 4 of 4 pictures"):
-        write_gallery([run.path])
+        write_report(run, run.records)
     assert shown(run) == [False] * 4
+    assert not list(run.path.glob("events.*.evidence"))
     report_run(run, inputs_of(network, TARGETS, photos))
     assert shown(run) == [True] * 4
 
 
-def test_evidence_about_a_picture_that_was_lost_and_rendered_again(tmp_path: Path, photos: Path) -> None:
-    """It is collected again with that of its job; the others' stays. TensorBoard shows none that is out of date."""
+def test_evidence_about_a_picture_that_was_lost_and_rendered_again(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file has the same bytes again, so that what is known of it stays, however long the rendering took."""
     network = network_of()
     run = rendered(tmp_path / "run", network, TARGETS)
     report_run(run, inputs_of(network, TARGETS, photos))
-    first = run.records()[0]
-    (run.path / str(first.image)).unlink()
-    with pytest.warns(UserWarning, match="is out of date: 2 of 4 pictures"):
-        rendered(run.path, network, TARGETS)
-    assert shown(run) == [False] * 2 + [True] * 2
+    before = {path.name: path.read_bytes() for path in run.images.iterdir()}
+    evidence, took = run.evidence.read_bytes(), [record.seconds for record in run.records()]
     shutil.rmtree(run.images)
-    with pytest.warns(UserWarning, match="is out of date: 4 of 4 pictures"):
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: 3 * clock())
+    with pytest.warns(UserWarning, match="the job is rendered again"):
         rendered(run.path, network, TARGETS)
-    assert shown(run) == [False] * 4
-    assert not list(run.path.glob("events.*.evidence"))
+    assert all(now.seconds != then for now, then in zip(run.records(), took, strict=True))
+    assert {path.name: path.read_bytes() for path in run.images.iterdir()} == before
+    assert shown(run) == [True] * 4
+    report_run(run, inputs_of(network, TARGETS, photos))
+    assert run.evidence.read_bytes() == evidence
