@@ -19,7 +19,7 @@ its end. Each of our steps counts, in the proportion of a render of 128: 16 have
 All have the same network (ResNet50, random weights, no gradients for them), the same targets (logits), the same size and the same
 number of steps, and everything else as they have it by default. So they do not do the same: what the network sees is larger or
 smaller than asked (the column `seen`: pixels of its input, all crops together, over those of a picture of the asked size).
-The bare pass is that of the frozen network as this package runs it, in channels-last format.
+The bare pass is that of torch's own layers, frozen, in channels-last format.
 Horama renders one target in a call, and needs two crops at least. A step lasts from the network's forward pass to the next one.
 """
 
@@ -132,10 +132,9 @@ def whole_renders(network: VisionNetwork, rounds: int, clock: Clock) -> None:
         return first * 16 / STEPS + rest * (1 - 16 / STEPS)
 
     def bare() -> float:
-        with network.frozen():
-            work = bare_pass(network, 1, 128, clock.device)
-            work()
-            return statistics.mean(clock.seconds(work) for _ in range(20))
+        work = bare_pass(network, 1, 128, clock.device)
+        work()
+        return statistics.mean(clock.seconds(work) for _ in range(20))
 
     def lucents(layer: str, size: int, batch: int) -> float:
         marks = Marks(module, clock)
@@ -199,10 +198,9 @@ def measure(
     seen = {"bare": 1.0, "lightning_fv": 1.0}
 
     def bare() -> float:
-        with network.frozen():
-            work = bare_pass(network, batch, size, clock.device)
-            work()
-            return statistics.median(clock.seconds(work) for _ in range(steps))
+        work = bare_pass(network, batch, size, clock.device)
+        work()
+        return statistics.median(clock.seconds(work) for _ in range(steps))
 
     def ours() -> float:
         first, last = 17, 16 + steps

@@ -4,8 +4,8 @@
     python scripts/benchmark_step.py --redirected --cpu-time    # steps 2 to 14 with redirected ReLU gradients over the same without
 
 The overhead ("own work") is timed directly: the whole loop (Lightning, transforms, parameterization, optimizer, callbacks,
-logging) around a network that costs nothing, relative to the bare forward and backward pass, to the picture, of the real frozen
-network in the same memory format. Whole steps are timed too, alternating with these; their ratio to the pass is noisy where the
+logging) around a network that costs nothing, relative to the bare forward and backward pass, to the picture, of the real
+network as torch runs it, frozen and in the same memory format. Whole steps are timed too, alternating with these; their ratio to the pass is noisy where the
 network takes most of the time.
 """
 
@@ -110,11 +110,10 @@ def step_seconds(network: VisionNetwork, targets: str, size: int, steps: int, cl
 
 def pass_seconds(network: VisionNetwork, batch: int, size: int, repeats: int, clock: Clock) -> float:
     """Median seconds of the bare forward and backward pass to the input."""
-    with network.to(clock.device).frozen():
-        work = bare_pass(network, batch, size, clock.device)
-        for _ in range(2):
-            work()
-        return statistics.median(clock.seconds(work) for _ in range(repeats))
+    work = bare_pass(network, batch, size, clock.device)
+    for _ in range(2):
+        work()
+    return statistics.median(clock.seconds(work) for _ in range(repeats))
 
 
 def redirected(network: VisionNetwork, size: int, batch: int, rounds: int, clock: Clock) -> None:

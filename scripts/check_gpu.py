@@ -80,10 +80,9 @@ def speed(scale: Scale, size: int, batch: int, kind: str) -> Figures:
             found[name] = stage_seconds(network, classes(batch, logits(network)), size, clock, recipe, **options)
         # The pass has no chunks: where the steps have, it does not fit.
         if steps.chunk is None:
-            with network.to(DEVICE).frozen():
-                work = bare_pass(network, batch, size, DEVICE, bf16=kind == "bf16")
-                work()
-                found["bare"] = Times(tuple(clock.seconds(work) for _ in range(scale.rounds)))
+            work = bare_pass(network, batch, size, DEVICE, bf16=kind == "bf16")
+            work()
+            found["bare"] = Times(tuple(clock.seconds(work) for _ in range(scale.rounds)))
     figures: Figures = {f"{name} ms": times.median * 1e3 for name, times in found.items()}
     figures |= {f"{name} spread": times.spread for name, times in found.items()}
     figures["pictures x steps per second"] = batch / step.median

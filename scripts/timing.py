@@ -1,6 +1,7 @@
 """Times for the benchmarks: of a function, and of every step of a real render, on any device."""
 
 import argparse
+import copy
 import io
 import statistics
 import time
@@ -235,14 +236,15 @@ def ordinary(first: int, steps: int) -> list[int]:
 def bare_pass(
     network: VisionNetwork, batch: int, size: int, device: torch.device, bf16: bool = False
 ) -> Callable[[], None]:
-    """The forward and backward pass to the pictures that every step contains. To be called inside ``network.frozen()``."""
+    """The forward and backward pass of torch's own layers to the pictures, frozen, in evaluation mode, and channels last."""
+    module = copy.deepcopy(network.module).to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     pictures = torch.rand(batch, network.channels, size, size, device=device)
     pictures = pictures.contiguous(memory_format=torch.channels_last).requires_grad_()
     rows = torch.arange(batch, device=device)
 
     def work() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits: Tensor = network.module(pictures)
+            logits: Tensor = module(pictures)
         picked = logits[rows, rows % logits.shape[1]].sum()
         torch.autograd.grad(picked, pictures)
 

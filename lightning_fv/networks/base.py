@@ -16,6 +16,7 @@ from lightning_fv.errors import CaptureError, NetworkError, warn
 from lightning_fv.functional import MAX_SIDE, PhotoSet, photo_spectrum, resize_images, torch_defaults
 from lightning_fv.functional.code import hook_digests, unnamed_code
 from lightning_fv.networks.capture import LayerInfo, capture, parse_layer, probe
+from lightning_fv.networks.folding import foldable
 from lightning_fv.networks.frozen import memory_efficient_layers
 from lightning_fv.networks.modules import depends_on_its_batch, plain_module
 from lightning_fv.networks.normalize import normalize
@@ -85,6 +86,7 @@ class VisionNetwork:
         """The arguments with which `lightning_fv.load_network` loads it again; None if it did not come from there."""
         self._layers: list[LayerInfo] | None = None
         self._axes: dict[str, int | None] = {}
+        self._folded: dict[nn.Conv2d, nn.BatchNorm2d] | None = None
         # Normalisation as one multiply-add: x / std - mean / std.
         self._scale = 1 / torch.tensor(self.std).view(1, -1, 1, 1)
         self._shift = -torch.tensor(self.mean).view(1, -1, 1, 1) * self._scale
@@ -262,8 +264,8 @@ class VisionNetwork:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator["VisionNetwork"]:
-        """Evaluation mode, no parameter gradients, channels last, no activations kept in vain (`memory_efficient_layers`), and torch's own modes
-        (`torch_defaults`).
+        """Evaluation mode, no parameter gradients, channels last, no activations kept in vain and BatchNorms folded into convolutions
+        (`memory_efficient_layers`), and torch's own modes (`torch_defaults`).
 
         Afterwards the module has the same tensors as before, where they were and as they were laid out, so that an optimizer,
         a view or another process that shares them still does; and its buffers have the same values, even if its forward updates
@@ -280,7 +282,9 @@ class VisionNetwork:
                     parameter.data = _channels_last(values)
                 for module, name, values in buffers:
                     setattr(module, name, _channels_last(values))
-                with memory_efficient_layers(self.module):
+                if self._folded is None:
+                    self._folded = foldable(self.module, (self.channels, *self.input_size))
+                with memory_efficient_layers(self.module, self._folded):
                     yield self
         finally:
             for parameter, requires_grad, values in parameters:

@@ -1,16 +1,22 @@
 """Layers of a frozen network that keep nothing for the backward pass but their weights, and cast those once."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_fv.errors import CaptureError
+from lightning_fv.networks.conv_gradient import InputGradient, input_gradient
+
 
 @contextlib.contextmanager
-def memory_efficient_layers(module: nn.Module) -> Iterator[None]:
+def memory_efficient_layers(
+    module: nn.Module, folded: Mapping[nn.Conv2d, nn.BatchNorm2d] = types.MappingProxyType({})
+) -> Iterator[None]:
     """While active, the frozen convolutions and BatchNorms in a module keep no activations for the backward pass.
 
     torch keeps the input of a convolution for the gradient of its weight, and that of a BatchNorm for its statistics; a frozen network
@@ -23,17 +29,25 @@ def memory_efficient_layers(module: nn.Module) -> Iterator[None]:
 
     Args:
         module: in evaluation mode.
+        folded: convolutions that do the work of the BatchNorm behind them, as `lightning_fv.networks.folding.foldable` finds them: it then returns its
+            input. Values are the same but for rounding. A convolution with hooks, such as that of `lightning_fv.networks.capture`, gives its own output
+            to them; so it and its BatchNorm do their own work then.
     """
-    changed = []
+    forwards = {
+        layer: forward
+        for layer in module.modules()
+        if "forward" not in vars(layer) and (forward := _memory_efficient(layer)) is not None
+    }
+    for conv, norm in folded.items():
+        first, second = forwards.get(conv), forwards.get(norm)
+        if isinstance(first, _FrozenConv) and isinstance(second, _FrozenBatchNorm):
+            first.norm = second
     try:
-        for layer in module.modules():
-            forward = _memory_efficient(layer)
-            if forward is not None and "forward" not in vars(layer):
-                vars(layer)["forward"] = forward
-                changed.append(layer)
+        for layer, forward in forwards.items():
+            vars(layer)["forward"] = forward
         yield
     finally:
-        for layer in changed:
+        for layer in forwards:
             vars(layer).pop("forward", None)
 
 
@@ -56,57 +70,106 @@ def _unusual(x: Tensor) -> bool:
     return x.ndim != 4 or torch._C._are_functorch_transforms_active()
 
 
+def _has_gradient_hooks(layer: nn.Module) -> bool:
+    return bool(layer._backward_hooks or layer._backward_pre_hooks)
+
+
+class _Cache:
+    """What was computed from a layer's weights, valid while ``key`` is the same tensor on the same device; a copy of the layer has its own."""
+
+    def __init__(self) -> None:
+        self._key: Tensor | None = None
+        self._device: torch.device | None = None
+        self._value: Any = None
+
+    def get(self, key: Tensor, make: Callable[[], Any]) -> Any:
+        if self._key is not key or self._device != key.device:
+            with torch.no_grad(), torch.inference_mode(False):
+                self._value = make()
+            self._key, self._device = key, key.device
+        return self._value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Cache":
+        return _Cache()
+
+
 class _Cast:
-    """A layer's parameters in the type that autocast is about to cast them to.
+    """Parameters in the type that autocast is about to cast them to."""
 
-    Args:
-        layer: whose own parameters they are.
-    """
+    def __init__(self) -> None:
+        self._known: dict[str, Tensor | None] = {}
 
-    def __init__(self, layer: nn.Module) -> None:
-        self._layer = layer
-        self._known: dict[str, Any] = {}
-
-    def __call__(self) -> dict[str, Any]:
-        own = self._layer._parameters
-        device = next(parameter.device for parameter in own.values() if parameter is not None)
+    def __call__(self, parameters: Mapping[str, Tensor | None]) -> dict[str, Any]:
+        device = next(parameter.device for parameter in parameters.values() if parameter is not None)
         kind = torch.get_autocast_dtype(device.type)
         if not any(cast is not None and cast.dtype == kind and cast.device == device for cast in self._known.values()):
             with torch.no_grad(), torch.inference_mode(False):
-                self._known = {name: None if found is None else found.detach().to(kind) for name, found in own.items()}
+                self._known = {name: None if p is None else p.detach().to(kind) for name, p in parameters.items()}
         return self._known
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Cast":
+        return _Cast()
 
 
 class _FrozenConv:
-    """The forward of a convolution."""
+    """The forward of a convolution, and of the BatchNorm behind it where it can do its work.
+
+    Attributes:
+        norm: that BatchNorm's forward; None if there is none to be folded.
+    """
 
     def __init__(self, layer: nn.Conv2d) -> None:
-        self._layer, self._cast = layer, _Cast(layer)
+        self._layer = layer
+        self._casts = _Cast(), _Cast()
+        self._folded, self._gradient = _Cache(), _Cache()
+        self.norm: _FrozenBatchNorm | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        layer = self._layer
+        layer, norm = self._layer, self.norm
         if _unusual(x):
             return nn.Conv2d.forward(layer, x)
-        weight, bias = layer.weight, layer.bias
+        if norm is not None and (layer._forward_hooks or _has_gradient_hooks(layer) or norm.is_watched()):
+            norm = None
+        parameters: Mapping[str, Any] = layer._parameters if norm is None else self._fold(norm)
         if torch.is_autocast_enabled(x.device.type):
-            cast = self._cast()
-            weight, bias, x = cast["weight"], cast["bias"], x.to(torch.get_autocast_dtype(x.device.type))
-        if not (x.requires_grad and torch.is_grad_enabled()):
-            return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        result: Tensor = _Conv.apply(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+            parameters = self._casts[norm is not None](parameters)
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        weight, bias = parameters["weight"], parameters["bias"]
+        if x.requires_grad and torch.is_grad_enabled():
+            gradient = self._gradient.get(weight, lambda: input_gradient(layer, weight.detach()))
+            result: Tensor = _Conv.apply(
+                x, weight, bias, gradient, layer.stride, layer.padding, layer.dilation, layer.groups
+            )
+        else:
+            result = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        if norm is not None:
+            norm.done = result
         return result
+
+    def _fold(self, norm: "_FrozenBatchNorm") -> Mapping[str, Tensor]:
+        """Weight and bias of both layers."""
+        weight, bias = self._layer.weight, self._layer.bias
+        scale, shift = norm.affine()
+
+        def both() -> Mapping[str, Tensor]:
+            folded = weight * scale.view(-1, 1, 1, 1)
+            moved = shift.flatten() if bias is None else bias * scale.flatten() + shift.flatten()
+            return {"weight": folded.to(weight.dtype), "bias": moved.to(weight.dtype)}
+
+        found: Mapping[str, Tensor] = self._folded.get(scale, both)
+        return found
 
 
 class _FrozenLinear:
     """The forward of a linear layer."""
 
     def __init__(self, layer: nn.Linear) -> None:
-        self._layer, self._cast = layer, _Cast(layer)
+        self._layer, self._cast = layer, _Cast()
 
     def __call__(self, x: Tensor) -> Tensor:
         if not torch.is_autocast_enabled(x.device.type):
             return nn.Linear.forward(self._layer, x)
-        return F.linear(x, **self._cast())
+        return F.linear(x, **self._cast(self._layer._parameters))
 
 
 class _FrozenAttention:
@@ -114,7 +177,7 @@ class _FrozenAttention:
 
     def __init__(self, layer: nn.MultiheadAttention) -> None:
         self._layer = layer
-        self._casts = [(part, _Cast(part)) for part in (layer, layer.out_proj)]
+        self._casts = [(part, _Cast()) for part in (layer, layer.out_proj)]
 
     def __call__(self, query: Tensor, *args: Any, **options: Any) -> Any:
         if not torch.is_autocast_enabled(query.device.type):
@@ -122,7 +185,7 @@ class _FrozenAttention:
         own = [part._parameters for part, _ in self._casts]
         try:
             for part, cast in self._casts:
-                vars(part)["_parameters"] = cast()
+                vars(part)["_parameters"] = cast(part._parameters)
             return nn.MultiheadAttention.forward(self._layer, query, *args, **options)
         finally:
             for (part, _), parameters in zip(self._casts, own, strict=True):
@@ -130,26 +193,50 @@ class _FrozenAttention:
 
 
 class _FrozenBatchNorm:
-    """The forward of a BatchNorm in evaluation mode, one multiply-add."""
+    """The forward of a BatchNorm in evaluation mode, one multiply-add, or none after a convolution that has done it.
+
+    Attributes:
+        done: the output of that convolution, until it comes here; None if there is none.
+    """
 
     def __init__(self, layer: nn.BatchNorm2d) -> None:
         self._layer = layer
-        self._known: tuple[Tensor, Tensor, Tensor] | None = None
+        self._affine = _Cache()
+        self.done: Tensor | None = None
+
+    def is_watched(self) -> bool:
+        """Whether somebody looks at what it is given, or at gradients."""
+        return bool(self._layer._forward_pre_hooks) or _has_gradient_hooks(self._layer)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift, (1, C, 1, 1) each."""
+        layer = self._layer
+
+        def computed() -> tuple[Tensor, Tensor]:
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            scale = torch.rsqrt(layer.running_var.float() + layer.eps)
+            scale = scale if layer.weight is None else layer.weight * scale
+            shift = -layer.running_mean * scale
+            shift = shift if layer.bias is None else layer.bias + shift
+            return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
+
+        assert layer.running_mean is not None
+        found: tuple[Tensor, Tensor] = self._affine.get(layer.running_mean, computed)
+        return found
 
     def __call__(self, x: Tensor) -> Tensor:
-        layer = self._layer
+        if self.done is not None:
+            done, self.done = self.done, None
+            if x is not done:
+                raise CaptureError(
+                    "a BatchNorm was not given the output of the convolution before it, as it was when the network was "
+                    "examined; the forward of the network must not depend on anything but its input's shape"
+                )
+            return x
         if _unusual(x):
-            return nn.BatchNorm2d.forward(layer, x)
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        if self._known is None or self._known[0] is not layer.running_mean:  # moved to another device
-            with torch.no_grad(), torch.inference_mode(False):
-                scale = torch.rsqrt(layer.running_var.float() + layer.eps)
-                scale = scale if layer.weight is None else layer.weight * scale
-                shift = -layer.running_mean * scale
-                shift = shift if layer.bias is None else layer.bias + shift
-                self._known = layer.running_mean, scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
-        _, scale, shift = self._known
+            return nn.BatchNorm2d.forward(self._layer, x)
+        scale, shift = self.affine()
         if not (x.requires_grad and torch.is_grad_enabled()):
             return torch.addcmul(shift, x, scale).to(x.dtype)
         result: Tensor = _Scale.apply(x, scale, shift)
@@ -158,28 +245,15 @@ class _FrozenBatchNorm:
 
 class _Conv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-        ctx.weight, ctx.options, ctx.shape = weight, options, x.shape
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gradient: InputGradient, *options: Any
+    ) -> Tensor:
+        ctx.gradient, ctx.shape = gradient, x.shape
         return F.conv2d(x, weight, bias, *options)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        stride, padding, dilation, groups = ctx.options
-        shape_alone = ctx.weight.new_empty(1).expand(ctx.shape)  # of the input, whose values are not needed
-        gradient, *_ = torch.ops.aten.convolution_backward(
-            grads[0],
-            shape_alone,
-            ctx.weight,
-            None,
-            stride,
-            padding,
-            dilation,
-            False,
-            [0, 0],
-            groups,
-            [True, False, False],
-        )
-        return gradient, *[None] * 6
+        return ctx.gradient(grads[0], ctx.shape), *[None] * 7
 
 
 class _Scale(torch.autograd.Function):

@@ -221,8 +221,9 @@ def test_frozen_gives_back_the_values_of_buffers_that_a_forward_pass_changes() -
     held = dict(module.named_buffers())
     before = {name: buffer.clone() for name, buffer in held.items()}
     with network.frozen(), torch.no_grad():
+        passes = int(module.passes)
         network(torch.rand(2, 3, 12, 10))
-        assert module.passes == 1
+        assert module.passes == passes + 1
         assert not torch.equal(module.get_buffer("norm.running_mean"), before["norm.running_mean"])
     after = dict(module.named_buffers())
     assert all(after[name] is held[name] for name in held)
