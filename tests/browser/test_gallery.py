@@ -496,8 +496,8 @@ def judged(tmp_path: Path) -> Path:
         tmp_path,
         evidence_of("p-0", reasons=[SCRIPT, "both judges agree"]),
         evidence_of("p-1", verdict="doubt", faithful=faithful | {"photo_multiple": 7.0}),
-        evidence_of("p-2", verdict="distrust", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}),
-        evidence_of("p-3", verdict="unknown", reasons=[], faithful={}, plausible={}, path={}, examples=[], least=[]),
+        evidence_of("p-2", verdict="distrust", brief="right in 70 %", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}),
+        evidence_of("p-3", verdict="unknown", brief="", reasons=[], faithful={}, plausible={}, path={}, examples=[], least=[]),
     )
     return write_gallery([tmp_path])
 
@@ -505,27 +505,27 @@ def judged(tmp_path: Path) -> Path:
 def test_verdicts_on_the_thumbnails(browser: Browser, judged: Path) -> None:
     browser.open(judged.as_uri())
     told = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelector('.mark')?.textContent ?? '')"
-    assert browser.run(told) == ["", "doubtful", "do not trust", "", ""]
+    assert browser.run(told) == ["trusted: right in 95 %", "doubtful: right in 95 %", "not trusted: right in 70 %", "no verdict", ""]
     insets = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelectorAll('.inset img').length)"
     assert browser.run(insets) == [1, 1, 1, 0, 0]
     browser.wait("[...document.querySelectorAll('.inset img')].every((image) => image.naturalWidth === 64)")
     counts = "[...document.querySelectorAll('#counts .counts > span')].map((count) => count.textContent)"
-    assert browser.run(counts) == ["1 to be trusted", "1 doubtful", "1 not to be trusted", "1 without a verdict"]
+    assert browser.run(counts) == ["1 trusted", "1 doubtful", "1 not trusted", "1 no verdict"]
     label = browser.run("document.querySelector('#runs svg').getAttribute('aria-label')")
-    assert "layer1 0.015 ± 0.2" in label  # the mean of 0.123, 0.123 and -0.2
+    assert "layer1 0.016 ± 0.2" in label  # the mean of 0.123, 0.123 and -0.2
     assert "logits 1.2" in label
 
 
 def test_pictures_by_verdict_and_by_photos(browser: Browser, judged: Path) -> None:
     browser.open(judged.as_uri())
-    choose(browser, "verdict", "not to be trusted")
+    choose(browser, "verdict", "not trusted")
     assert shown(browser) == ["logits:2"]
     choose(browser, "verdict", "not evaluated")
     assert shown(browser) == ["logits:4"]
     choose(browser, "verdict", "")
     choose(browser, "sort", "photo_multiple")
     assert shown(browser) == [f"logits:{n}" for n in (1, 0, 2, 3, 4)]
-    assert "photo multiple 7" in browser.run("document.querySelector('#groups .numbers').textContent")
+    assert "x7" in browser.run("document.querySelector('#groups .numbers').textContent")
     choose(browser, "sort", "photo_percentile")
     assert shown(browser)[:2] == ["logits:1", "logits:2"]
 
@@ -533,7 +533,7 @@ def test_pictures_by_verdict_and_by_photos(browser: Browser, judged: Path) -> No
 def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
     place = f"{judged.as_uri()}#demo"
     browser.open(f"{place}/p-0")
-    assert browser.run("byId('judgement').textContent") == f"To be trusted: {SCRIPT}; both judges agree."
+    assert browser.run("byId('judgement').textContent") == f"Trusted: {SCRIPT}; both judges agree."
     assert browser.run("document.scripts.length") == 2
     told = facts(browser)
     assert told["times the best photo"] == "3.14"
@@ -556,9 +556,9 @@ def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
     )
     browser.press("ArrowRight")
     browser.press("ArrowRight")
-    assert browser.run("byId('judgement').textContent").startswith("Not to be trusted: fires")
+    assert browser.run("byId('judgement').textContent").startswith("Not trusted: fires")
     browser.press("ArrowRight")
-    assert browser.run("byId('judgement').textContent") == "Without a verdict."
+    assert browser.run("byId('judgement').textContent") == "No verdict."
     assert browser.run("document.querySelectorAll('#path svg').length") == 0
     browser.press("ArrowRight")
     assert browser.run("byId('trust').hidden && byId('numbers').hidden")

@@ -42,14 +42,14 @@ function mean(values) {
 function evidenceOf(number, url) {
   const row = data.evidence?.rows[number];
   if (!row) return null;
-  const [verdict, reasons, faithful, plausible, path, similarities, best, least] = row;
-  const [key, mark, words] = data.evidence.verdicts[verdict];
+  const [verdict, brief, reasons, faithful, plausible, path, similarities, best, least] = row;
+  const [key, words] = data.evidence.verdicts[verdict];
   const named = (names, values) => Object.fromEntries(names.map((name, column) => [name, values[column]]).filter(([, value]) => value !== null));
   const photo = ([index, value, ...crop]) => {
     const [file, name] = data.evidence.photos[index];
     return { file: url + file, name, value, crop };
   };
-  const found = { verdict: key, mark, words, reasons, best: best.map(photo), least: least.map(photo) };
+  const found = { verdict: key, words, brief, reasons, best: best.map(photo), least: least.map(photo) };
   found.faithful = named(data.evidence.faithful, faithful);
   found.plausible = named(data.evidence.plausible, plausible);
   found.path = data.evidence.paths[path].map((layer, column) => [layer, similarities[column]]);
@@ -58,7 +58,8 @@ function evidenceOf(number, url) {
   return found;
 }
 
-const markOf = (found) => (found?.mark ? make("span", { className: `mark ${found.verdict}` }, found.mark) : "");
+/** The verdict and what it rests on. */
+const markOf = (found) => (found ? make("span", { className: `mark ${found.verdict}` }, found.brief ? `${found.words}: ${found.brief}` : found.words) : "");
 
 /** A photo, with a frame around what the unit saw of it. */
 function photoOf({ file, crop }, alt) {
@@ -159,7 +160,7 @@ function plot(path) {
 
 /** How many pictures have which verdict. */
 function countsOf(found) {
-  const counts = data.evidence.verdicts.map(([key, , words]) => [key, found.filter(({ verdict }) => verdict === key).length, words]);
+  const counts = data.evidence.verdicts.map(([key, words]) => [key, found.filter(({ verdict }) => verdict === key).length, words]);
   return make("span", { className: "counts" }, ...counts.filter(([, count]) => count).map(([key, count, words]) => make("span", { className: key }, make("b", {}, String(count)), ` ${words}`)));
 }
 
