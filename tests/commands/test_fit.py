@@ -1,8 +1,10 @@
 """``lightning-fv fit``, in process where that is the same and as a real process where it is not."""
 
+import fcntl
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import yaml
 from PIL import Image
 
 from lightning_fv.commands.main import main
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import CHUNK
 from lightning_fv.runs.record import read_manifest
 from tests.processes import finish, pictures, start, wait_for
@@ -93,6 +96,26 @@ def test_resume_of_a_finished_run_says_so(tmp_path: Path, capsys: pytest.Capture
     assert main(["--out", str(run), "--resume", *QUICK]) == 0
     assert "the run is finished" in capsys.readouterr().out
     assert (run / "images" / "logits-0001-jellyfish.png").read_bytes() == before
+
+
+def test_a_run_that_is_joined_tells_what_was_done_and_who_is_at_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three jobs: one is done, one is being rendered by another, one is left."""
+    words = ["--targets", "logits:1-3", "--batch-size", "1", "--trainer.max_steps", "2"]
+    assert fit(tmp_path / "run", *words) == 0
+    assert "3 of 3 targets done in" in capsys.readouterr().out
+    run = RunFolder(tmp_path / "run")
+    _, second, third = sorted(run.job_folders(), key=lambda job: read_manifest(job.done_file)[0].id)
+    for job in (second, third):
+        job.done_file.unlink()
+    with (run.path / ".run" / f"{second.path.name}.lock").open("r+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        threading.Timer(1, fcntl.flock, (other, fcntl.LOCK_UN)).start()
+        assert main(["--out", str(run), "--resume", *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert told.count("joined this run of 3 jobs, on which another process is working") == 1
+    assert "3 of 3 targets done (1 was already) in" in told
 
 
 GROWING = [
