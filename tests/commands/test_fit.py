@@ -17,6 +17,7 @@ from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import CHUNK
 from lightning_fv.runs.record import read_manifest
 from tests.processes import finish, pictures, start, wait_for
+from tests.trust.runs import write_photos
 
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 
@@ -116,6 +117,29 @@ def test_a_run_that_is_joined_tells_what_was_done_and_who_is_at_work(
     told = capsys.readouterr().out
     assert told.count("joined this run of 3 jobs, on which another process is working") == 1
     assert "3 of 3 targets done (1 was already) in" in told
+
+
+def test_an_untrained_network_is_the_same_in_every_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run on it is killed and resumed, reported on, and one of its pictures is made again."""
+    words = [
+        *QUICK, "--network", "torchvision/resnet18", "--no-weights", "--targets", "logits:0-1+layer2:2",
+        "--model.size", "40", "--batch-size", "1", "--trainer.max_steps", "20",
+    ]  # fmt: skip
+    whole, killed, again = tmp_path / "whole", tmp_path / "killed", tmp_path / "again"
+    assert main(["--out", str(whole), *words]) == 0
+    process = start("--out", str(killed), *words)
+    wait_for(lambda: len(list(killed.glob("images/*.png"))) >= 1, process)
+    process.kill()
+    finish(process)
+    assert main(["--out", str(killed), "--resume"]) == 0
+    assert pictures(killed) == pictures(whole)
+    photos = write_photos(tmp_path / "photos", 8)
+    assert main(["report", str(whole), "--photos", str(photos)]) == 0
+    picture = next(whole.glob("images/*.png"))
+    assert main(["--from", str(picture), "--out", str(again), *QUICK]) == 0
+    assert pictures(again) == {picture.name: pictures(whole)[picture.name]}
 
 
 GROWING = [
