@@ -1,6 +1,7 @@
 """``lightning-fv fit``: render targets of a network, alone, in several processes, or on a Ray cluster."""
 
 import contextlib
+import json
 import os
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from lightning_fv.commands.options import (
     FitCLI,
     agree,
     check_settings,
+    differences,
     parse,
     resume_args,
     saved_settings,
@@ -226,7 +228,9 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     plan = make_plan(setup, config.targets, cli.config.batch_size)
     plan.fail_fast = config.fail_fast
     if origin is not None:
-        check_origin(origin, plan)
+        then = cli.parser.parse_args([f"--config={json.dumps(origin.config)}"])
+        then.batch_size = config.batch_size  # which no picture holds: its targets were one batch
+        check_origin(origin, plan, differences(then, cli))
     names = [config.judges] if isinstance(config.judges, str) else config.judges or []
     return Run(cli, plan, words, measured, agreed, photos, load_judges(names, network, config.offline))
 

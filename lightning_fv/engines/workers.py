@@ -68,7 +68,10 @@ class WorkerEngine:
                 """The result of a job, whoever rendered it; None while another worker has it."""
                 nonlocal joined
                 with folder.claim(job) as attempt:
-                    told, joined = joined, None  # jobs that are taken later may be taken by a worker that joins this one
+                    told, joined = (
+                        joined,
+                        None,
+                    )  # jobs that are taken later may be taken by a worker that joins this one
                     if not attempt:
                         if told is not None:
                             told()

@@ -496,8 +496,12 @@ def judged(tmp_path: Path) -> Path:
         tmp_path,
         evidence_of("p-0", reasons=[SCRIPT, "both judges agree"]),
         evidence_of("p-1", verdict="doubt", faithful=faithful | {"photo_multiple": 7.0}),
-        evidence_of("p-2", verdict="distrust", brief="right in 70 %", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}),
-        evidence_of("p-3", verdict="unknown", brief="", reasons=[], faithful={}, plausible={}, path={}, examples=[], least=[]),
+        evidence_of(
+            "p-2", verdict="distrust", brief="right in 70 %", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}
+        ),
+        evidence_of(
+            "p-3", verdict="unknown", brief="", reasons=[], faithful={}, plausible={}, path={}, examples=[], least=[]
+        ),
     )
     return write_gallery([tmp_path])
 
@@ -505,7 +509,13 @@ def judged(tmp_path: Path) -> Path:
 def test_verdicts_on_the_thumbnails(browser: Browser, judged: Path) -> None:
     browser.open(judged.as_uri())
     told = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelector('.mark')?.textContent ?? '')"
-    assert browser.run(told) == ["trusted: right in 95 %", "doubtful: right in 95 %", "not trusted: right in 70 %", "no verdict", ""]
+    assert browser.run(told) == [
+        "trusted: right in 95 %",
+        "doubtful: right in 95 %",
+        "not trusted: right in 70 %",
+        "no verdict",
+        "",
+    ]
     insets = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelectorAll('.inset img').length)"
     assert browser.run(insets) == [1, 1, 1, 0, 0]
     browser.wait("[...document.querySelectorAll('.inset img')].every((image) => image.naturalWidth === 64)")

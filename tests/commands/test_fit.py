@@ -119,9 +119,7 @@ def test_a_run_that_is_joined_tells_what_was_done_and_who_is_at_work(
     assert "3 of 3 targets done (1 was already) in" in told
 
 
-def test_an_untrained_network_is_the_same_in_every_process(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_untrained_network_is_the_same_in_every_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run on it is killed and resumed, reported on, and one of its pictures is made again."""
     words = [
         *QUICK, "--network", "torchvision/resnet18", "--no-weights", "--targets", "logits:0-1+layer2:2",
