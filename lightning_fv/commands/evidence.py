@@ -55,8 +55,8 @@ def print_distance(folder: RunFolder, network: VisionNetwork, photos: PhotoFolde
     distance, count = distance_from_photos(folder, responses)
     if distance is None:
         say(
-            f"as a set       kernel distance (KID) not computed: it needs at least {ENOUGH} pictures and {ENOUGH} photos, and there are "
-            f"{count} and {len(responses.photos):,}"
+            f"as a set       kernel distance (KID): not computed; it needs at least {ENOUGH} pictures and {ENOUGH} photos, and there are "
+            f"{count} pictures and {len(responses.photos):,} photos"
         )
     else:
         say(

@@ -19,7 +19,7 @@ from lightning_fv.report import write_gallery
 from lightning_fv.runs.picture import encode_jpeg, write_picture
 from lightning_fv.runs.record import Record, write_manifest
 from tests.browser.devtools import Browser
-from tests.report.test_evidence import add_evidence, evidence_of
+from tests.report.test_evidence import PIZZA, add_evidence, evidence_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -494,7 +494,12 @@ def judged(tmp_path: Path) -> Path:
     faithful = {"score": 1.0, "photo_percentile": 99.5}
     add_evidence(
         tmp_path,
-        evidence_of("p-0", reasons=[SCRIPT, "both judges agree"]),
+        evidence_of(
+            "p-0",
+            faithful=PIZZA.faithful | {"mono_score": 0.02},
+            plausible=PIZZA.plausible | {"correlation(small)": 0.38, "percentile(small)": 12.34},
+            reasons=[SCRIPT, "both judges agree"],
+        ),
         evidence_of("p-1", verdict="doubt", faithful=faithful | {"photo_multiple": 7.0}),
         evidence_of(
             "p-2", verdict="distrust", brief="right in 70 %", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}
@@ -549,7 +554,12 @@ def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
     assert told["times the best photo"] == "3.14"
     assert told["two-choice accuracy"] == "95 %"
     assert told["big"] == "p 0.99"
-    assert told["small"] == "most alike: layer4:7"
+    assert told["small"] == (
+        "its unit most like this one is layer4:7, with a correlation of 0.38 over photos, "
+        "and responds to the picture more than to 12.3 % of photos"
+    )
+    hints = "[...document.querySelectorAll('#faithful .hint')].map((hint) => hint.textContent)"
+    assert browser.run(hints)[-1].endswith("0 as any photos, 1 the same")
     assert "score" not in told  # stands above as a value
     alt = "[...document.querySelectorAll('#best img')].map((image) => image.alt)"
     assert browser.run(alt) == [
@@ -575,11 +585,14 @@ def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
     assert facts(browser)["score"] == "1"
 
 
-@pytest.mark.parametrize("size", [(360, 640), (1280, 900)])
+@pytest.mark.parametrize("size", [(360, 640), (1280, 900), (1280, 1600)])
 @pytest.mark.parametrize("place", ["", "p-0"])
 def test_evidence_fits_the_screen(browser: Browser, judged: Path, size: tuple[int, int], place: str) -> None:
     browser.screen(*size)
     browser.open(judged.as_uri() + (f"#demo/{place}" if place else ""))
+    if place:  # nothing empty above and below a square picture
+        browser.wait("document.querySelector('#shown img').complete")
+        assert browser.run("(({ width, height }) => height <= width)(document.querySelector('#shown img'))")
     page = "byId('detail')" if place else "document.documentElement"
     assert browser.run(f"{page}.scrollWidth <= {page}.clientWidth")
 
