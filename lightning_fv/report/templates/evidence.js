@@ -12,7 +12,7 @@ const titles = {
 };
 const hints = {
   activation_frequency: "to more than 1 % of its value here",
-  two_choice: "how often the picture tells which of two photos excites the unit; 50 % by chance",
+  two_choice: "how often the picture predicts which of two photos excites the unit; 50 % by chance",
   mono_score: "how alike the photos are that excite the unit, weighted by how much: 0 as any photos, 1 the same",
 };
 const shares = { two_choice: 100, activation_frequency: 100, saturated: 100, photo_percentile: 1 }; // what makes them percent
