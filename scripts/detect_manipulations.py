@@ -69,7 +69,7 @@ class Evidence:
 
 
 def flagged(found: Evidence, least: float = TWO_CHOICE) -> bool:
-    """Whether a picture is not to be trusted, by the rule of `lightning_fv.trust.verdict`; NaN counts as suspicious.
+    """Whether a picture is not trusted, by the rule of `lightning_fv.trust.verdict`; NaN counts as suspicious.
 
     Args:
         found: about the picture.

@@ -8,7 +8,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning_fv.errors import say
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.photos.folder import PhotoFolder
-from lightning_fv.runs.evidence import COUNTED, Evidence
+from lightning_fv.runs.evidence import WORDS, Evidence
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.trust.responses import NetworkResponses
 from lightning_fv.trust.sets import ENOUGH, distance_from_photos
@@ -35,26 +35,30 @@ def add_photos_arguments(parser: LightningArgumentParser) -> None:
 
 
 def print_evidence(folder: RunFolder, evidence: Sequence[Evidence]) -> None:
-    """Print how many pictures have which verdict, and the reasons of those that are not to be trusted."""
+    """Print how many pictures have which verdict, and the reasons of those that are not trusted or have none."""
     counts = Counter(found.verdict for found in evidence)
     say(
-        ", ".join(f"{counts[level]} {words}" for level, words in COUNTED.items() if counts[level])
+        ", ".join(f"{counts[level]} {words}" for level, words in WORDS.items() if counts[level])
         or "no finished picture"
     )
-    doubtful = [found for found in evidence if found.verdict in ("distrust", "unknown")]
-    for found in doubtful[:SHOWN]:
+    told = [found for found in evidence if found.verdict in ("distrust", "unknown")]
+    for found in told[:SHOWN]:
         say(f"  {found.target}: {found.sentence()}")
-    if len(doubtful) > SHOWN:
-        say(f"  and {len(doubtful) - SHOWN} more")
+    if len(told) > SHOWN:
+        say(f"  and {len(told) - SHOWN} more")
     say(f"evidence       {folder.evidence}")
 
 
 def print_distance(folder: RunFolder, network: VisionNetwork, photos: PhotoFolder) -> None:
     """Print how far the pictures of a run as a set are from photos, by the features of a network."""
-    distance, count = distance_from_photos(folder, NetworkResponses.of(network, photos))
+    responses = NetworkResponses.of(network, photos)
+    distance, count = distance_from_photos(folder, responses)
     if distance is None:
-        say(f"as a set       {count} pictures, and {ENOUGH} pictures and photos are needed for a kernel distance")
+        say(
+            f"as a set       kernel distance (KID): not computed; it needs at least {ENOUGH} pictures and {ENOUGH} photos, and there are "
+            f"{count} pictures and {len(responses.photos):,} photos"
+        )
     else:
         say(
-            f"as a set       kernel distance of {count} pictures from photos {distance:.3g}, by features of {network.name}"
+            f"as a set       kernel distance (KID) of {count} pictures from photos {distance:.3g}, by features of {network.name}"
         )

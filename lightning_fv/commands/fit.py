@@ -1,6 +1,7 @@
 """``lightning-fv fit``: render targets of a network, alone, in several processes, or on a Ray cluster."""
 
 import contextlib
+import json
 import os
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from lightning_fv.commands.options import (
     FitCLI,
     agree,
     check_settings,
+    differences,
     parse,
     resume_args,
     saved_settings,
@@ -159,7 +161,10 @@ class Run:
             return RayEngine(self.config.ray)
         if self.plan.setup.shared:
             return DDPEngine(others)
-        return WorkerEngine()
+        return WorkerEngine(self._joined if self.rank.ranks == 1 else None)
+
+    def _joined(self) -> None:
+        say(f"{self.plan.folder}: joined this run of {len(self.plan.jobs)} jobs, on which another process is working")
 
     def connected(self) -> contextlib.AbstractContextManager[None]:
         """Connect to the cluster that the run needs, if any, before any folder is created."""
@@ -223,7 +228,9 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     plan = make_plan(setup, config.targets, cli.config.batch_size)
     plan.fail_fast = config.fail_fast
     if origin is not None:
-        check_origin(origin, plan)
+        then = cli.parser.parse_args([f"--config={json.dumps(origin.config)}"])
+        then.batch_size = config.batch_size  # which no picture holds: its targets were one batch
+        check_origin(origin, plan, differences(then, cli))
     names = [config.judges] if isinstance(config.judges, str) else config.judges or []
     return Run(cli, plan, words, measured, agreed, photos, load_judges(names, network, config.offline))
 
@@ -278,6 +285,7 @@ def fit(args: list[str]) -> int:
     with run.connected():
         folder = run.open()
         finished = run.finished()
+        before = [record.status for job in run.plan.jobs for record in folder.done(job) or []].count("done")
         first = run.rank.rank == 0
         if first and finished:
             say(f"{folder}: the run is finished, nothing is left to do")
@@ -289,7 +297,7 @@ def fit(args: list[str]) -> int:
         start = time.monotonic()
         outcome = run.execute()
     if first:
-        print_summary(folder, outcome.records, time.monotonic() - start)
+        print_summary(folder, outcome.records, time.monotonic() - start, before)
         if run.photos is not None and outcome.signal is None and not run.plan.errors:
             print_evidence(folder, report_run(folder, run.report_inputs()))
     if outcome.signal is not None:
@@ -308,12 +316,14 @@ def exit_code(records: Sequence[Record], runs: Sequence[Run], folder: Path) -> i
     return 0 if not lost and all(record.status == "done" for record in records) else 1
 
 
-def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float) -> None:
-    """Print how many targets are done, and where the pictures are, finished and unfinished, of which there may be none."""
+def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float, before: int) -> None:
+    """Print how many targets are done, ``before`` of them before this run, and where the pictures are, finished and unfinished, of which there may
+    be none."""
     lost = [record.status == "done" and record.image is None for record in records]
     counts = Counter("not written" if is_lost else record.status for record, is_lost in zip(records, lost, strict=True))
     others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
-    say(f"{counts['done']} of {len(records)} targets done{others} in {seconds:.1f} s")
+    already = f" ({before} {'was' if before == 1 else 'were'} already)" if 0 < before < counts["done"] else ""
+    say(f"{counts['done']} of {len(records)} targets done{already}{others} in {seconds:.1f} s")
     for status in ("dead", "diverged", "failed"):
         if names := [record.target for record in records if record.status == status]:
             say(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")

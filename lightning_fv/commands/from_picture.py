@@ -16,6 +16,9 @@ from lightning_fv.version import __version__
 
 OPTION = "--from"
 
+LONG = 60
+"""Of a change longer than this, such as of a list of transforms, only the option is named."""
+
 
 class _TakenOut(Action):
     """An option that `from_args` takes from the command line; what is left of it here has no file."""
@@ -71,8 +74,13 @@ def from_args(args: Sequence[str]) -> tuple[list[str], Origin | None]:
     return [f"--config={json.dumps(origin.config)}", *rest], origin
 
 
-def check_origin(origin: Origin, plan: Plan) -> None:
+def check_origin(origin: Origin, plan: Plan, changed: Sequence[tuple[str, Any, Any]]) -> None:
     """Compare a plan with the picture that it was made from; tells how the result may differ.
+
+    Args:
+        origin: of the picture.
+        plan: what is about to be rendered.
+        changed: options that are not those in the picture's file: name, value there, value now.
 
     Raises:
         UsageError: the network of that name has other weights.
@@ -87,9 +95,10 @@ def check_origin(origin: Origin, plan: Plan) -> None:
         return
     torch_then = origin.versions.get("torch")
     if origin.job not in {job.id for job in plan.jobs}:
-        note(
-            f"lightning-fv: this will not be the same picture as {origin.file}: options, or code or files that its settings name, differ"
-        )
+        split = "its batch is cut into smaller ones" if len(plan.jobs) > 1 else ""
+        reason = ", ".join(_told(*one) for one in changed) or split
+        reason = reason or "code or a file that its settings name has changed since"
+        note(f"lightning-fv: this will not be the same picture as {origin.file}: {reason}")
     elif torch_then != torch.__version__:
         note(
             f"lightning-fv: {origin.file} was made with torch {torch_then}, and this is {torch.__version__}: pixels may differ"
@@ -97,3 +106,8 @@ def check_origin(origin: Origin, plan: Plan) -> None:
     elif (others := len(plan.targets) - 1) > 0:
         noun = "other target" if others == 1 else f"{others} other targets"
         note(f"lightning-fv: rendering {origin.target} with the {noun} of its batch")
+
+
+def _told(option: str, then: Any, now: Any) -> str:
+    told = f"{option} {then} -> {now}"
+    return told if len(told) <= LONG else f"another {option}"

@@ -37,7 +37,7 @@ and of Lightning's Trainer (--trainer.*).
 the most common options of fit:
   --targets T              logits:pizza  logits:0-9  logits:all  layer4:12  layer4:0-511  layer3  layer4:12@3,4; joined by +
   --network NAME           demo  torchvision/resnet50:IMAGENET1K_V1  timm/resnet18.a1_in1k  checkpoint:PATH ...
-  --out FOLDER             the run folder (default: lightning_logs/version_N); the same command again continues the run
+  --out FOLDER             the run folder (default: lightning_logs/version_N); repeating the command continues the run
   --resume                 continue the run in --out, with its own settings
   --config NAME|FILE       a shipped recipe or a YAML file
   --from PICTURE.png       render a picture of a run again, by the settings in its file

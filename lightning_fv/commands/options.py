@@ -280,16 +280,19 @@ def agree(cli: FitCLI, folder: RunFolder) -> None:
     settings = saved_settings(cli, folder)
     if cli.config.batch_size == "auto":
         cli.config.batch_size = settings.batch_size
-    saved, asked = _flat(settings.as_dict()), _flat(cli.config.as_dict())
-    rows = [
-        f"  {key}: {saved.get(key)} in the run, {asked.get(key)} now"
-        for key in sorted(saved.keys() | asked.keys())
-        if saved.get(key) != asked.get(key)
-    ]
+    rows = [f"  {key}: {then} in the run, {now} now" for key, then, now in differences(settings, cli)]
     if rows:
         raise RunFolderError(
-            f"{folder} was started with other settings; leave them out, or choose another folder", *rows
+            f"{folder} was started with other settings; leave out the options that differ, or choose another folder",
+            *rows,
         )
+
+
+def differences(settings: Any, cli: FitCLI) -> list[tuple[str, Any, Any]]:
+    """Which settings of a command line are not as given, that may change pictures: the option, its value in ``settings``, and now."""
+    saved, asked = _flat(settings.as_dict()), _flat(cli.config.as_dict())
+    keys = sorted(saved.keys() | asked.keys())
+    return [(key, saved.get(key), asked.get(key)) for key in keys if saved.get(key) != asked.get(key)]
 
 
 def saved_settings(cli: FitCLI, folder: RunFolder) -> Any:

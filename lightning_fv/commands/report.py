@@ -24,7 +24,7 @@ def report(args: Sequence[str]) -> int:
     parser = Parser(
         prog="lightning-fv report",
         description="How far can the pictures of a run be trusted? Compares each with photos and with other networks, and writes a verdict with "
-        "its reasons into the run's gallery and evidence.jsonl. The same command again continues after an interruption, and evaluates only "
+        "its reasons into the run's gallery and evidence.jsonl. Repeating the command continues after an interruption, and evaluates only "
         "what is new; several processes started with it share the work.",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="the run folder")

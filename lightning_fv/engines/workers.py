@@ -1,7 +1,7 @@
 """Workers: any number of processes that share a run folder, each taking the next free job."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from lightning_fv.engines.base import JobResult
 from lightning_fv.engines.job import failed_job, job_renderer
@@ -27,7 +27,13 @@ class WorkerEngine:
     so the job of a worker that died is free at once, and resumes from its last checkpoint in whichever worker takes it.
     A worker may join at any time, by the same command. When all jobs are taken, a worker waits for those of the others:
     one of them may die. A stopped worker (SIGSTOP) holds its claim.
+
+    Args:
+        joined: called once if another worker is at work when this one begins.
     """
+
+    def __init__(self, joined: Callable[[], None] | None = None) -> None:
+        self._joined = joined
 
     def run(self, plan: Plan) -> Generator[JobResult, None, None]:
         """See `lightning_fv.engines.base.Engine.run`. There is a result for each job, whoever rendered it.
@@ -54,13 +60,21 @@ class WorkerEngine:
         # Jobs that failed before are tried again, once by this worker, unless another has just done so; after the others.
         failed_before = {job_id: folder.failure(job) for job_id, job in waiting.items()}
         waiting = dict(sorted(waiting.items(), key=lambda item: failed_before[item[0]] is not None))
+        joined = self._joined
         in_a_row, known_done = 0, len(jobs) - len(waiting)
         with shown_progress(plan) as progress, job_renderer(plan, progress) as render:
 
             def take(job: Job) -> JobResult | None:
                 """The result of a job, whoever rendered it; None while another worker has it."""
+                nonlocal joined
                 with folder.claim(job) as attempt:
+                    told, joined = (
+                        joined,
+                        None,
+                    )  # jobs that are taken later may be taken by a worker that joins this one
                     if not attempt:
+                        if told is not None:
+                            told()
                         return None
                     if (records := folder.done(job)) is not None:
                         return JobResult(job, records)

@@ -1,8 +1,12 @@
 """Networks by name."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from lightning_fv.errors import NetworkError, nearest
 from lightning_fv.functional import torch_defaults
@@ -34,6 +38,17 @@ SOURCES = {
 }
 
 
+@contextlib.contextmanager
+def _drawn_by(name: str) -> Iterator[None]:
+    """Draw random weights that depend on a network's name alone; the CPU's global generator is as before afterwards.
+
+    A run on an untrained network is then continued, shared by several processes and reported on like any other. The members of an ensemble differ.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(zlib.crc32(name.encode()))
+        yield
+
+
 @torch_defaults()
 def load_network(
     name: str,
@@ -56,7 +71,8 @@ def load_network(
             default; Zhang 2019, non-commercial weights); ``stylized/resnet50_sin``, ``stylized/resnet50_sin_in`` or
             ``stylized/resnet50_shape`` (Geirhos et al. 2019); ``checkpoint:PATH``;
             ``ensemble:demo,demo/stylized``, several of these with the same classes at once, see `EnsembleNetwork`.
-        weights: ``"default"`` for the published ones, None for an untrained network, or a path to a file.
+        weights: ``"default"`` for the published ones, None for an untrained network, whose random weights are the same for the same name, or
+            a path to a file.
         offline: use the cache, never download. HF_HUB_OFFLINE=1 means the same.
         architecture: for ``checkpoint:`` only, a torchvision or timm name, such as ``torchvision/resnet18``.
         mean, std: per channel of [0, 1] photos; needed for ``checkpoint:``, else they replace the network's own.
@@ -93,7 +109,8 @@ def load_network(
     elif architecture is not None:
         raise NetworkError(f"architecture is for checkpoint:PATH; {name} brings its own")
     else:
-        network = SOURCES[source].load(rest, weights, offline)
+        with _drawn_by(name):
+            network = SOURCES[source].load(rest, weights, offline)
     if any(given is not None for given in (mean, std, input_size, categories, channel_axes)):
         network = VisionNetwork(
             network.module,

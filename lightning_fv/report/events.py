@@ -93,7 +93,7 @@ def _event(step: int, **value: Any) -> Any:
 
 
 def _markdown(found: Evidence) -> str:
-    return "\n".join([f"**{found.verdict}**", "", *(f"- {_text(reason)}" for reason in found.reasons)])
+    return "\n".join([f"**{_text(found.caption())}**", "", *(f"- {_text(reason)}" for reason in found.reasons)])
 
 
 def _text(text: str) -> str:

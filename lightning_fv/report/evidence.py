@@ -5,7 +5,7 @@ from typing import Any, get_args
 from urllib.parse import quote
 
 from lightning_fv.errors import warn
-from lightning_fv.runs.evidence import COUNTED, MARKS, Evidence, Example, Verdict, read_evidence
+from lightning_fv.runs.evidence import DIGITS, WORDS, Evidence, Example, Verdict, read_evidence
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record
 
@@ -51,11 +51,11 @@ def evidence_data(found: Sequence[Evidence | None]) -> dict[str, Any] | None:
     Returns:
         None if there is none at all, else
 
-        verdicts: name, what is said of one picture, what is said of so many.
+        verdicts: name, what is said of it.
         faithful, plausible: names of the numbers.
         paths: lists of layers, from input to output.
         photos: URL from the run's folder, name.
-        rows: of each picture None, or verdict, reasons, faithful numbers, plausible numbers, list of layers, path similarity by layer, best photos,
+        rows: of each picture None, or verdict, what it rests on, reasons, faithful numbers, plausible numbers, list of layers, path similarity by layer, best photos,
             least photos. Of a photo: its number, the unit's value, and if the unit saw less than all of it, left, top, right, bottom in percent.
     """
     if not any(found):
@@ -80,18 +80,19 @@ def evidence_data(found: Sequence[Evidence | None]) -> dict[str, Any] | None:
         e
         and [
             verdicts.index(e.verdict),
+            e.brief,
             e.reasons,
             [_short(e.faithful.get(name)) for name in faithful],
             [_short(e.plausible.get(name)) for name in plausible],
             paths.setdefault(tuple(e.path), len(paths)),
-            [_short(value, 3) for value in e.path.values()],
+            [_short(value) for value in e.path.values()],
             shown(e.examples),
             shown(e.least),
         ]
         for e in found
     ]
     return {
-        "verdicts": [[name, MARKS[name], COUNTED[name]] for name in verdicts],
+        "verdicts": [[name, WORDS[name]] for name in verdicts],
         "faithful": faithful,
         "plausible": plausible,
         "paths": list(paths),
@@ -100,8 +101,11 @@ def evidence_data(found: Sequence[Evidence | None]) -> dict[str, Any] | None:
     }
 
 
-def _short(value: float | str | None, digits: int = 4) -> float | str | None:
-    """A number short enough for thousands of them; a whole one has no point."""
+def _short(value: float | str | None, digits: int = DIGITS) -> float | str | None:
+    """A number short enough for thousands of them; a whole one has no point.
+
+    What is told of it elsewhere is rounded from `DIGITS`: rounding twice could tell another number.
+    """
     if not isinstance(value, int | float):
         return value
     short = float(f"{value:.{digits}g}")

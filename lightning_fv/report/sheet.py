@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightning_fv.errors import RunFolderError, warn
 from lightning_fv.report.pictures import read_picture, save_atomic
-from lightning_fv.runs.evidence import MARKS, Evidence
+from lightning_fv.runs.evidence import Evidence
 from lightning_fv.runs.record import Record
 
 # A sheet of thousands of pictures must still open: thumbnails shrink so that it stays below this side.
@@ -31,7 +31,7 @@ def contact_sheet(
     """Write a labelled sheet of a run's pictures, in manifest order; targets without a picture show their status.
 
     Several pictures of a unit stand side by side in one row if they fit, and the one with the highest score is called best. With evidence, the photo
-    that excites the unit most stands in the picture's corner; a picture not to be trusted has a red corner and says so.
+    that excites the unit most stands in the picture's corner, and the verdict below it; the upper corner of a picture that is not trusted is red.
 
     Args:
         folder: the run folder that the records' images are relative to.
@@ -152,30 +152,23 @@ def _stack(parts: Sequence[Image.Image]) -> Image.Image:
 
 
 def score_lines(record: Record, evidence: Evidence | None) -> list[str]:
-    """The score; with evidence a second line of the verdict, unless it is good, and how the picture compares with photos."""
+    """The score, and how it compares with photos (``x2``: twice the score of the best of them); with evidence, a second line of the verdict and what it
+    rests on."""
     probability = record.scores.get("probability")
-    score = "" if record.score is None else f"{record.score:.4g}"
-    p = f"p={probability:.2f}" if isinstance(probability, float) else ""
-    best = "best" if record.scores.get("rank") == 1 else ""
-    if evidence is None:
-        multiple = record.scores.get("photo_multiple")
-        return [_joined(score, p, f"x{_rounded(multiple)}" if isinstance(multiple, int | float) else "", best)]
-    multiple, percentile = (evidence.faithful.get(name) for name in ("photo_multiple", "photo_percentile"))
-    mark = MARKS[evidence.verdict]
-    told = ""
+    known = record.scores if evidence is None else evidence.faithful
+    multiple, percentile = known.get("photo_multiple"), known.get("photo_percentile")
+    among = ""
     if isinstance(multiple, int | float):
-        told = f"{_rounded(multiple)}x" if mark else f"{_rounded(multiple)}x photos"
-    elif isinstance(percentile, int | float):
-        told = f"above {percentile:.3g}%"
-    return [_joined(score, best), _joined(f"{mark}:", told) if mark else _joined(told, p)]
-
-
-def _joined(*parts: str) -> str:
-    return "  ".join(filter(None, parts))
-
-
-def _rounded(multiple: float) -> str:
-    return f"{float(f'{multiple:.2g}'):g}"  # .2g alone would write 120 as 1.2e+02
+        among = f"x{float(f'{multiple:.2g}'):g}"  # .2g alone would write 120 as 1.2e+02
+    elif evidence is not None and isinstance(percentile, int | float):
+        among = f"above {percentile:.3g} %"
+    parts = [
+        "" if record.score is None else f"{record.score:.4g}",
+        f"p={probability:.2f}" if isinstance(probability, float) else "",
+        among,
+        "best" if record.scores.get("rank") == 1 else "",
+    ]
+    return ["  ".join(filter(None, parts)), *([] if evidence is None else [evidence.caption()])]
 
 
 def fit_text(

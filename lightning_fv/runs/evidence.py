@@ -18,16 +18,13 @@ DIGITS = 6
 NOT_FINITE = "not finite"
 """Written instead of NaN and infinity."""
 
-MARKS: dict[Verdict, str] = {"trust": "", "doubt": "doubtful", "distrust": "do not trust", "unknown": ""}
-"""What is said of a picture beside it."""
-
-COUNTED: dict[Verdict, str] = {
-    "trust": "to be trusted",
+WORDS: dict[Verdict, str] = {
+    "trust": "trusted",
     "doubt": "doubtful",
-    "distrust": "not to be trusted",
-    "unknown": "without a verdict",
+    "distrust": "not trusted",
+    "unknown": "no verdict",
 }
-"""What is said of so many pictures."""
+"""What is said of a verdict, everywhere."""
 
 EVENT_SUFFIX = ".evidence"
 """Suffix of the name of the TensorBoard event file in the run folder that shows the evidence."""
@@ -67,7 +64,8 @@ class Evidence:
         least: photos that excite it least.
         verdict: ``trust``; ``doubt``, some evidence is against it or missing; ``distrust``, the unit does something else on photos; ``unknown``, there is
             too little evidence.
-        reasons: why, in plain words.
+        reasons: why, in plain words, beginning with what the verdict rests on.
+        brief: the first of them for a caption: a number, or two or three words.
         photos: name of the folder of photos.
         photo_count: photos that the network's responses are known for.
         judges: names of the other networks that looked at it.
@@ -84,6 +82,7 @@ class Evidence:
     least: list[Example] = field(default_factory=list)
     verdict: Verdict = "unknown"
     reasons: list[str] = field(default_factory=list)
+    brief: str = ""
     photos: str = ""
     photo_count: int = 0
     judges: list[str] = field(default_factory=list)
@@ -92,8 +91,11 @@ class Evidence:
 
     def sentence(self) -> str:
         """The verdict and its reasons as one line."""
-        mark = MARKS[self.verdict]
-        return (f"{mark}: " if mark else "") + "; ".join(self.reasons)
+        return ": ".join([WORDS[self.verdict], *filter(None, ["; ".join(self.reasons)])])
+
+    def caption(self) -> str:
+        """The verdict and what it rests on, in a few words."""
+        return ": ".join([WORDS[self.verdict], *filter(None, [self.brief])])
 
     def mean_path(self) -> float | None:
         """Mean of the path similarity over the layers for which it is defined; None if there is none."""
@@ -107,9 +109,14 @@ class Evidence:
         return json.dumps(values, allow_nan=False)
 
 
+def rounded(value: float) -> float:
+    """A number as the file holds it, so that what is told beside it is rounded from the same."""
+    return float(f"{value:.{DIGITS}g}")
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else NOT_FINITE
+        return rounded(value) if math.isfinite(value) else NOT_FINITE
     if isinstance(value, Mapping):
         return {name: _rounded(inner) for name, inner in value.items()}
     return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -143,6 +150,7 @@ def _parse(line: str) -> Evidence:
         texts = [
             found.id,
             found.target,
+            found.brief,
             found.photos,
             found.made_from,
             found.digest or "",

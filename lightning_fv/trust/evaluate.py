@@ -121,9 +121,8 @@ class Evaluator:
             count = 0 if on_photos is None else int(np.isfinite(on_photos).sum())
             missing = self._missing.get(target.objective.key, "")
             local = _is_of_one_place(target.objective)
-            evidence.verdict, evidence.reasons = verdict(
-                evidence.faithful, evidence.path, judged, count, missing, local
-            )
+            evidence.verdict, reasons = verdict(evidence.faithful, evidence.path, judged, count, missing, local)
+            evidence.reasons, evidence.brief = [reason.text for reason in reasons], reasons[0].brief
         return found
 
     # -- what the unit does ------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from lightning_fv.runs.evidence import Verdict
+from lightning_fv.runs.evidence import Verdict, rounded
 
 PATH = 0.2
 """Below this, in the mean over layers, the path of a picture is called that of other photos than those that excite its unit."""
@@ -28,6 +29,18 @@ AGREED = 0.5
 """A judge that gives the class at least this probability, or ranks it first, agrees."""
 
 
+class Reason(NamedTuple):
+    """Something that is said for or against a picture.
+
+    Attributes:
+        text: as a part of a sentence.
+        brief: for a caption: the number, or two or three words.
+    """
+
+    text: str
+    brief: str
+
+
 def verdict(
     faithful: Mapping[str, float | str],
     path: Mapping[str, float | None],
@@ -35,11 +48,12 @@ def verdict(
     photos: int,
     missing: str = "",
     local: bool = False,
-) -> tuple[Verdict, list[str]]:
-    """The verdict and its reasons.
+) -> tuple[Verdict, list[Reason]]:
+    """The verdict and its reasons; the first is what it rests on.
 
     Args:
-        faithful: see `lightning_fv.runs.evidence.Evidence`; may hold numbers that are not finite.
+        faithful: see `lightning_fv.runs.evidence.Evidence`; may hold numbers that are not finite. They are compared and told as a file
+            holds them (`lightning_fv.runs.evidence.rounded`).
         path: by layer from input to output, the path similarity.
         judges: by network, probability and rank of the picture's class; not finite if the network's output is not.
         photos: number of photos for which the unit's value is known and finite.
@@ -51,93 +65,104 @@ def verdict(
         ``trust`` if nothing speaks against it; ``unknown`` if the picture's value or those of photos are not known.
     """
     if missing or not photos:
-        return "unknown", [missing or "the unit's value is not finite for any photo"]
+        return "unknown", [Reason(missing or "the unit's value is not finite for any photo", "")]
     if _number(faithful, "score") is None:
-        return "unknown", ["the unit's value for the picture is not finite"]
-    against: list[str] = []
-    doubts: list[str] = []
-    reasons: list[str] = []
-    _among_photos(faithful, photos, against, doubts, reasons)
+        return "unknown", [Reason("the unit's value for the picture is not finite", "")]
+    said = _Said([], [], [])
     if local:
-        doubts.append("a neuron at a single position, whose features cannot be compared with those of photos")
+        told = "a neuron at a single position, whose features cannot be compared with those of photos"
+        said.doubts.append(Reason(told, "single position"))
     else:
-        _by_features(faithful, path, photos, against, doubts, reasons)
-    _by_judges(judges, doubts, reasons)
-    level: Verdict = "distrust" if against else "doubt" if doubts else "trust"
-    return level, [*against, *doubts, *reasons]
+        _by_two_choice(faithful, photos, said)
+    _among_photos(faithful, photos, said)
+    if not local:
+        _by_path(path, said)
+    _by_judges(judges, said)
+    level: Verdict = "distrust" if said.against else "doubt" if said.doubts else "trust"
+    return level, [*said.against, *said.doubts, *said.reasons]
 
 
-def _among_photos(
-    faithful: Mapping[str, float | str], photos: int, against: list[str], doubts: list[str], reasons: list[str]
-) -> None:
+class _Said(NamedTuple):
+    against: list[Reason]
+    doubts: list[Reason]
+    reasons: list[Reason]
+
+
+def _by_two_choice(faithful: Mapping[str, float | str], photos: int, said: _Said) -> None:
+    share = _number(faithful, "two_choice")
+    if share is not None:
+        brief = f"right in {100 * share:.3g} %"
+        if share >= TWO_CHOICE:
+            said.reasons.append(Reason(f"predicts which photos excite this unit ({brief} of pairs)", brief))
+        else:
+            failed = said.against if photos >= ENOUGH else said.doubts
+            failed.append(Reason(f"does not show what excites this unit on photos ({brief} of pairs)", brief))
+    elif "two_choice" in faithful:
+        said.doubts.append(Reason("the result of the two-choice test is not finite", "not finite"))
+    else:
+        said.doubts.append(Reason(f"{photos:,} photos are too few for the two-choice test", "too few photos"))
+
+
+def _among_photos(faithful: Mapping[str, float | str], photos: int, said: _Said) -> None:
     multiple, percentile = _number(faithful, "photo_multiple"), _number(faithful, "photo_percentile")
     frequency = _number(faithful, "activation_frequency")
     if frequency is not None and frequency < LEAST_FREQUENCY and (multiple is None or multiple > ABOVE):
         # Few photos may all be of something else.
-        failed = against if photos >= ENOUGH else doubts
-        failed.append("hardly any photo excites this unit, and none nearly as strongly as the picture")
+        failed = said.against if photos >= ENOUGH else said.doubts
+        told = "hardly any photo excites this unit, and none nearly as strongly as the picture"
+        failed.append(Reason(told, f"{100 * frequency:.3g} % excite it"))
     if multiple is not None:
-        said = f"scores {multiple:.3g} times the best of {photos:,} photos"
-        (doubts if multiple < MULTIPLE else reasons).append(said)
+        told = f"scores {multiple:.3g} times the best of {photos:,} photos"
+        (said.doubts if multiple < MULTIPLE else said.reasons).append(Reason(told, f"x{multiple:.2g}"))
     elif percentile is not None:
-        (doubts if percentile < 50 else reasons).append(f"above {percentile:.4g} % of {photos:,} photos")
+        among = f"all {photos:,} photos" if percentile == 100 else f"{percentile:.3g} % of {photos:,} photos"
+        reason = Reason(f"scores higher than {among}", f"above {percentile:.3g} %")
+        (said.doubts if percentile < 50 else said.reasons).append(reason)
     if (bad := _number(faithful, "photos_not_finite")) is not None:
-        doubts.append(f"the unit's value is not finite for {bad:.0f} of {photos + bad:,.0f} photos")
+        told = f"the unit's value is not finite for {bad:.0f} of {photos + bad:,.0f} photos"
+        said.doubts.append(Reason(told, "not finite"))
 
 
-def _by_features(
-    faithful: Mapping[str, float | str],
-    path: Mapping[str, float | None],
-    photos: int,
-    against: list[str],
-    doubts: list[str],
-    reasons: list[str],
-) -> None:
+def _by_path(path: Mapping[str, float | None], said: _Said) -> None:
     known = {layer: value for layer, value in path.items() if value is not None and math.isfinite(value)}
-    if known and sum(known.values()) / len(known) < PATH:
-        doubts.append("its path through the network is not that of the photos that excite this unit")
-    elif known:
-        like = None
-        for layer in reversed(known):
-            if known[layer] < LIKE:
-                break
-            like = layer
-        alike = sum(value >= LIKE for value in known.values())
-        where = f"from {like} on" if like else f"in {alike} of {len(known)} layers"
-        reasons.append(
-            f"path like that of its photos {where}" if alike else "path only a little like that of its photos"
-        )
-    else:
-        doubts.append("its path through the network cannot be compared with that of photos")
-    share = _number(faithful, "two_choice")
-    if share is not None:
-        if share >= TWO_CHOICE:
-            reasons.append(f"predicts which photos excite this unit (right in {share:.0%} of pairs)")
-        else:
-            failed = against if photos >= ENOUGH else doubts
-            failed.append(f"does not show what excites this unit on photos (right in {share:.0%} of pairs)")
-    elif "two_choice" in faithful:
-        doubts.append("the result of the two-choice test is not finite")
-    else:
-        doubts.append(f"{photos:,} photos are too few for the two-choice test")
+    if not known:
+        said.doubts.append(Reason("how it is processed cannot be compared with photos", "path unknown"))
+        return
+    mean = sum(known.values()) / len(known)
+    brief = f"path {mean:.2g}"
+    if mean < PATH:
+        said.doubts.append(Reason("not processed like the photos that excite this unit", brief))
+        return
+    like = None
+    for layer in reversed(known):
+        if known[layer] < LIKE:
+            break
+        like = layer
+    alike = sum(value >= LIKE for value in known.values())
+    where = f"from {like} on" if like else f"in {alike} of {len(known)} layers"
+    told = f"processed like the photos that excite this unit {where}"
+    said.reasons.append(
+        Reason(told if alike else "processed only a little like the photos that excite this unit", brief)
+    )
 
 
-def _by_judges(judges: Mapping[str, tuple[float, float]], doubts: list[str], reasons: list[str]) -> None:
+def _by_judges(judges: Mapping[str, tuple[float, float]], said: _Said) -> None:
     for name, (probability, _) in judges.items():
         if not math.isfinite(probability):
-            doubts.append(f"the output of {name} is not finite")
+            said.doubts.append(Reason(f"the output of {name} is not finite", "not finite"))
     finite = [numbers for numbers in judges.values() if math.isfinite(numbers[0])]
     if not finite:
         return
     agree = sum(probability >= AGREED or rank == 1 for probability, rank in finite)
     listed = ", ".join(f"{probability:.2f}" for probability, _ in finite)
     if agree < len(finite):
-        doubts.append(f"{len(finite) - agree} of {len(finite)} judges disagree (p {listed})")
+        told = f"{len(finite) - agree} of {len(finite)} judges disagree (p {listed})"
+        said.doubts.append(Reason(told, "judges disagree" if len(finite) > 1 else f"p {listed}"))
         return
     words = {1: "the judge agrees", 2: "both judges agree"}.get(agree, f"all {agree} judges agree")
-    reasons.append(f"{words} (p {listed})")
+    said.reasons.append(Reason(f"{words} (p {listed})", f"p {listed}"))
 
 
 def _number(values: Mapping[str, float | str], name: str) -> float | None:
     value = values.get(name)
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    return rounded(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -19,7 +19,7 @@ from lightning_fv.report import write_gallery
 from lightning_fv.runs.picture import encode_jpeg, write_picture
 from lightning_fv.runs.record import Record, write_manifest
 from tests.browser.devtools import Browser
-from tests.report.test_evidence import add_evidence, evidence_of
+from tests.report.test_evidence import PIZZA, add_evidence, evidence_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -494,10 +494,19 @@ def judged(tmp_path: Path) -> Path:
     faithful = {"score": 1.0, "photo_percentile": 99.5}
     add_evidence(
         tmp_path,
-        evidence_of("p-0", reasons=[SCRIPT, "both judges agree"]),
+        evidence_of(
+            "p-0",
+            faithful=PIZZA.faithful | {"mono_score": 0.02},
+            plausible=PIZZA.plausible | {"correlation(small)": 0.38, "percentile(small)": 12.34},
+            reasons=[SCRIPT, "both judges agree"],
+        ),
         evidence_of("p-1", verdict="doubt", faithful=faithful | {"photo_multiple": 7.0}),
-        evidence_of("p-2", verdict="distrust", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}),
-        evidence_of("p-3", verdict="unknown", reasons=[], faithful={}, plausible={}, path={}, examples=[], least=[]),
+        evidence_of(
+            "p-2", verdict="distrust", brief="right in 70 %", faithful=faithful, path={"layer1": -0.2, "logits": 0.1}
+        ),
+        evidence_of(
+            "p-3", verdict="unknown", brief="", reasons=[], faithful={}, plausible={}, path={}, examples=[], least=[]
+        ),
     )
     return write_gallery([tmp_path])
 
@@ -505,27 +514,33 @@ def judged(tmp_path: Path) -> Path:
 def test_verdicts_on_the_thumbnails(browser: Browser, judged: Path) -> None:
     browser.open(judged.as_uri())
     told = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelector('.mark')?.textContent ?? '')"
-    assert browser.run(told) == ["", "doubtful", "do not trust", "", ""]
+    assert browser.run(told) == [
+        "trusted: right in 95 %",
+        "doubtful: right in 95 %",
+        "not trusted: right in 70 %",
+        "no verdict",
+        "",
+    ]
     insets = "[...document.querySelectorAll('#groups a')].map((a) => a.querySelectorAll('.inset img').length)"
     assert browser.run(insets) == [1, 1, 1, 0, 0]
     browser.wait("[...document.querySelectorAll('.inset img')].every((image) => image.naturalWidth === 64)")
     counts = "[...document.querySelectorAll('#counts .counts > span')].map((count) => count.textContent)"
-    assert browser.run(counts) == ["1 to be trusted", "1 doubtful", "1 not to be trusted", "1 without a verdict"]
+    assert browser.run(counts) == ["1 trusted", "1 doubtful", "1 not trusted", "1 no verdict"]
     label = browser.run("document.querySelector('#runs svg').getAttribute('aria-label')")
-    assert "layer1 0.015 ± 0.2" in label  # the mean of 0.123, 0.123 and -0.2
+    assert "layer1 0.016 ± 0.2" in label  # the mean of 0.123, 0.123 and -0.2
     assert "logits 1.2" in label
 
 
 def test_pictures_by_verdict_and_by_photos(browser: Browser, judged: Path) -> None:
     browser.open(judged.as_uri())
-    choose(browser, "verdict", "not to be trusted")
+    choose(browser, "verdict", "not trusted")
     assert shown(browser) == ["logits:2"]
     choose(browser, "verdict", "not evaluated")
     assert shown(browser) == ["logits:4"]
     choose(browser, "verdict", "")
     choose(browser, "sort", "photo_multiple")
     assert shown(browser) == [f"logits:{n}" for n in (1, 0, 2, 3, 4)]
-    assert "photo multiple 7" in browser.run("document.querySelector('#groups .numbers').textContent")
+    assert "x7" in browser.run("document.querySelector('#groups .numbers').textContent")
     choose(browser, "sort", "photo_percentile")
     assert shown(browser)[:2] == ["logits:1", "logits:2"]
 
@@ -533,13 +548,18 @@ def test_pictures_by_verdict_and_by_photos(browser: Browser, judged: Path) -> No
 def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
     place = f"{judged.as_uri()}#demo"
     browser.open(f"{place}/p-0")
-    assert browser.run("byId('judgement').textContent") == f"To be trusted: {SCRIPT}; both judges agree."
+    assert browser.run("byId('judgement').textContent") == f"Trusted: {SCRIPT}; both judges agree."
     assert browser.run("document.scripts.length") == 2
     told = facts(browser)
     assert told["times the best photo"] == "3.14"
     assert told["two-choice accuracy"] == "95 %"
     assert told["big"] == "p 0.99"
-    assert told["small"] == "most alike: layer4:7"
+    assert told["small"] == (
+        "its unit most like this one is layer4:7, with a correlation of 0.38 over photos, "
+        "and responds to the picture more than to 12.3 % of photos"
+    )
+    hints = "[...document.querySelectorAll('#faithful .hint')].map((hint) => hint.textContent)"
+    assert browser.run(hints)[-1].endswith("0 as any photos, 1 the same")
     assert "score" not in told  # stands above as a value
     alt = "[...document.querySelectorAll('#best img')].map((image) => image.alt)"
     assert browser.run(alt) == [
@@ -556,20 +576,23 @@ def test_evidence_in_the_detail_view(browser: Browser, judged: Path) -> None:
     )
     browser.press("ArrowRight")
     browser.press("ArrowRight")
-    assert browser.run("byId('judgement').textContent").startswith("Not to be trusted: fires")
+    assert browser.run("byId('judgement').textContent").startswith("Not trusted: fires")
     browser.press("ArrowRight")
-    assert browser.run("byId('judgement').textContent") == "Without a verdict."
+    assert browser.run("byId('judgement').textContent") == "No verdict."
     assert browser.run("document.querySelectorAll('#path svg').length") == 0
     browser.press("ArrowRight")
     assert browser.run("byId('trust').hidden && byId('numbers').hidden")
     assert facts(browser)["score"] == "1"
 
 
-@pytest.mark.parametrize("size", [(360, 640), (1280, 900)])
+@pytest.mark.parametrize("size", [(360, 640), (1280, 900), (1280, 1600)])
 @pytest.mark.parametrize("place", ["", "p-0"])
 def test_evidence_fits_the_screen(browser: Browser, judged: Path, size: tuple[int, int], place: str) -> None:
     browser.screen(*size)
     browser.open(judged.as_uri() + (f"#demo/{place}" if place else ""))
+    if place:  # nothing empty above and below a square picture
+        browser.wait("document.querySelector('#shown img').complete")
+        assert browser.run("(({ width, height }) => height <= width)(document.querySelector('#shown img'))")
     page = "byId('detail')" if place else "document.documentElement"
     assert browser.run(f"{page}.scrollWidth <= {page}.clientWidth")
 

@@ -9,7 +9,7 @@ from lightning_fv.runs.evidence import Evidence
 from lightning_fv.runs.folder import RunFolder
 
 
-def test_verdicts_are_counted_and_reasons_given_of_what_is_not_to_be_trusted(
+def test_verdicts_are_counted_and_reasons_given_of_what_is_not_trusted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = [
@@ -21,9 +21,9 @@ def test_verdicts_are_counted_and_reasons_given_of_what_is_not_to_be_trusted(
     ]
     print_evidence(RunFolder(Path("run")), found)
     assert capsys.readouterr().out.splitlines() == [
-        "2 to be trusted, 1 doubtful, 1 not to be trusted, 1 without a verdict",
-        "  logits:lion: do not trust: the path; the judges",
-        "  layer2:6: the picture\\x1b[2J is missing",
+        "2 trusted, 1 doubtful, 1 not trusted, 1 no verdict",
+        "  logits:lion: not trusted: the path; the judges",
+        "  layer2:6: no verdict: the picture\\x1b[2J is missing",
         f"evidence       {Path('run') / 'evidence.jsonl'}",
     ]
 

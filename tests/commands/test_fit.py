@@ -1,8 +1,10 @@
 """``lightning-fv fit``, in process where that is the same and as a real process where it is not."""
 
+import fcntl
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import yaml
 from PIL import Image
 
 from lightning_fv.commands.main import main
+from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import CHUNK
 from lightning_fv.runs.record import read_manifest
 from tests.processes import finish, pictures, start, wait_for
+from tests.trust.runs import write_photos
 
 QUICK = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 
@@ -93,6 +97,47 @@ def test_resume_of_a_finished_run_says_so(tmp_path: Path, capsys: pytest.Capture
     assert main(["--out", str(run), "--resume", *QUICK]) == 0
     assert "the run is finished" in capsys.readouterr().out
     assert (run / "images" / "logits-0001-jellyfish.png").read_bytes() == before
+
+
+def test_a_run_that_is_joined_tells_what_was_done_and_who_is_at_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three jobs: one is done, one is being rendered by another, one is left."""
+    words = ["--targets", "logits:1-3", "--batch-size", "1", "--trainer.max_steps", "2"]
+    assert fit(tmp_path / "run", *words) == 0
+    assert "3 of 3 targets done in" in capsys.readouterr().out
+    run = RunFolder(tmp_path / "run")
+    _, second, third = sorted(run.job_folders(), key=lambda job: read_manifest(job.done_file)[0].id)
+    for job in (second, third):
+        job.done_file.unlink()
+    with (run.path / ".run" / f"{second.path.name}.lock").open("r+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        threading.Timer(1, fcntl.flock, (other, fcntl.LOCK_UN)).start()
+        assert main(["--out", str(run), "--resume", *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert told.count("joined this run of 3 jobs, on which another process is working") == 1
+    assert "3 of 3 targets done (1 was already) in" in told
+
+
+def test_an_untrained_network_is_the_same_in_every_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run on it is killed and resumed, reported on, and one of its pictures is made again."""
+    words = [
+        *QUICK, "--network", "torchvision/resnet18", "--no-weights", "--targets", "logits:0-1+layer2:2",
+        "--model.size", "40", "--batch-size", "1", "--trainer.max_steps", "20",
+    ]  # fmt: skip
+    whole, killed, again = tmp_path / "whole", tmp_path / "killed", tmp_path / "again"
+    assert main(["--out", str(whole), *words]) == 0
+    process = start("--out", str(killed), *words)
+    wait_for(lambda: len(list(killed.glob("images/*.png"))) >= 1, process)
+    process.kill()
+    finish(process)
+    assert main(["--out", str(killed), "--resume"]) == 0
+    assert pictures(killed) == pictures(whole)
+    photos = write_photos(tmp_path / "photos", 8)
+    assert main(["report", str(whole), "--photos", str(photos)]) == 0
+    picture = next(whole.glob("images/*.png"))
+    assert main(["--from", str(picture), "--out", str(again), *QUICK]) == 0
+    assert pictures(again) == {picture.name: pictures(whole)[picture.name]}
 
 
 GROWING = [

@@ -100,16 +100,29 @@ def test_what_will_not_be_the_same_is_said(capsys: pytest.CaptureFixture[str]) -
     file = Path("first/images/logits-0011-pizza.png")
     before = pictures(Path("first"))
     capsys.readouterr()
+    other = rewritten(lambda chunk: chunk["origin"].update(job="0"), file, "other.png")
     old = rewritten(lambda chunk: chunk["versions"].update(torch="1.0"), file, "old.png")
     for words, told in (
         (["--from", str(file)], ""),
-        ([f"--from={file}", "--seed", "6"], "this will not be the same picture"),
+        ([f"--from={file}", "--seed", "6"], f"this will not be the same picture as {file}: seed 5 -> 6\n"),
+        (["--from", str(file), "--model.size=40", "--seed=7"], ": model.size 32 -> 40, seed 5 -> 7\n"),
+        (["--from", str(file), "--model.transforms=[]", "--seed=7"], ": another model.transforms, seed 5 -> 7\n"),
+        (["--from", str(file), "--targets=logits:0", "--seed=7"], ": seed 5 -> 7, targets "),
+        (["--from", other], "code or a file that its settings name has changed since\n"),
         (["--from", old], "was made with torch 1.0"),
     ):
         shutil.rmtree("again", ignore_errors=True)
         assert main([*words, "--out", "again", *QUICK]) == 0
         assert told in capsys.readouterr().err
-        assert (pictures(Path("again")) == before) == ("--seed" not in words)
+        assert (pictures(Path("again")) == before) == ("seed" not in "".join(words))
+
+
+def test_a_batch_that_is_cut_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--targets", "logits:0-1", "--out", "first", *RUN]) == 0
+    file = next(Path("first/images").iterdir())
+    capsys.readouterr()
+    assert main(["--from", str(file), "--batch_size", "1", "--out", "again", *QUICK]) == 0
+    assert capsys.readouterr().err.endswith(": its batch is cut into smaller ones\n")
 
 
 def test_mistakes_are_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,10 @@ def test_every_picture_has_a_verdict(folder: Path, photos: Path, capsys: pytest.
     told = capsys.readouterr().out
     assert str(folder / "evidence.jsonl") in told
     assert str(folder / "gallery.html") in told
+    assert (
+        "kernel distance (KID): not computed; it needs at least 50 pictures and 50 photos, and there are 3 pictures and 90 photos\n"
+        in told
+    )
     found = read_evidence(folder / "evidence.jsonl")
     assert [evidence.target for evidence in found] == ["logits:pizza", "logits:lion", "layer2:5"]
     assert {"p(demo/antialiased)", "rank(demo/antialiased)"} <= found[0].plausible.keys()

@@ -71,9 +71,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(resnet18().state_dict(), folder / "weights.pt")
     extend = (block.text for block in blocks(ROOT / "docs" / "extend.md") if block.language == "python")
     parts = ["def contrast", "class Spread", "class RandomBrightness", "class Grey", "class Curve"]
-    modules = [
-        re.split(r"\n\n\n(?=\w+ = |lightning_fv|curve)", text)[0] for text in extend if any(p in text for p in parts)
-    ]
+    modules = [re.split(r"\n\n\n(?=\w+ = |lightning_fv)", text)[0] for text in extend if any(p in text for p in parts)]
     (folder / "my_parts.py").write_text("\n\n\n".join(modules))
     (folder / "my_module.py").write_text(next(text for text in modules if "def contrast" in text))
     return folder
@@ -95,6 +93,8 @@ def place(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def test_commands_run(block: Block, place: Path) -> None:
     for line in block.lines(slow=False):
         run(line)
+        if line.endswith("my_parts.Curve"):
+            assert (place / "curve-logits-0011-pizza.csv").read_text().startswith("logits-0011-pizza")
 
 
 @pytest.mark.slow

@@ -44,6 +44,39 @@ def test_untrained_and_from_a_file(tmp_path: Path) -> None:
     assert load_network("demo", copy).digest() == trained.digest()
 
 
+def timm_or_skip(name: str) -> str:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    return name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "demo",
+        "demo/vit",
+        "torchvision/squeezenet1_1",
+        "torchvision/googlenet",
+        "timm/resnet18",
+        "timm/vit_tiny_patch16_224",
+        "antialiased/resnet50",
+        "stylized/resnet50_sin",
+        "ensemble:demo,demo/stylized",
+    ],
+)
+def test_untrained_weights_are_the_same_each_time_and_draw_nothing(name: str) -> None:
+    first = load_network(timm_or_skip(name), None)
+    torch.rand(3)
+    before = torch.get_rng_state()
+    assert load_network(name, None).digest() == first.digest()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_untrained_members_of_an_ensemble_differ() -> None:
+    digests = {load_network(name, None).digest() for name in ("demo", "demo/stylized", "demo/robust")}
+    assert len(digests) == 3
+
+
 def test_unknown_names() -> None:
     with pytest.raises(NetworkError, match="did you mean demo"):
         load_network("dmo")

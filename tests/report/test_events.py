@@ -30,7 +30,7 @@ def logged(folder: Path) -> RunFolder:
     evidence = {
         "a": evidence_of("a"),
         "c": evidence_of(
-            "c", faithful={"photo_multiple": "not finite"}, path={}, verdict="unknown", reasons=["\ud800"]
+            "c", faithful={"photo_multiple": "not finite"}, path={}, verdict="unknown", brief="", reasons=["\ud800"]
         ),
     }
     log_evidence(run, records, evidence)
@@ -47,8 +47,8 @@ def test_a_chart_for_each_number_and_a_text_for_each_picture(tmp_path: Path) -> 
     }
     texts = {tag: events.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in events.Tags()["tensors"]}
     assert texts == {
-        "verdict/logits:a": "**trust**\n\n- fires 3.1 times the best of 5,000 photos\n- both judges agree",
-        "verdict/logits:c": "**unknown**\n\n- ?",
+        "verdict/logits:a": "**trusted: right in 95 %**\n\n- fires 3.1 times the best of 5,000 photos\n- both judges agree",
+        "verdict/logits:c": "**no verdict**\n\n- ?",
     }
     assert events.SummaryMetadata("verdict/logits:a").plugin_data.plugin_name == "text"
 

@@ -29,6 +29,7 @@ PIZZA = Evidence(
     least=[Example("b/sea.jpg", -2.0, "photos/0c.jpg")],
     verdict="trust",
     reasons=["fires 3.1 times the best of 5,000 photos", "both judges agree"],
+    brief="right in 95 %",
     made_from="0123",
 )
 
@@ -115,6 +116,7 @@ def test_the_page_gets_what_pictures_share_once() -> None:
     doubtful = evidence_of(
         "b",
         verdict="doubt",
+        brief="too few photos",
         reasons=[],
         faithful={"score": 1e-9, "seeds": 3.0},
         plausible={},
@@ -126,10 +128,10 @@ def test_the_page_gets_what_pictures_share_once() -> None:
     assert data is not None
     assert json.loads(json.dumps(data)) == {
         "verdicts": [
-            ["trust", "", "to be trusted"],
-            ["doubt", "doubtful", "doubtful"],
-            ["distrust", "do not trust", "not to be trusted"],
-            ["unknown", "", "without a verdict"],
+            ["trust", "trusted"],
+            ["doubt", "doubtful"],
+            ["distrust", "not trusted"],
+            ["unknown", "no verdict"],
         ],
         "faithful": ["score", "photo_multiple", "two_choice", "rank", "seeds"],
         "plausible": ["saturated", "p(big)", "match(small)"],
@@ -142,16 +144,17 @@ def test_the_page_gets_what_pictures_share_once() -> None:
         "rows": [
             [
                 0,
+                "right in 95 %",
                 PIZZA.reasons,
-                [12.35, 3.142, 0.95, 1, None],
-                [0, 0.9877, "layer4:7"],
+                [12.3456, 3.14159, 0.95, 1, None],
+                [0, 0.98765, "layer4:7"],
                 0,
-                [0.123, None, 1.75],
+                [0.123456, None, 1.75],
                 [[0, 4.57, 10, 25, 90, 100], [1, 3]],
                 [[2, -2]],
             ],
             None,
-            [1, [], [1e-9, None, None, None, 3], [None, None, None], 1, [0.5], [[1, 3]], []],
+            [1, "too few photos", [], [1e-9, None, None, None, 3], [None, None, None], 1, [0.5], [[1, 3]], []],
         ],
     }
 
@@ -166,5 +169,5 @@ def test_numbers_that_are_not_finite_are_told_in_words(tmp_path: Path) -> None:
     write_evidence(run.evidence, [evidence_of("b", faithful={"score": math.nan}, path={"layer1": math.inf})])
     data = evidence_data([*known_evidence(run, RECORDS).values()])
     assert data is not None
-    assert data["rows"][0][2] == ["not finite"]
-    assert data["rows"][0][5] == [None]
+    assert data["rows"][0][3] == ["not finite"]
+    assert data["rows"][0][6] == [None]

@@ -233,7 +233,7 @@ def test_a_gallery_is_a_space_with_all_that_its_page_shows(
         assert space.files[name] == (run / name).read_bytes()
     shown = downloaded(space, tmp_path / "browser")
     assert linked(shown) == pictures | frames
-    assert Page(shown).data["evidence"]["rows"][0][1] == ["why"]  # without its photo
+    assert Page(shown).data["evidence"]["rows"][0][2] == ["why"]  # without its photo
     assert b"holiday" not in space.files["index.html"]
     head = yaml.safe_load(space.files["README.md"].decode().split("---")[1])
     assert (head["title"], head["sdk"], head["tags"][0]) == ("classes", "static", "lightning-fv")

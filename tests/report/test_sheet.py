@@ -149,8 +149,9 @@ LINES = 49
 """Pixels of a label of three lines."""
 
 
-def trusted(verdict: Verdict, **faithful: float) -> Evidence:
-    return Evidence("0", "logits:pizza", {**faithful}, verdict=verdict, examples=[Example("b.jpg", 1.0, "photo.png")])
+def trusted(verdict: Verdict, brief: str = "", **faithful: float) -> Evidence:
+    examples = [Example("b.jpg", 1.0, "photo.png")]
+    return Evidence("0", "logits:pizza", {**faithful}, verdict=verdict, brief=brief, examples=examples)
 
 
 def sheet_with(folder: Path, evidence: Evidence, side: int = 160) -> np.ndarray:
@@ -201,15 +202,17 @@ def test_distrust_is_red(tmp_path: Path, verdict: Verdict, red: bool) -> None:
 @pytest.mark.parametrize(
     ("evidence", "scores", "told"),
     [
-        (trusted("trust", photo_multiple=3.14), {"probability": 0.97}, ["12.5", "3.1x photos  p=0.97"]),
-        (trusted("trust", photo_multiple=123.0), {}, ["12.5", "120x photos"]),
-        (trusted("trust", photo_percentile=97.25), {}, ["12.5", "above 97.2%"]),
-        (trusted("doubt", photo_multiple=0.4), {"probability": 0.97}, ["12.5", "doubtful:  0.4x"]),
-        (trusted("distrust"), {}, ["12.5", "do not trust:"]),
+        (trusted("trust", "right in 97 %", photo_multiple=3.14), {"probability": 0.97}, ["12.5  p=0.97  x3.1", "trusted: right in 97 %"]),
+        (trusted("trust", photo_multiple=3.1), {"photo_multiple": 2.0, "rank": 1}, ["12.5  x3.1  best", "trusted"]),
+        (trusted("trust", photo_multiple=123.0), {}, ["12.5  x120", "trusted"]),
+        (trusted("trust", photo_percentile=97.25), {}, ["12.5  above 97.2 %", "trusted"]),
+        (trusted("doubt", "x0.4", photo_multiple=0.4), {"probability": 0.97}, ["12.5  p=0.97  x0.4", "doubtful: x0.4"]),
+        (trusted("distrust", "right in 70 %", photo_multiple=3.5), {}, ["12.5  x3.5", "not trusted: right in 70 %"]),
+        (trusted("unknown"), {"photo_multiple": 2.0}, ["12.5", "no verdict"]),
         (None, {"probability": 0.97, "photo_multiple": 2.13, "rank": 1}, ["12.5  p=0.97  x2.1  best"]),
         (None, {"photo_multiple": "not finite"}, ["12.5"]),
     ],
-)
+)  # fmt: skip
 def test_what_is_told_of_photos(evidence: Evidence | None, scores: dict[str, float | str], told: list[str]) -> None:
     record = dataclasses.replace(DONE, scores=scores)
     assert score_lines(record, evidence) == told

@@ -20,6 +20,7 @@ FOUND = Evidence(
     [],
     "doubt",
     ["fires half as much"],
+    "too few photos",
     "photos",
     100,
     ["demo"],

@@ -5,15 +5,21 @@ const ORDERED = ["photo_multiple", "photo_percentile", "two_choice", "path_simil
 
 const titles = {
   score: "value", transformed_score: "value under transforms", rank: "rank of the class", photo_multiple: "times the best photo",
-  photo_percentile: "percentile among photos", activation_frequency: "photos that excite the unit", photos_not_finite: "photos with a non-finite value", two_choice: "two-choice accuracy",
+  photo_percentile: "photos with a lower value", activation_frequency: "photos that excite the unit", photos_not_finite: "photos with a non-finite value", two_choice: "two-choice accuracy",
   mono_score: "monosemanticity score", seed_agreement: "similarity across seeds", saturated: "saturated pixels", high_frequency: "high frequencies",
   high_frequency_ratio: "high frequencies / photos", spectrum_distance: "spectral distance", facet_agreement: "similarity of the unit's pictures", diversity: "diversity of the unit's pictures",
-  path_similarity: "mean path similarity",
+  path_similarity: "mean path similarity", facets: "pictures of the unit", seeds: "pictures by other seeds, and this",
+};
+const hints = {
+  activation_frequency: "to more than 1 % of its value here",
+  two_choice: "how often the picture predicts which of two photos excites the unit; 50 % by chance",
+  mono_score: "how alike the photos are that excite the unit, weighted by how much: 0 as any photos, 1 the same",
 };
 const shares = { two_choice: 100, activation_frequency: 100, saturated: 100, photo_percentile: 1 }; // what makes them percent
 const ofJudges = {
-  p: (value) => `p ${value.toFixed(2)}`, rank: (value) => `rank ${value}`, match: (unit) => `most alike: ${unit}`,
-  correlation: (value) => `correlated ${value.toFixed(2)}`, percentile: (value) => `above ${digits(value, 3)} % of photos`,
+  p: (value) => `p ${value.toFixed(2)}`, rank: (value) => `rank ${value}`, match: (unit) => `its unit most like this one is ${unit}`,
+  correlation: (value) => `with a correlation of ${value.toFixed(2)} over photos`,
+  percentile: (value) => `and responds to the picture more than to ${digits(value, 3)} % of photos`,
 };
 
 function valueOf(name, value) {
@@ -27,7 +33,10 @@ function columnOf(values) {
   for (const [name, value] of Object.entries(values)) {
     const [, kind, judge] = name.match(/^(\w+)\((.*)\)$/s) ?? [];
     if (kind in ofJudges) judges.set(judge, [...(judges.get(judge) ?? []), typeof value === "number" || kind === "match" ? ofJudges[kind](value) : `${kind} ${value}`]);
-    else rows.push(make("dt", {}, titles[name] ?? plain(name)), make("dd", {}, valueOf(name, value)));
+    else {
+      rows.push(make("dt", {}, titles[name] ?? plain(name)), make("dd", {}, valueOf(name, value)));
+      if (name in hints) rows.push(make("dd", { className: "whole hint" }, hints[name]));
+    }
   }
   for (const [judge, told] of judges) rows.push(make("dt", { className: "whole" }, judge), make("dd", { className: "whole" }, told.join(", ")));
   return rows;
@@ -42,14 +51,14 @@ function mean(values) {
 function evidenceOf(number, url) {
   const row = data.evidence?.rows[number];
   if (!row) return null;
-  const [verdict, reasons, faithful, plausible, path, similarities, best, least] = row;
-  const [key, mark, words] = data.evidence.verdicts[verdict];
+  const [verdict, brief, reasons, faithful, plausible, path, similarities, best, least] = row;
+  const [key, words] = data.evidence.verdicts[verdict];
   const named = (names, values) => Object.fromEntries(names.map((name, column) => [name, values[column]]).filter(([, value]) => value !== null));
   const photo = ([index, value, ...crop]) => {
     const [file, name] = data.evidence.photos[index];
     return { file: url + file, name, value, crop };
   };
-  const found = { verdict: key, mark, words, reasons, best: best.map(photo), least: least.map(photo) };
+  const found = { verdict: key, words, brief, reasons, best: best.map(photo), least: least.map(photo) };
   found.faithful = named(data.evidence.faithful, faithful);
   found.plausible = named(data.evidence.plausible, plausible);
   found.path = data.evidence.paths[path].map((layer, column) => [layer, similarities[column]]);
@@ -58,7 +67,8 @@ function evidenceOf(number, url) {
   return found;
 }
 
-const markOf = (found) => (found?.mark ? make("span", { className: `mark ${found.verdict}` }, found.mark) : "");
+/** The verdict and what it rests on. */
+const markOf = (found) => (found ? make("span", { className: `mark ${found.verdict}` }, ...(found.brief ? [`${found.words}: `, make("span", {}, found.brief)] : [found.words])) : "");
 
 /** A photo, with a frame around what the unit saw of it. */
 function photoOf({ file, crop }, alt) {
@@ -159,7 +169,7 @@ function plot(path) {
 
 /** How many pictures have which verdict. */
 function countsOf(found) {
-  const counts = data.evidence.verdicts.map(([key, , words]) => [key, found.filter(({ verdict }) => verdict === key).length, words]);
+  const counts = data.evidence.verdicts.map(([key, words]) => [key, found.filter(({ verdict }) => verdict === key).length, words]);
   return make("span", { className: "counts" }, ...counts.filter(([, count]) => count).map(([key, count, words]) => make("span", { className: key }, make("b", {}, String(count)), ` ${words}`)));
 }
 

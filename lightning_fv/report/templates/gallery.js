@@ -78,9 +78,11 @@ let current = null; // of the thumbnails, the one that Tab comes to; the one in 
 
 function numbersOf(item, sort) {
   if (item.image === null) return "";
-  const second = sort in item.scores && sort !== "score" ? sort : "probability";
+  const chosen = sort in item.scores && sort !== "score" ? [sort] : ["probability", "photo_multiple"];
+  const second = chosen.find((name) => typeof item.scores[name] === "number");
   const value = item.scores[second];
-  const told = typeof value !== "number" ? "" : second === "probability" ? `p ${value.toFixed(2)}` : `${plain(second)} ${digits(value, 3)}`;
+  const short = { probability: () => `p ${value.toFixed(2)}`, photo_multiple: () => `x${digits(value, 2)}` }; // as in the contact sheet
+  const told = second === undefined ? "" : (short[second]?.() ?? `${plain(second)} ${digits(value, 3)}`);
   return [digits(item.scores.score, 4), told, item.best ? "best" : ""].filter(Boolean).join(" · ");
 }
 
@@ -102,10 +104,11 @@ for (const item of items) {
   item.link = make(
     "a",
     { href: item.hash, title: item.target, tabIndex: -1 },
-    make("span", { className: "picture" }, pictureOf(item, { loading: "lazy" }), badge(item), markOf(item.evidence)),
+    make("span", { className: "picture" }, pictureOf(item, { loading: "lazy" }), badge(item)),
     insetOf(item.evidence),
     item.name,
     item.numbers,
+    markOf(item.evidence),
     several.run ? make("span", { className: "run" }, item.run) : "",
   );
   item.link.item = item;
