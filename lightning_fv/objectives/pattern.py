@@ -132,7 +132,7 @@ class Pattern(Objective):
     def _layer_of(self, objective: Objective) -> str:
         if not isinstance(objective, Channel | Direction | SAELatent) or objective.position is not None:
             raise UsageError(
-                f"Pattern has none of {objective.text()}, only of channels, directions and latents of a sparse autoencoder, over all "
+                f"Pattern knows no pattern of {objective.text()}, only of channels, directions and latents of a sparse autoencoder, over all "
                 "places; leave the penalty out: --model.penalties=[]"
             )
         return objective.layer

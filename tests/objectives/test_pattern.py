@@ -153,7 +153,8 @@ def test_as_a_part_of_a_penalty_it_knows_the_units() -> None:
     maps = noise(4, 32, 5, 3, seed=2)
     expected = bound(None, targets)({"layer1": maps}, IMAGES)
     for composed, factor in ((0.5 * penalty, 0.5), (Minimum([penalty, 2 * penalty]), 1.0)):
-        assert composed.reads_activations and composed.multiplies
+        assert composed.reads_activations
+        assert composed.multiplies
         found = composed.for_network(network).for_objectives(targets)({"layer1": maps}, IMAGES)
         torch.testing.assert_close(found, factor * expected)
 
@@ -174,8 +175,8 @@ def test_what_is_refused(arguments: tuple[object, ...], error: type[Exception], 
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("logits:3", "none of logits:3"),
-        ("layer4:3+layer4:3@1,1", "none of layer4:3@1,1"),
+        ("logits:3", "no pattern of logits:3"),
+        ("layer4:3+layer4:3@1,1", "no pattern of layer4:3@1,1"),
         ("stem:3", "no covariances of demo:stem in the package; known are demo/vit:blocks.0"),
     ],
 )
