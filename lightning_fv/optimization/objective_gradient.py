@@ -210,9 +210,12 @@ class ChunkedObjective:
         rows = redirected[start : start + len(images)] if isinstance(redirected, Tensor) else None
         with contextlib.nullcontext() if redirected is False else RedirectedReLU(rows):
             objectives, shares = self._objectives(seen, images, start, of_cut, references)
-        penalty = None
-        for multiplies, share in shares:
-            part = (objectives if multiplies else objectives.detach().abs()) * share
+        left = objectives  # shares of what the others leave, which may be little in the first steps
+        for share in (share for multiplies, share in shares if multiplies):
+            left = left * (1 - share)
+        penalty = None if left is objectives else objectives - left
+        for share in (share for multiplies, share in shares if not multiplies):
+            part = left.detach().abs() * share
             penalty = part if penalty is None else penalty + part
         with torch.autocast(images.device.type, enabled=False):  # the backward pass uses the types of the forward pass
             total = (objectives if penalty is None else objectives - penalty).sum()

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from lightning_fv import load_network, render
 from lightning_fv.commands.main import main
 from lightning_fv.errors import CheckpointError, UsageError
-from lightning_fv.objectives import Channel, Direction, Minimum, Objective, Pattern, SAELatent
+from lightning_fv.objectives import Channel, Direction, DistributionMatching, Minimum, Objective, Pattern, SAELatent
 from lightning_fv.objectives.pattern import COVARIANCES
 from lightning_fv.optimization.objective_gradient import ChunkedObjective
 from lightning_fv.targets import resolve_targets
@@ -85,6 +85,21 @@ def test_the_gradient_is_that_of_the_objective_times_the_cosines_power() -> None
     found = ChunkedObjective(network, target, penalties=[Pattern(3.0)])(images, images)
     torch.testing.assert_close(found.by_seen, gradient, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(found.objectives - found.penalty, expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_other_penalties_take_a_share_of_what_it_leaves() -> None:
+    """Otherwise they would outweigh the objective in the first steps, where the cosine is small."""
+    network, target = load_network("demo"), resolve_targets("layer4:3", load_network("demo"))
+    images = smooth_photos(64, 64)[:1] * 0.5 + 0.25
+    other = DistributionMatching("layer1", 0.1)
+    alone, both = (
+        ChunkedObjective(network, target, penalties=penalties)(images, images)
+        for penalties in ([Pattern()], [other, Pattern()])
+    )
+    share = other.for_network(network)(network.activations(images, ["layer1"]), images)
+    left = alone.objectives - alone.penalty
+    assert float(left.abs()) > 0
+    torch.testing.assert_close(both.objectives - both.penalty, left - left.abs() * share)
 
 
 def test_of_a_latent_it_is_that_of_its_encoder() -> None:
