@@ -87,7 +87,8 @@ class Pattern(Objective):
     def for_network(self, network: VisionNetwork) -> Self:
         bound = copy.copy(self)
         stored, measured = self._stored or _of_package()
-        if network.name in measured and measured[network.name] != network.digest():
+        known = any(name.startswith(f"{network.name}:") for name in stored)  # else its layers are missed later, by name
+        if known and measured.get(network.name) != network.digest():
             raise UsageError(
                 f"the covariances of {network.name} in {self._file} are of other weights; scripts/measure_covariances.py measures "
                 "those of these"

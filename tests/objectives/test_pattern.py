@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lightning_fv import load_network, render
 from lightning_fv.commands.main import main
@@ -208,6 +208,9 @@ def test_a_latent_after_its_nonlinearity_is_refused() -> None:
 def test_covariances_of_other_weights_and_a_file_that_has_changed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="of demo in the package are of other weights"):
         render(load_network("demo", None), "layer4:0", penalties=[Pattern()], progress=False)
+    save_file(load_file(stored(tmp_path)), tmp_path / "unsigned.safetensors")
+    with pytest.raises(UsageError, match=r"of demo in .*unsigned.safetensors are of other weights"):
+        Pattern(1.0, tmp_path / "unsigned.safetensors").for_network(load_network("demo"))
     before = Pattern(1.0, stored(tmp_path)).digest
     assert before is not None
     Pattern(1.0, tmp_path / "covariances.safetensors", before)
