@@ -10,6 +10,7 @@ interruption; what that needs is in a folder beside the file. The file's format 
 """
 
 import argparse
+import itertools
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,10 +47,10 @@ def files(data: Path, split: str) -> Iterator[Path | IO[bytes]]:
     yield from found if folder != data else [f for n, f in enumerate(found) if (n % 20 == 0) == (split == "val")]
 
 
-def read_photos(data: Path, split: str, size: tuple[int, int]) -> Tensor:
-    """All photos as uint8 (N, 3, *size), scaled and cropped to ``size`` (height, width)."""
+def read_photos(data: Path, split: str, size: tuple[int, int], every: int = 1) -> Tensor:
+    """All photos, or every n-th, as uint8 (N, 3, *size), scaled and cropped to ``size`` (height, width)."""
     photos = []
-    for file in files(data, split):
+    for file in itertools.islice(files(data, split), 0, None, every):
         with Image.open(file) as photo:
             pixels = np.array(ImageOps.fit(ImageOps.exif_transpose(photo).convert("RGB"), size[::-1]))
         photos.append(torch.from_numpy(pixels).permute(2, 0, 1))

@@ -232,6 +232,7 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
                     "--model.penalties, or leave the penalties out: --model.penalties=[]"
                 ) from None
         layers |= penalty.layers
+        penalty.for_network(setup.network).for_objectives([target.objective for target in chosen])
     start = None if setup.start is None else check_start(setup.start, len(chosen), setup.network.channels)
     photos = setup.photos * len(chosen) if len(setup.photos) == 1 else setup.photos
     References(chosen, setup.visualizer.penalties, start, setup.network.channels).check(size)

@@ -20,6 +20,7 @@ from lightning_fv.objectives.logit import Logit
 from lightning_fv.objectives.minimum import Minimum
 from lightning_fv.objectives.neuron import Neuron
 from lightning_fv.objectives.opacity import OPACITY, REACHED, Opacity
+from lightning_fv.objectives.pattern import Pattern
 from lightning_fv.objectives.penalty import Penalty
 from lightning_fv.objectives.probability import Probability
 from lightning_fv.objectives.sae_latent import SAELatent
@@ -52,6 +53,7 @@ __all__ = [
     "Neuron",
     "Objective",
     "Opacity",
+    "Pattern",
     "Penalty",
     "Probability",
     "SAELatent",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from torch import Tensor
@@ -46,11 +46,33 @@ class Objective(Identified, ABC):
         under the name that `lightning_fv.objectives.photo.activations_of` gives. One objective has one photo at most."""
         return frozenset()
 
+    @property
+    def reads_activations(self) -> bool:
+        """Whether, as a penalty, it reads activations, and not only the picture."""
+        return bool(self.layers)
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether, as a penalty d that reads activations, it multiplies the objective o, whose gradient is then that of o (1 - d). A share of its magnitude is
+        subtracted otherwise, o - |o| d, where |o| has no gradient."""
+        return False
+
     def for_network(self, network: VisionNetwork) -> Self:
         """This penalty, ready for a network; ``self`` unless it knows something of each network.
 
         Raises:
             UsageError: it knows nothing of this one.
+        """
+        return self
+
+    def for_objectives(self, objectives: Sequence[Objective]) -> Self:
+        """This penalty, ready for a batch of pictures; ``self`` unless it depends on what each of them maximizes.
+
+        Args:
+            objectives: one per picture.
+
+        Raises:
+            UsageError: it cannot be combined with one of them.
         """
         return self
 
@@ -162,12 +184,22 @@ class Sum(Objective):
     def photos(self) -> frozenset[tuple[str, Photo | None]]:
         return frozenset().union(*(factor.photos for term in self.terms for factor in term.factors))
 
+    @property
+    def reads_activations(self) -> bool:
+        return any(factor.reads_activations for term in self.terms for factor in term.factors)
+
+    @property
+    def multiplies(self) -> bool:
+        return any(factor.multiplies for term in self.terms for factor in term.factors)
+
     def for_network(self, network: VisionNetwork) -> Sum:
-        return Sum(
-            tuple(
-                Term(term.weight, tuple(factor.for_network(network) for factor in term.factors)) for term in self.terms
-            )
-        )
+        return self._with(lambda factor: factor.for_network(network))
+
+    def for_objectives(self, objectives: Sequence[Objective]) -> Sum:
+        return self._with(lambda factor: factor.for_objectives(objectives))
+
+    def _with(self, change: Callable[[Objective], Objective]) -> Sum:
+        return Sum(tuple(Term(term.weight, tuple(map(change, term.factors))) for term in self.terms))
 
     @property
     def state(self) -> object:

@@ -48,9 +48,22 @@ class Minimum(Objective):
     def photos(self) -> frozenset[tuple[str, Photo | None]]:
         return frozenset().union(*(objective.photos for objective in self.objectives))
 
+    @property
+    def reads_activations(self) -> bool:
+        return any(objective.reads_activations for objective in self.objectives)
+
+    @property
+    def multiplies(self) -> bool:
+        return any(objective.multiplies for objective in self.objectives)
+
     def for_network(self, network: VisionNetwork) -> Self:
         bound = copy.copy(self)
         bound.objectives = [objective.for_network(network) for objective in self.objectives]
+        return bound
+
+    def for_objectives(self, objectives: Sequence[Objective]) -> Self:
+        bound = copy.copy(self)
+        bound.objectives = [objective.for_objectives(objectives) for objective in self.objectives]
         return bound
 
     def __call__(self, activations: Activations, images: Tensor) -> Tensor:

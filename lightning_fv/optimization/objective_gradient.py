@@ -92,20 +92,23 @@ class _Stacked:
         groups: rows, and the objective that evaluates them.
         layers: all that are read for the pictures.
         reference_layers: for each kind of reference that is read, layers by the name of their activations.
+        penalties: those that read activations, ready for these pictures.
     """
 
     groups: list[tuple[list[int], Objective]]
     layers: set[str]
     reference_layers: dict[str, dict[str, str]]
+    penalties: list[Objective]
 
     @classmethod
     def of(cls, targets: Sequence[Target], penalties: Sequence[Objective], compared: set[str]) -> "_Stacked":
-        groups = stack_objectives([target.objective for target in targets])
+        single = [target.objective for target in targets]
+        groups, penalties = stack_objectives(single), [penalty.for_objectives(single) for penalty in penalties]
         objectives = [*(objective for _, objective in groups), *penalties]
         references: dict[str, dict[str, str]] = {}
         for layer, photo in set().union(*(objective.photos for objective in objectives)):
             references.setdefault(kind_of(photo), {})[activations_of(layer, photo)] = layer
-        return cls(groups, compared.union(*(objective.layers for objective in objectives)), references)
+        return cls(groups, compared.union(*(objective.layers for objective in objectives)), references, penalties)
 
 
 class ChunkedObjective:
@@ -137,7 +140,7 @@ class ChunkedObjective:
     ) -> None:
         self.network, self.targets, self.chunk, self.diversity = network, list(targets), chunk, diversity
         self.comparison = Comparison(network, self.targets, diversity_layer)
-        self.penalties = [penalty.for_network(network) for penalty in penalties if penalty.layers]
+        self.penalties = [penalty.for_network(network) for penalty in penalties if penalty.reads_activations]
         self.references = References(self.targets, self.penalties, start, network.channels)
         self._stacked: dict[tuple[int, int], _Stacked] = {}
 
@@ -207,9 +210,12 @@ class ChunkedObjective:
         rows = redirected[start : start + len(images)] if isinstance(redirected, Tensor) else None
         with contextlib.nullcontext() if redirected is False else RedirectedReLU(rows):
             objectives, shares = self._objectives(seen, images, start, of_cut, references)
-        penalty = None
-        for share in shares:
-            part = objectives.detach().abs() * share
+        left = objectives  # shares of what the others leave, which may be little in the first steps
+        for share in (share for multiplies, share in shares if multiplies):
+            left = left * (1 - share)
+        penalty = None if left is objectives else objectives - left
+        for share in (share for multiplies, share in shares if not multiplies):
+            part = left.detach().abs() * share
             penalty = part if penalty is None else penalty + part
         with torch.autocast(images.device.type, enabled=False):  # the backward pass uses the types of the forward pass
             total = (objectives if penalty is None else objectives - penalty).sum()
@@ -228,9 +234,9 @@ class ChunkedObjective:
         start: int,
         of_cut: Mapping[PicturesOfUnit, Tensor],
         references: Pictures,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Objectives of one chunk and the shares of them that are subtracted, (B,) each with a graph; the network's forward stops
-        after the deepest layer needed."""
+    ) -> tuple[Tensor, list[tuple[bool, Tensor]]]:
+        """Objectives of one chunk and the shares of them that are subtracted, each with whether it multiplies, (B,) each with a graph; the network's
+        forward stops after the deepest layer needed."""
         key = (start, start + len(images))
         if key not in self._stacked:
             compared = self.comparison.layers(start, len(images)) if self.diversity else set()
@@ -242,8 +248,8 @@ class ChunkedObjective:
                 found = self.network.activations(references[kind], layers.values())
             activations |= {name: found[layer] for name, layer in layers.items()}
         similarity = self.comparison.similarity(activations, start, len(images), of_cut) if self.diversity else None
-        shares = [] if similarity is None else [self.diversity * similarity]
-        shares += [penalty(activations, images) for penalty in self.penalties]
+        shares = [] if similarity is None else [(False, self.diversity * similarity)]
+        shares += [(penalty.multiplies, penalty(activations, images)) for penalty in stacked.penalties]
         if len(stacked.groups) == 1:
             return stacked.groups[0][1](activations, images), shares
         values = images.new_zeros(len(images))

@@ -231,7 +231,7 @@ class FeatureVisualizer(pl.LightningModule):
         objectives = self.objectives(seen, shown, step, references)  # (B,)
         known = {OPACITY: images[:, -1:], REACHED: objectives} if self.parameterization.has_opacity else {}
         for penalty in self.penalties:
-            if not penalty.layers:  # those that read activations are subtracted already
+            if not penalty.reads_activations:  # those that read activations are subtracted already
                 objectives = objectives - penalty(known, shown)
         # The only minus signs that turn ascent into descent. A sum, so that a picture's gradient does not depend on its batch.
         return objectives.dot(constant((-1.0,) * len(objectives), objectives.device, objectives.dtype))

@@ -11,7 +11,18 @@ from safetensors.torch import save_file
 
 from lightning_fv import FeatureVisualizer, load_network, render
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
-from lightning_fv.objectives import L1, Channel, Direction, Layer, Logit, Neuron, Opacity, SAELatent, TotalVariation
+from lightning_fv.objectives import (
+    L1,
+    Channel,
+    Direction,
+    Layer,
+    Logit,
+    Neuron,
+    Opacity,
+    Pattern,
+    SAELatent,
+    TotalVariation,
+)
 from lightning_fv.optimization.dead_units import DEAD_STEPS
 from lightning_fv.parameterizations import CPPN, MACO, Alpha, LaplacianPyramid, Pixel, Shared
 from lightning_fv.transforms import (
@@ -110,6 +121,11 @@ RECIPES: dict[str, Callable[[], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_step_of_other_recipes_does_not_wait(mock_cuda: DeviceState, name: str) -> None:
     counted = phases(mock_cuda, "logits:pizza x3", steps=8, redirect_steps=4, **RECIPES[name]())
+    assert waits_of_steps(counted) == {}
+
+
+def test_a_step_with_the_patterns_of_units_does_not_wait(mock_cuda: DeviceState) -> None:
+    counted = phases(mock_cuda, "layer4:3 x2+layer3:1", steps=8, redirect_steps=4, penalties=[Pattern()])
     assert waits_of_steps(counted) == {}
 
 
