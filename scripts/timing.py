@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_fv.engines.isolation import Precision, isolated
 from lightning_fv.engines.local import LocalEngine
@@ -233,11 +233,17 @@ def ordinary(first: int, steps: int) -> list[int]:
     return [step for step in range(first, steps) if (step + 1) % LOGGED]
 
 
+def bare_module(network: VisionNetwork, device: torch.device) -> nn.Module:
+    """A copy of a network of torch's own layers, frozen, in evaluation mode, and channels last."""
+    module = copy.deepcopy(network.module).eval().requires_grad_(False)
+    return module.to(device).to(memory_format=torch.channels_last)
+
+
 def bare_pass(
     network: VisionNetwork, batch: int, size: int, device: torch.device, bf16: bool = False
 ) -> Callable[[], None]:
-    """The forward and backward pass of torch's own layers to the pictures, frozen, in evaluation mode, and channels last."""
-    module = copy.deepcopy(network.module).to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    """The forward and backward pass to the pictures of a `bare_module`."""
+    module = bare_module(network, device)
     pictures = torch.rand(batch, network.channels, size, size, device=device)
     pictures = pictures.contiguous(memory_format=torch.channels_last).requires_grad_()
     rows = torch.arange(batch, device=device)
