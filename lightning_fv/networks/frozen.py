@@ -31,7 +31,7 @@ def memory_efficient_layers(
         module: in evaluation mode.
         folded: convolutions that do the work of the BatchNorm behind them, as `lightning_fv.networks.folding.foldable` finds them: it then returns its
             input. Values are the same but for rounding. A convolution with hooks, such as that of `lightning_fv.networks.capture`, gives its own output
-            to them; so it and its BatchNorm do their own work then.
+            to them, and folded weights lose precision under autocast; then both layers do their own work.
     """
     forwards = {
         layer: forward
@@ -120,7 +120,7 @@ class _FrozenConv:
 
     def __init__(self, layer: nn.Conv2d) -> None:
         self._layer = layer
-        self._casts = _Cast(), _Cast()
+        self._cast = _Cast()
         self._folded, self._gradient = _Cache(), _Cache()
         self.norm: _FrozenBatchNorm | None = None
 
@@ -128,12 +128,13 @@ class _FrozenConv:
         layer, norm = self._layer, self.norm
         if _unusual(x):
             return nn.Conv2d.forward(layer, x)
-        if norm is not None and (layer._forward_hooks or _has_gradient_hooks(layer) or norm.is_watched()):
+        autocast = torch.is_autocast_enabled(x.device.type)
+        # The rounding of folded weights to bfloat16 would double the error of a demo network's logits.
+        if norm is not None and (autocast or layer._forward_hooks or _has_gradient_hooks(layer) or norm.is_watched()):
             norm = None
         parameters: Mapping[str, Any] = layer._parameters if norm is None else self._fold(norm)
-        if torch.is_autocast_enabled(x.device.type):
-            parameters = self._casts[norm is not None](parameters)
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        if autocast:
+            parameters, x = self._cast(parameters), x.to(torch.get_autocast_dtype(x.device.type))
         weight, bias = parameters["weight"], parameters["bias"]
         if x.requires_grad and torch.is_grad_enabled():
             gradient = self._gradient.get(weight, lambda: input_gradient(layer, weight.detach()))

@@ -198,22 +198,17 @@ def test_double_backward_and_maps_without_a_batch() -> None:
         torch.testing.assert_close(per_picture(batch), expected)
 
 
-def test_under_autocast() -> None:
+def test_nothing_is_folded_under_autocast() -> None:
+    """The weights would be rounded once more; the bits are those of layers that do their own work."""
     module = randomized(frozen(TinyNet()))
     pairs, x = pairs_of(module), torch.rand(2, *SIZE)
     with torch.autocast("cpu", torch.bfloat16):
-        expected = gradient(module, x)
+        with memory_efficient_layers(module):
+            expected = gradient(module, x)
         with memory_efficient_layers(module, pairs):
             found = gradient(module, x)
-            hook = module.conv1.register_forward_hook(lambda *_: None)  # of its own weights, cast too
-            unfolded = gradient(module, x)
-            hook.remove()
-            again = gradient(module, x)
-    for one, other, third, last in zip(found, expected, unfolded, again, strict=True):
-        assert one.dtype == other.dtype == third.dtype
-        torch.testing.assert_close(one, other, rtol=5e-2, atol=5e-2)
-        torch.testing.assert_close(third, other, rtol=5e-2, atol=5e-2)
-        assert torch.equal(one, last)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_other_weights_are_folded_anew() -> None:
