@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from timing import Clock, alternating, bare_module
 
+from lightning_fv.commands.memory import keep_freed_memory
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.photos.activations import photo_activations
 from lightning_fv.photos.folder import PhotoFolder
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", default=["layer1", "layer2", "layer3", "layer4", "logits"])
     parser.add_argument("--rounds", type=int, default=6)
     args = parser.parse_args()
+    keep_freed_memory()  # as every command does
     folder = PhotoFolder(args.photos)
     found = measure(load_network(args.network), folder, args.layers, args.rounds)
     ratios = [a / b for a, b in zip(found["pass"], found["bare"], strict=True)]

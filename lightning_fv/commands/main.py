@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from lightning_fv.commands.memory import keep_freed_memory
 from lightning_fv.commands.streams import safe_streams
 from lightning_fv.errors import DISK_ERRORS, FeatureVisualizationError, UsageError, nearest, note, printable
 from lightning_fv.version import __version__
@@ -62,6 +63,7 @@ def main(args: Sequence[str] | None = None) -> int:
         0 done; 1 a target is not done or a file not written; 2 bad usage; 128 + N stopped by signal N: Ctrl-C (130), SIGTERM
         (143) or SIGHUP (129).
     """
+    keep_freed_memory()
     with safe_streams() as out:
         code = _main(list(sys.argv[1:] if args is None else args))
         out.flush()
