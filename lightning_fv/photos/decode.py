@@ -106,9 +106,11 @@ def decode_photo(file: BinaryIO, size: tuple[int, int], channels: int, name: str
             raise UsageError(
                 f"{name}: {picture.width} x {picture.height} pixels are too narrow to cover {width} x {height}; crop it"
             )
-        picture = picture.resize(_covering((picture.height, picture.width), size), Image.Resampling.BILINEAR)
-        left, top = round((picture.width - width) / 2.0), round((picture.height - height) / 2.0)
-        pixels = np.array(picture.crop((left, top, left + width, top + height)))
+        if picture.size != (width, height):
+            picture = picture.resize(_covering((picture.height, picture.width), size), Image.Resampling.BILINEAR)
+            left, top = round((picture.width - width) / 2.0), round((picture.height - height) / 2.0)
+            picture = picture.crop((left, top, left + width, top + height))
+        pixels = np.asarray(picture)
     return torch.from_numpy(pixels.reshape(height, width, channels).transpose(2, 0, 1).copy())
 
 
