@@ -150,6 +150,7 @@ class PutsLink(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
         if trainer.global_step == 2 and not self._folder.is_symlink():
+            self._folder.mkdir(parents=True, exist_ok=True)  # a thread may not have written the first checkpoint yet
             self._folder.rename(self._elsewhere)
             self._folder.symlink_to(self._elsewhere)
 
