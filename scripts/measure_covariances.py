@@ -9,17 +9,13 @@ holds photos, or ``train*.tar`` of them, as for train_sae.py; every fifth is tak
 as by benchmark_quality.py with those of ``val*.tar``, have learned nothing of them.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from measurements import write_measurements
 from torch import Tensor
-from train_sae import read_photos
 
-from lightning_fv.networks import VisionNetwork, load_network
-from lightning_fv.networks.weights import read_metadata
+from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives.pattern import COVARIANCES
 
 
@@ -44,25 +40,7 @@ def measure(network: VisionNetwork, photos: Tensor, layers: Sequence[str]) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--network")
-    parser.add_argument("--layers", nargs="+", help="default: layer1 to layer4, or the blocks of a transformer")
-    parser.add_argument("--every", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=COVARIANCES)
-    args = parser.parse_args()
-    made = load_file(args.out) if args.out.is_file() else {}
-    digests = read_metadata(args.out) if args.out.is_file() else {}
-    for name in [args.network] if args.network else ["demo", "demo/vit"]:
-        network = load_network(name)
-        photos = read_photos(args.photos, "train", network.input_size, args.every)
-        digests[name] = network.digest()
-        known = {info.name for info in network.layers()}
-        usual = [f"{kind}{number}" for kind in ("layer", "blocks.") for number in range(48)]
-        made |= measure(network, photos, args.layers or [layer for layer in usual if layer in known])
-        print(f"{name}: {len(photos)} photos")
-    save_file({key: value.contiguous() for key, value in sorted(made.items())}, args.out, digests)
-    print(f"{args.out}: {args.out.stat().st_size / 1e3:.0f} kB")
+    write_measurements(__doc__, COVARIANCES, ["demo", "demo/vit"], measure, "train", every=5)
 
 
 if __name__ == "__main__":

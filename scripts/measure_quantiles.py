@@ -8,18 +8,14 @@ may hold several networks: what it has is kept. Without --network and --out, the
 FOLDER holds photos, or ``val*.tar`` of them, as for train_sae.py; those are taken that it measures on.
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from measurements import write_measurements
 from torch import Tensor
-from train_sae import read_photos
 
-from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.networks import VisionNetwork
 from lightning_fv.networks.demo import NAMES
-from lightning_fv.networks.weights import read_metadata
 from lightning_fv.objectives.distribution_matching import QUANTILES, resampled
 
 LEVELS = 32
@@ -50,24 +46,7 @@ def measure(network: VisionNetwork, photos: Tensor, layers: Sequence[str]) -> di
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--network")
-    parser.add_argument("--layers", nargs="+", help="default: layer1 to layer4, or the blocks of a transformer")
-    parser.add_argument("--out", type=Path, default=QUANTILES)
-    args = parser.parse_args()
-    made = load_file(args.out) if args.out.is_file() else {}
-    digests = read_metadata(args.out) if args.out.is_file() else {}
-    for name in [args.network] if args.network else NAMES:
-        network = load_network(name)
-        photos = read_photos(args.photos, "val", network.input_size)
-        digests[name] = network.digest()
-        known = {info.name for info in network.layers()}
-        usual = [f"{kind}{number}" for kind in ("layer", "blocks.") for number in range(48)]
-        made |= measure(network, photos, args.layers or [layer for layer in usual if layer in known])
-        print(f"{name}: {len(photos)} photos")
-    save_file({key: value.contiguous() for key, value in sorted(made.items())}, args.out, digests)
-    print(f"{args.out}: {args.out.stat().st_size / 1e3:.0f} kB")
+    write_measurements(__doc__, QUANTILES, NAMES, measure, "val")
 
 
 if __name__ == "__main__":

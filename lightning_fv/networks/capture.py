@@ -144,7 +144,7 @@ def _hook(
 
 
 def _tensor(layer: str, output: Any, item: str | None) -> Tensor:
-    parts = _items(output)
+    parts = output_items(output)
     if item is not None:
         if item not in parts:
             held = f" of {', '.join(parts)}" if parts else ""
@@ -158,7 +158,7 @@ def _tensor(layer: str, output: Any, item: str | None) -> Tensor:
     return output
 
 
-def _items(output: Any) -> dict[str, Any]:
+def output_items(output: Any) -> dict[str, Any]:
     """The items of a tuple, list or dict, by index or key as text; empty for anything else."""
     if isinstance(output, Mapping):
         return {str(key): value for key, value in output.items()}
@@ -203,7 +203,7 @@ def probe(network: nn.Module, inputs: Tensor) -> list[LayerInfo]:
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             calls[name] += 1
-            outputs.setdefault(name, (_shape(output), _shapes(_items(output))))
+            outputs.setdefault(name, (_shape(output), _shapes(output_items(output))))
 
         return hook
 
@@ -214,7 +214,7 @@ def probe(network: nn.Module, inputs: Tensor) -> list[LayerInfo]:
     finally:
         for handle in handles:
             handle.remove()
-    outputs[LOGITS] = _shape(output), _shapes(_items(output))
+    outputs[LOGITS] = _shape(output), _shapes(output_items(output))
     calls[LOGITS] = 1
     infos = []
     for name in [*outputs, *(name for name in modules if name not in outputs)]:

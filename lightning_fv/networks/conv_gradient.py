@@ -30,8 +30,8 @@ def input_gradient(layer: nn.Conv2d, weight: Tensor) -> InputGradient:
         layer: its stride, padding (numbers), dilation and groups.
         weight: (C', C / groups, k, l), in place of the layer's own.
     """
-    stride, padding, dilation = _two(layer.stride), _two(layer.padding), _two(layer.dilation)
-    size = int(weight.shape[2]), int(weight.shape[3])
+    stride, padding, dilation, size = layer.stride, layer.padding, layer.dilation, weight.shape[2:]
+    assert not isinstance(padding, str)
 
     def general(grad: Tensor, shape: torch.Size) -> Tensor:
         shape_alone = weight.new_empty(1).expand(shape)  # of the input, whose values are not needed
@@ -43,7 +43,7 @@ def input_gradient(layer: nn.Conv2d, weight: Tensor) -> InputGradient:
         return general
     # With more padding than the weights reach over, outputs see nothing but padding, and must be left out.
     inner = tuple(d * (k - 1) - p for d, k, p in zip(dilation, size, padding, strict=True))
-    if min(inner) >= 0 and (stride == (1, 1) or (size == (1, 1) and padding == (0, 0))):
+    if min(inner) >= 0 and (stride == (1, 1) or (tuple(size) == (1, 1) and padding == (0, 0))):
         flipped = weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
         if stride == (1, 1):
             return lambda grad, shape: F.conv2d(grad, flipped, None, 1, inner, dilation)
@@ -53,14 +53,14 @@ def input_gradient(layer: nn.Conv2d, weight: Tensor) -> InputGradient:
     return general
 
 
-def _spread(found: Tensor, shape: torch.Size, stride: tuple[int, int]) -> Tensor:
+def _spread(found: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
     """Pixels of the input that a 1x1 convolution looks at, among zeros for those that it skips."""
     result = torch.empty(shape, dtype=found.dtype, memory_format=torch.channels_last).zero_()
     result[:, :, :: stride[0], :: stride[1]] = found
     return result
 
 
-def _interleaved(weight: Tensor, stride: int, padding: tuple[int, int]) -> InputGradient:
+def _interleaved(weight: Tensor, stride: int, padding: tuple[int, ...]) -> InputGradient:
     """Input row ``s q + r`` gets weight row k of output row ``q + (r + p - k) / s`` wherever s divides that; columns too."""
     outputs, inputs, *size = weight.shape
     taps = [
@@ -77,18 +77,9 @@ def _interleaved(weight: Tensor, stride: int, padding: tuple[int, int]) -> Input
 
     def gradient(grad: Tensor, shape: torch.Size) -> Tensor:
         # Rows of the input over the stride, and those of the gradient that they read: from `first` before to `last` behind.
-        rows = [-(-int(side) // stride) for side in shape[2:]]
-        (top, left), (bottom, right) = (
-            first,
-            [n + b - int(h) for n, b, h in zip(rows, last, grad.shape[2:], strict=True)],
-        )
-        found = F.conv2d(F.pad(grad, (-left, right, -top, bottom)), kernel)
+        rows = [-(-side // stride) for side in shape[2:]]
+        bottom, right = (n + b - h for n, b, h in zip(rows, last, grad.shape[2:], strict=True))
+        found = F.conv2d(F.pad(grad, (-first[1], right, -first[0], bottom)), kernel)
         return F.pixel_shuffle(found, stride)[:, :, : shape[2], : shape[3]]
 
     return gradient
-
-
-def _two(value: int | str | tuple[int, ...]) -> tuple[int, int]:
-    if isinstance(value, str):
-        raise ValueError(f"a padding {value!r} is no number")
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))

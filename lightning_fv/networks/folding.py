@@ -1,12 +1,13 @@
 """Which convolutions of a network can take over the BatchNorm that follows them, found out by running it."""
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_fv.networks.capture import output_items
 from lightning_fv.networks.frozen import memory_efficient_layers
 
 TOLERANCE = 1e-3
@@ -101,13 +102,10 @@ def _outputs(module: nn.Module, inputs: Tensor, without: Mapping[nn.Conv2d, nn.B
             if isinstance(part, Tensor):
                 values = part.double() if not part.is_complex() else torch.view_as_real(part).double()
                 found.append(torch.stack([values.mean(), values.abs().mean()]))
-            elif isinstance(part, Mapping):
-                parts.extend(part.values())
-            elif isinstance(part, list | tuple):
-                parts.extend(part)
+            else:
+                parts.extend(output_items(part).values())
 
-    hook: Callable[..., None] = note
-    handles = [part.register_forward_hook(hook) for part in module.modules() if part not in without]
+    handles = [part.register_forward_hook(note) for part in module.modules() if part not in without]
     try:
         module(inputs)
     finally:

@@ -38,6 +38,22 @@ def pairs_of(module: nn.Module) -> dict[nn.Conv2d, nn.BatchNorm2d]:
     return foldable(module, SIZE)
 
 
+def same_with_pairs(make: Callable[[], nn.Module], count: int) -> None:
+    """Check that so many pairs are found, and that folding them changes neither values nor gradients."""
+    torch.manual_seed(0)
+    module = randomized(frozen(make()))
+    x = torch.rand(2, *SIZE)
+    expected = gradient(module, x)
+    pairs = pairs_of(module)
+    assert len(pairs) == count
+    with memory_efficient_layers(module, pairs):
+        found = gradient(module, x)
+        with torch.no_grad():
+            close(module(x), expected[0])
+    for one, other in zip(found, expected, strict=True):
+        close(one, other)
+
+
 @pytest.mark.parametrize(
     ("make", "count"),
     [
@@ -52,18 +68,7 @@ def pairs_of(module: nn.Module) -> dict[nn.Conv2d, nn.BatchNorm2d]:
     ],
 )  # fmt: skip
 def test_values_and_gradients_are_the_same(make: Callable[[], nn.Module], count: int) -> None:
-    torch.manual_seed(0)
-    module = randomized(frozen(make()))
-    x = torch.rand(2, *SIZE)
-    expected = gradient(module, x)
-    pairs = pairs_of(module)
-    assert len(pairs) == count
-    with memory_efficient_layers(module, pairs):
-        found = gradient(module, x)
-        with torch.no_grad():
-            close(module(x), expected[0])
-    for one, other in zip(found, expected, strict=True):
-        close(one, other)
+    same_with_pairs(make, count)
 
 
 def test_no_work_is_left_for_the_batchnorms() -> None:
@@ -132,15 +137,7 @@ class Refuses(Wrapped):
 
 @pytest.mark.parametrize(("make", "count"), [(Twice, 0), (Wrapped, 0), (Pyramid, 0), (Shared, 1), (Refuses, 0)])
 def test_only_what_nobody_else_reads_is_folded(make: Callable[[], nn.Module], count: int) -> None:
-    torch.manual_seed(0)
-    module = randomized(frozen(make()))
-    x = torch.rand(2, *SIZE)
-    expected = gradient(module, x)
-    pairs = pairs_of(module)
-    assert len(pairs) == count
-    with memory_efficient_layers(module, pairs):
-        for one, other in zip(gradient(module, x), expected, strict=True):
-            close(one, other)
+    same_with_pairs(make, count)
 
 
 def test_every_layer_of_a_network_gives_its_own_output() -> None:
