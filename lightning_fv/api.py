@@ -89,7 +89,7 @@ def render(
             are called, and keep what they recorded; each batch of pictures starts with them as they were given, so that
             afterwards they have the state of the last batch.
         seed: random draws depend on it, the target and the step, and on nothing else.
-        batch_size: pictures rendered together; ``auto``: as many as fit into a GPU's memory, 16 on a CPU.
+        batch_size: pictures rendered together; ``auto``: as many as fit into a GPU's memory, 24 on a CPU.
         fail_fast: stop after the first batch with a target that is not ``done``; those not started are ``pending``, with
             pictures of NaN.
         out: a run folder, with logs, checkpoints and everything else that the command line writes; none by default. If it
@@ -161,7 +161,7 @@ def render(
         "accelerator": accelerator,
         "devices": 1,
         "enable_progress_bar": progress,
-        "log_every_n_steps": 10,
+        "log_every_n_steps": 8,
     }
     if matmul_precision not in get_args(Precision):
         raise UsageError(f"matmul_precision must be highest, high or medium, got {matmul_precision!r}")

@@ -96,7 +96,7 @@ class SecondHalf(pl.Callback):
 def step_seconds(network: VisionNetwork, targets: str, size: int, steps: int, clock: Clock) -> float:
     """Seconds per step of the real loop with run folder and TensorBoard; stages are as long as in a default render."""
     half, recipe = SecondHalf(clock), FeatureVisualizer(size=size, stage_steps=STEPS // STAGES)
-    options = {"max_steps": steps, "callbacks": [half], "accelerator": clock.device.type, "log_every_n_steps": 10}
+    options = {"max_steps": steps, "callbacks": [half], "accelerator": clock.device.type, "log_every_n_steps": 8}
     setup = Setup(network, recipe, options)
     plan = make_plan(setup, targets, batch_size=64)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):  # the bar's text

@@ -7,15 +7,15 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_fv.callbacks.background import Background
-from lightning_fv.functional import finite_uint8, resize_images
 from lightning_fv.optimization.final_pictures import final_pictures
+from lightning_fv.optimization.preview import preview
 from lightning_fv.optimization.score import assess
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.statistics import PhotoStatistics
 from lightning_fv.runs.files import WriteErrors, write_atomic
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.job_folder import JobFolder
-from lightning_fv.runs.picture import encode_jpeg, write_encoded
+from lightning_fv.runs.picture import write_encoded
 from lightning_fv.runs.record import Record
 from lightning_fv.runs.start_photo import StartPhoto
 
@@ -34,7 +34,7 @@ class ArtifactWriter(pl.Callback):
         frame_pictures: maximum number of pictures in the film.
     """
 
-    def __init__(self, frame_side: int = 128, frame_pictures: int = 16) -> None:
+    def __init__(self, frame_side: int = 128, frame_pictures: int = 24) -> None:
         self.frame_side, self.frame_pictures = frame_side, frame_pictures
         self.errors = WriteErrors()
         self.origin: dict[str, Any] | None = None
@@ -134,22 +134,15 @@ class ArtifactWriter(pl.Callback):
         assert isinstance(pl_module, FeatureVisualizer)
         if self._background is None:
             return
-        from torchvision.utils import make_grid  # here: torchvision takes a second to import
-
-        shown = pl_module.pictures()[: self.frame_pictures]
-        height, width = shown.shape[-2:]
-        scale = min(1.0, self.frame_side / max(height, width))
-        shown = resize_images(shown, (max(1, round(height * scale)), max(1, round(width * scale))))
-        columns = max(1, round(len(shown) ** 0.5 + 0.49))
-        pixels = finite_uint8(make_grid(shown, nrow=columns, pad_value=1.0))
-        if pixels is None:
+        shown = preview(pl_module, self.frame_pictures, self.frame_side)
+        if shown is None:
             return
         assert self._job is not None
         path = self._job.frame(trainer.global_step)
 
         def write() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, lambda file: file.write(encode_jpeg(pixels)), durable=False)
+            write_atomic(path, lambda file: file.write(shown.jpeg()), durable=False)
 
         self._background.submit(write)
 

@@ -4,16 +4,14 @@ import functools
 from collections.abc import Callable
 
 import lightning.pytorch as pl
-from torch import Tensor
 
 from lightning_fv.callbacks.background import Background
-from lightning_fv.functional import finite_uint8, resize_images
 from lightning_fv.optimization.final_pictures import final_pictures
+from lightning_fv.optimization.preview import preview
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.report.event_file import EventFile
 from lightning_fv.report.events import image_event
 from lightning_fv.runs.files import WriteErrors
-from lightning_fv.runs.picture import encode_jpeg
 
 _WHAT = "pictures in TensorBoard"
 
@@ -32,7 +30,7 @@ class ImageLogger(pl.Callback):
         side: maximum longer side of a thumbnail, in pixels.
     """
 
-    def __init__(self, pictures: int = 16, side: int = 200) -> None:
+    def __init__(self, pictures: int = 24, side: int = 200) -> None:
         self.pictures, self.side = pictures, side
         self.errors = WriteErrors()
         self._background: Background | None = None
@@ -56,14 +54,10 @@ class ImageLogger(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
         if self._background is not None:
-            from torchvision.utils import make_grid  # here: torchvision takes a second to import
-
-            shown = pl_module.pictures()[: self.pictures]
-            grid = make_grid(self._thumbnails(shown), nrow=max(1, round(len(shown) ** 0.5 + 0.49)), pad_value=1.0)
-            pixels = finite_uint8(grid)  # a copy: the pictures keep changing
-            if pixels is not None:
-                height, width = pixels.shape[1:]
-                self._log("pictures", height, width, trainer.global_step, lambda: encode_jpeg(pixels))
+            shown = preview(pl_module, self.pictures, self.side)
+            if shown is not None:
+                height, width = shown.pixels.shape[1:]
+                self._log("pictures", height, width, trainer.global_step, shown.jpeg)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
@@ -87,11 +81,6 @@ class ImageLogger(pl.Callback):
         assert self._background is not None
         assert writer is not None
         self._background.submit(lambda: writer.add(image_event(tag, height, width, step, encode())), must)
-
-    def _thumbnails(self, pictures: Tensor) -> Tensor:
-        height, width = pictures.shape[-2:]
-        scale = min(1.0, self.side / max(height, width))
-        return resize_images(pictures, (max(1, round(height * scale)), max(1, round(width * scale))))
 
     def _close(self) -> None:
         if self._background is not None:

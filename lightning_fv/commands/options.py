@@ -143,7 +143,7 @@ class FitCLI(LightningCLI):
             "--batch-size",
             type=int | Literal["auto"],
             default="auto",
-            help="pictures rendered together; auto: 16, on a GPU as many as fit",
+            help="pictures rendered together; auto: 24, on a GPU as many as fit",
         )
         parser.add_argument(
             "--fail_fast",
@@ -227,7 +227,7 @@ def parse(args: Sequence[str]) -> FitCLI:
             "description": "Render pictures of what units of a network look for.",
             "default_config_files": [str(RECIPES / "default.yaml")],
         },
-        trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 10},
+        trainer_defaults={"max_epochs": -1, "devices": 1, "log_every_n_steps": 8},
     )
 
 

@@ -10,8 +10,8 @@ from lightning_fv.networks import VisionNetwork
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.targets import Target
 
-BATCH_SIZE = 16
-"""Pictures rendered together without a GPU: on a CPU, larger batches gain nothing."""
+BATCH_SIZE = 24
+"""Pictures rendered together without a GPU: on a CPU, smaller batches take up to a tenth longer, and larger ones gain nothing."""
 
 LARGEST_BATCH = 256
 """Larger batches use no GPU better, and an interruption costs a whole job at most."""

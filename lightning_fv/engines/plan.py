@@ -291,17 +291,17 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
         return 1
     trainer = check_trainer(setup.trainer_options())
     device = trainer.strategy.root_device
-    if device.type != "cuda":
-        return BATCH_SIZE
     start = setup.visualizer.size_for(setup.network)
     chosen = resolve_targets(targets, setup.network, start)
+    workers = 1 if setup.shared else setup.rank.ranks
+    if device.type != "cuda":
+        return BATCH_SIZE if workers == 1 else min(BATCH_SIZE, -(-len(chosen) // workers))
     sizes = [
         callback.last_size(setup.options["max_steps"], start, setup.network.input_size)
         for callback in setup.callbacks
         if isinstance(callback, ProgressiveUpscale)
     ]
     growth = max((size[0] * size[1] for size in sizes), default=0) / (start[0] * start[1])
-    workers = 1 if setup.shared else setup.rank.ranks
     return measured_batch_size(
         setup.visualizer, setup.network, chosen, device, max(1.0, growth), workers, setup.start,
         trainer.precision_plugin.forward_context,

@@ -91,8 +91,8 @@ def finite_uint8(images: Tensor) -> Tensor | None:
     channels = images.shape[-3]
     if channels != 3:
         images = torch.stack([images.select(-3, min(number, channels - 1)) for number in range(3)], -3)
-    finite = torch.isfinite(images).all()
-    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+    finite = torch.linalg.vector_norm(images, torch.inf) < torch.inf  # the largest magnitude; NaN, if there is one
+    pixels = images.clamp(0, 1).mul_(255).round_().to(torch.uint8)
     if images.device.type == "cpu":
         return pixels if bool(finite) else None
     copied = torch.cat([pixels.flatten(), finite.to(torch.uint8).view(1)]).cpu()

@@ -61,11 +61,13 @@ class FinalPictures:
 def final_pictures(visualizer: FeatureVisualizer) -> FinalPictures:
     """The pictures of a visualizer as they are now; the same object as before if they have not changed."""
     values = visualizer.parameterization.values
+    state = values._version, visualizer.global_step  # the step too: a fused optimizer does not count as a change
     known = _KNOWN.get(visualizer)
-    if known is None or known[0] is not values or known[1] != values._version:
-        known = values, values._version, FinalPictures(visualizer)
+    if known is None or known[0] is not values or known[1] != state:
+        known = values, state, FinalPictures(visualizer)
         _KNOWN[visualizer] = known
     return known[2]
 
 
-_KNOWN: weakref.WeakKeyDictionary[FeatureVisualizer, tuple[Tensor, int, FinalPictures]] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[FeatureVisualizer, tuple[Tensor, tuple[int, int], FinalPictures]]
+_KNOWN = weakref.WeakKeyDictionary()

@@ -26,6 +26,7 @@ class NonFiniteGuard(nn.Module):
     nonfinite_count: Tensor
     last_finite: Tensor
     _scales: Tensor
+    _infinity: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +39,7 @@ class NonFiniteGuard(nn.Module):
         self.register_buffer("last_finite", values.detach().clone())
         scales = torch.tensor([0.5**count for count in range(NONFINITE_LIMIT)] + [0.0], device=values.device)
         self.register_buffer("_scales", scales, persistent=False)
+        self.register_buffer("_infinity", torch.tensor([torch.inf], device=values.device), persistent=False)
 
     @property
     def diverged(self) -> Tensor:
@@ -64,23 +66,26 @@ class NonFiniteGuard(nn.Module):
             finite = torch.linalg.vector_norm(gradient.flatten(1), dim=1) < torch.inf
             gradient.nan_to_num_(0.0, 0.0, 0.0).mul_((finite & ~self.diverged).view(shape))
             return
-        # The norm is infinite also where squares overflow: Adam's second moment would never recover. NaN compares false.
-        finite = torch.linalg.vector_norm(gradient.flatten(1), dim=1) < torch.inf
-        if finite.device.type == "cpu":  # no synchronization to avoid: a shortcut for the common case, bitwise equal
-            self._all_finite = bool(finite.all()) and (self._all_finite or not bool(self.nonfinite_count.any()))
+        # The norm is infinite also where squares overflow: Adam's second moment would never recover.
+        norm = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        if norm.device.type == "cpu":  # no synchronization to avoid: a shortcut for the common case, bitwise equal
+            finite = bool((norm < torch.inf).all())  # NaN compares false
+            self._all_finite = finite and (self._all_finite or not bool(self.nonfinite_count.any()))
             if self._all_finite:
                 self.last_finite.copy_(values)
                 self._weight = torch.ones(())
                 return
-        self.nonfinite_count += ~finite
-        weight = (self.step_scale * finite).view(shape)
-        keep = weight.ceil()  # 0 for pictures that are non-finite now or diverged, else 1
-        # Arithmetic, since selecting by a mask is five times as slow. Multiplying by 1 and a lerp with weight 1 change no bit,
-        # and by then nothing that is multiplied by 0 is NaN or infinite. In place: temporaries would cost more than the sums.
-        gradient.nan_to_num_(0.0, 0.0, 0.0).mul_(keep)
-        values.nan_to_num_(0.0, 0.0, 0.0)
-        values.copy_(torch.lerp(self.last_finite, values, keep, out=self.last_finite))
-        self._weight = weight
+        # Few operations, since launching each takes a GPU's host longer than these take to compute.
+        nonfinite = torch.bucketize(
+            norm, self._infinity, right=True
+        )  # 1, also for NaN, which sorts after infinity; else 0
+        self.nonfinite_count += nonfinite
+        row = self.nonfinite_count.add(nonfinite, alpha=NONFINITE_LIMIT).clamp_max_(NONFINITE_LIMIT)
+        left_alone = (row == NONFINITE_LIMIT).view(shape)  # pictures that are non-finite now or diverged
+        gradient.masked_fill_(left_alone, 0.0)
+        torch.where(left_alone, self.last_finite, values, out=self.last_finite)
+        values.copy_(self.last_finite)
+        self._weight = self._scales[row].view(shape)
 
     @torch.no_grad()
     def after_step(self, values: nn.Parameter) -> None:

@@ -47,10 +47,10 @@ class ObjectiveGradient:
 
         A penalty does not count: it is a multiple of the objective, and has no gradient either where that is 0.
         """
-        size = torch.hypot(self.objectives, torch.linalg.vector_norm(self.by_seen.flatten(1), dim=1))
+        active = torch.logical_or(self.objectives, torch.linalg.vector_norm(self.by_seen.flatten(1), dim=1))
         if self.by_images is not None:
-            size = torch.hypot(size, torch.linalg.vector_norm(self.by_images.flatten(1), dim=1))
-        return size != 0
+            active.logical_or_(torch.linalg.vector_norm(self.by_images.flatten(1), dim=1))
+        return active
 
     def attach(self, seen: Tensor, images: Tensor) -> Tensor:
         """The objectives less the penalty, (B,), as a function of the pictures: a backward pass continues where the network's
@@ -71,15 +71,14 @@ class PrecomputedGradient(torch.autograd.Function):
     def forward(
         ctx: Any, objectives: Tensor, by_seen: Tensor, by_images: Tensor | None, seen: Tensor, images: Tensor
     ) -> Tensor:
-        ctx.zero = objectives - objectives  # NaN where these are NaN or infinite
-        ctx.gradients = by_seen, by_images
+        ctx.gradients = objectives, by_seen, by_images
         return objectives.nan_to_num(LOWEST, LOWEST, LOWEST)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        factor = (grads[0] + ctx.zero).view(-1, 1, 1, 1)
-        by_seen, by_images = ctx.gradients
+        objectives, by_seen, by_images = ctx.gradients
+        factor = torch.add(grads[0], objectives, alpha=0).view(-1, 1, 1, 1)  # NaN where these are NaN or infinite
         del ctx.gradients  # scaled in place to save memory, so a second backward pass has nothing to start from
         return None, None, None, by_seen.mul_(factor), None if by_images is None else by_images.mul_(factor)
 
@@ -218,8 +217,9 @@ class ChunkedObjective:
             part = left.detach().abs() * share
             penalty = part if penalty is None else penalty + part
         with torch.autocast(images.device.type, enabled=False):  # the backward pass uses the types of the forward pass
-            total = (objectives if penalty is None else objectives - penalty).sum()
-            by_seen, by_images = torch.autograd.grad(total, (seen, images), allow_unused=True)
+            reached = objectives if penalty is None else objectives - penalty
+            ones = constant((1.0,) * len(reached), reached.device, reached.dtype)  # those of their sum, made once
+            by_seen, by_images = torch.autograd.grad(reached, (seen, images), ones, allow_unused=True)
         return ObjectiveGradient(
             objectives.detach(),
             by_seen if by_seen is not None else torch.zeros_like(seen),

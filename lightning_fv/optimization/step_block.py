@@ -14,6 +14,8 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_fv.functional import constant
+
 SECONDS = 0.2
 """A block of steps ends after this time, so that signals, checkpoints and the progress bar need not wait longer."""
 
@@ -117,7 +119,8 @@ def _closure(module: pl.LightningModule, optimizer: Optimizer, loss: Callable[[]
     with trainer.precision_plugin.train_step_context():
         value = loss()
     optimizer.zero_grad()
-    value.backward()  # type: ignore[no-untyped-call]
+    one = constant((1.0,), value.device, value.dtype)[0]  # what `backward` begins with, made once
+    value.backward(one)  # type: ignore[no-untyped-call]
     module.on_before_optimizer_step(optimizer)
     module.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
     return value

@@ -258,7 +258,7 @@ class FeatureVisualizer(pl.LightningModule):
     def mean_objective(self) -> Tensor:
         """Mean over the pictures with a finite objective at the last step; a scalar, NaN if there is none."""
         values = self.objective_values if self.objective_values is not None else torch.empty(0)
-        return torch.where(values.isfinite(), values, torch.nan).nanmean()
+        return values.nan_to_num(torch.nan, torch.nan, torch.nan).nanmean()
 
     def transform(self, images: Tensor, step: int | None) -> Tensor:
         """The pictures as the network sees them, (B, 3, H', W'); ``step`` is the number of the random draw, None if one is held."""

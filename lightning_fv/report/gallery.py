@@ -23,7 +23,7 @@ from lightning_fv.runs.record import Record, read_manifest
 CHUNK = "lightning_fv"
 """Keyword of the PNG text chunk that `lightning_fv.runs.picture` writes; not imported from there, which needs torch."""
 
-FRAME_PICTURES = 16
+FRAME_PICTURES = 24
 """Maximum number of pictures in a frame of the film, as `ArtifactWriter` writes them."""
 
 

@@ -31,7 +31,7 @@ def test_batches_that_fit(
 
 def test_a_run_writes_down_the_number(tmp_path: Path) -> None:
     run, quick = tmp_path / "run", ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
-    assert main(["--out", str(run), *quick, "--targets", "logits:0-16", "--trainer.max_steps", "1"]) == 0
+    assert main(["--out", str(run), *quick, "--targets", "logits:all+layer3:0", "--trainer.max_steps", "1"]) == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["batch_size"] == BATCH_SIZE
     assert len(list((run / "jobs").iterdir())) == 2
     assert main(["--out", str(run), "--resume", "--batch-size", "auto", *quick]) == 0

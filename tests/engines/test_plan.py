@@ -145,6 +145,13 @@ def test_the_batch_size_of_a_cpu(asked: Any, size: int) -> None:
     assert batch_size_for(tiny_plan().setup, "logits:0", asked) == size
 
 
+def test_the_workers_of_a_cpu_each_get_a_job() -> None:
+    setup = tiny_plan().setup
+    two = replace(setup, rank=replace(setup.rank, ranks=2), options={**setup.options, "devices": 1})
+    assert batch_size_for(two, "logits:0-4", "auto") == 3
+    assert batch_size_for(two, "logits:0 x64", "auto") == BATCH_SIZE
+
+
 def test_a_device_that_is_not_there_is_said_before_anything_is_measured() -> None:
     setup = tiny_plan().setup
     setup = replace(setup, options={**setup.options, "accelerator": "abacus"})

@@ -1,7 +1,8 @@
 """Prints operations and waits of a render on the mock device: ``python -m tests.mock_device.count --targets logits:0-7``.
 
-step    operations of an ordinary step; those of a bare pass of the network, forward and backward, with the same pictures;
-        their difference is the package's own
+step    operations of an ordinary step by itself; those of a bare pass of the network, forward and backward, with the same
+        pictures; their difference is the package's own
+block   an ordinary step that follows another without Lightning's loop, as most do by default; the mean over all, with their log
 held    bytes that autograd keeps of the network's forward pass, for each picture
 end     operations and waits from the last step to the end of the job, with the report
 """
@@ -18,7 +19,7 @@ from lightning_fv import FeatureVisualizer, VisionNetwork, load_network, render,
 from lightning_fv.optimization.dead_units import DEAD_STEPS
 from tests.mock_device.cuda import mocked_cuda
 from tests.mock_device.ledger import Counts
-from tests.mock_device.phases import Phases
+from tests.mock_device.phases import Phases, StepsOfBlocks
 from tests.mock_device.tensors import DeviceState
 
 
@@ -40,6 +41,7 @@ def main() -> None:
             progress=False, visualizer=recipe,
         )  # fmt: skip
         counted.close()
+        block, mean = operations_in_blocks(device, network, asked.targets)
         bare, held = bare_pass(device, network, asked.targets)
     pictures = len(rendering.records)
     ordinary = {
@@ -53,12 +55,27 @@ def main() -> None:
     ):
         print(f"{name}: {_mean(steps):.0f} operations, {sum(c.waits.total() for c in steps) / len(steps):.2f} waits")
     print(f"  bare pass: {bare.operations.total()} operations; own: {_mean(steps) - bare.operations.total():.0f}")
+    print(
+        f"  block: {block} operations; own: {block - bare.operations.total()}, mean {mean - bare.operations.total():.1f}"
+    )
     print(f"  held: {held / pictures / 1e6:.2f} MB for each of {pictures} pictures")
     _print_lines(steps, asked.lines)
     end = counted.end
     print(f"end: {end.operations.total()} operations, {end.waits.total()} waits for {pictures} pictures")
     for (line, kind), count in end.waits.most_common(asked.lines):
         print(f"  {count:5d}  {line}  {kind}")
+
+
+def operations_in_blocks(device: DeviceState, network: VisionNetwork, targets: Any) -> tuple[int, float]:
+    """Operations of an ordinary step within a block, and their mean over two stages of a run of 128 steps in 16 stages."""
+    first, last = 24, 40  # after the steps with redirected gradients
+    with StepsOfBlocks(device) as counted:
+        render(
+            network, targets, steps=last + 1, accelerator="cuda", callbacks=[counted], progress=False,
+            visualizer=FeatureVisualizer(stage_steps=8),
+        )  # fmt: skip
+    counts = [counted.steps[step].operations.total() for step in range(first, last)]
+    return counts[1], sum(counts) / len(counts)
 
 
 def bare_pass(device: DeviceState, network: VisionNetwork, targets: Any) -> tuple[Counts, int]:

@@ -309,13 +309,13 @@ def test_an_empty_run(tmp_path: Path) -> None:
 
 
 def test_films_belong_to_jobs(tmp_path: Path) -> None:
-    records = numbered(24)
-    jobs = {"aaaa": records[:20], "bbbb": records[20:23]}
+    records = numbered(FRAME_PICTURES + 8)
+    jobs = {"aaaa": records[:-4], "bbbb": records[-4:-1]}
     run = make_run(tmp_path / "run", records, jobs)
     page = Page(write_gallery([run]))
-    assert page.data["jobs"] == [[0, "jobs/aaaa", 16, [0, 8, 128]], [0, "jobs/bbbb", 3, [0, 8, 128]]]
+    assert page.data["jobs"] == [[0, "jobs/aaaa", FRAME_PICTURES, [0, 8, 128]], [0, "jobs/bbbb", 3, [0, 8, 128]]]
     places = [(row["job"], row["place"]) for row in page.rows()]
-    assert places == [(0, n) for n in range(16)] + [(-1, 0)] * 4 + [(1, 0), (1, 1), (1, 2), (-1, 0)]
+    assert places == [(0, n) for n in range(FRAME_PICTURES)] + [(-1, 0)] * 4 + [(1, 0), (1, 1), (1, 2), (-1, 0)]
 
 
 def test_films_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
