@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python scripts/benchmark_pictures.py [--recipes default lucent maco] [--steps N ...] [--seeds N]
     OMP_NUM_THREADS=1 python scripts/benchmark_pictures.py --plain    # the fast parts against plain ones of torch
+    OMP_NUM_THREADS=1 python scripts/benchmark_pictures.py --targets layer4:0-47    # of units that have no names; see benchmark_quality.py
 
 Renders the demo network's 24 classes by the command line's own code, with everything that a run writes, and asks the reporting judges
 (scripts/judge.py). Seconds are those in which this process was computing, from the command to its end, without the start of Python and
@@ -44,7 +45,7 @@ class Outcome:
     Attributes:
         seconds: CPU seconds a picture.
         scores: of each picture.
-        named: pictures that each judge names right.
+        named: pictures that each judge names right; empty for units that are no classes.
         rating: mean probability of the right class, for each judge.
     """
 
@@ -69,7 +70,7 @@ def run(options: Sequence[str], targets: str = "logits:all") -> Outcome:
         pictures = [read_picture_tensor(folder.path / str(record.image)) for record in records]
     shown = torch.stack([resize_images(picture[None], (64, 64))[0] for picture in pictures])
     named, rating = {}, {}
-    for name in REPORTING:
+    for name in REPORTING if all(record.target.startswith("logits:") for record in records) else ():
         judge = load_judge(name)
         classes = torch.tensor([judge.categories.index(record.target.removeprefix("logits:")) for record in records])
         with torch.no_grad():
@@ -155,7 +156,7 @@ def compare(seeds: int, options: Sequence[str], targets: str = "logits:all") -> 
             slow = run(words, targets)
         mean = statistics.mean(fast.scores) / statistics.mean(slow.scores)
         ratios = [one / other for one, other in zip(fast.scores, slow.scores, strict=True)]
-        names = ", ".join(f"{name} {fast.named[name]} {slow.named[name]}" for name in REPORTING)
+        names = ", ".join(f"{name} {fast.named[name]} {slow.named[name]}" for name in fast.named)
         print(
             f"{seed:4}  {fast.seconds:.3f} {slow.seconds:.3f}      {mean:22.4f} {min(ratios):6.3f} {max(ratios):6.3f}  {names}",
             flush=True,
@@ -180,7 +181,7 @@ def main() -> None:
         for number in steps:
             for seed in range(asked.seeds):
                 found = run(["--config", recipe, "--seed", str(seed), *number], asked.targets)
-                judges = "  ".join(f"{name} {found.named[name]} {found.rating[name]:.3f}" for name in REPORTING)
+                judges = "  ".join(f"{name} {found.named[name]} {found.rating[name]:.3f}" for name in found.named)
                 print(
                     f"{recipe:8} {' '.join(number[1:]):4} seed {seed}: {found.seconds:.3f} s a picture, "
                     f"{3600 / found.seconds:6.0f} an hour; {judges}",

@@ -64,3 +64,9 @@ def test_a_run() -> None:
     assert found.seconds > 0
     assert set(found.named) == {"mixer", "dense"}
     assert max(found.rating.values()) > 1 / 24
+
+
+def test_a_run_of_a_unit_that_has_no_name() -> None:
+    found = run(["--trainer.max_steps", "2"], "layer4:1")
+    assert found.seconds > 0
+    assert found.named == {}
