@@ -158,6 +158,24 @@ def test_an_interrupted_run_is_continued_by_the_command_line(
         lightning_fv.render("demo", out=run, **{**options, "batch_size": "auto"})
 
 
+def test_the_training_size_of_a_plain_module(capsys: pytest.CaptureFixture[str]) -> None:
+    demo = lightning_fv.load_network("demo")
+    options: dict[str, Any] = {"steps": 8, "progress": False, "accelerator": "cpu"}
+    own = {"mean": demo.mean, "std": demo.std, **options}
+    named = lightning_fv.render("demo", "layer3:5", **options)
+    plain = lightning_fv.render(demo.module, "layer3:5", input_size=(64, 64), **own)
+    assert torch.equal(plain.images, named.images)
+    assert capsys.readouterr().err == ""
+    lightning_fv.render(demo.module, "layer3:5", size=64, **own)
+    assert "trained at 64x64 px, give input_size=(64, 64)" in capsys.readouterr().err
+    lightning_fv.render(demo.module, "layer3:5", size=64, input_size=(224, 224), **own)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UsageError, match="input_size and categories are for a plain Module"):
+        lightning_fv.render(demo, "layer3:5", input_size=(64, 64))
+    with pytest.raises(NetworkError, match="the input size needs a height and a width"):
+        lightning_fv.render(demo.module, "layer3:5", input_size=64, **own)
+
+
 def test_options_in_conflict() -> None:
     with pytest.raises(UsageError, match="ModelCheckpoint needs a folder to save in"):
         lightning_fv.render("demo", "logits:0", callbacks=ModelCheckpoint())
