@@ -13,7 +13,14 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from lightning_fv.engines.config import check_network, config_text, load_run_network, prepared_as_in, read_config
+from lightning_fv.engines.config import (
+    check_network,
+    check_run,
+    config_text,
+    load_run_network,
+    prepared_as_in,
+    read_config,
+)
 from lightning_fv.engines.isolation import Precision, isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
@@ -225,8 +232,7 @@ def collect_evidence(
     """
     folder = RunFolder(run)
     records = folder.records()
-    if not folder.begun():
-        raise RunFolderError(f"{folder} holds pictures, but not the settings of a run; give the folder of a run")
+    check_run(folder)
     folder.check_entries()
     found = PhotoFolder(photos)
     runs = [RunFolder(path) for path in ([others] if isinstance(others, str | Path) else others)]

@@ -38,11 +38,16 @@ def test_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = read_manifest(folder / "manifest.jsonl")
     assert [record.score for record in records] == rendering.scores.tolist()
     assert all((folder / str(record.image)).is_file() for record in records)
-    with pytest.raises(RunFolderError, match="not empty"):
+    with pytest.raises(RunFolderError, match="overwrite=True"):
         rendering.save("pictures")
     html = rendering._repr_html_()
     assert html.count("<img") == 2
     assert "logits:pizza" in html
+
+
+def test_completion_finds_the_public_names() -> None:
+    assert set(lightning_fv.__all__) <= set(dir(lightning_fv))
+    assert "importlib" not in dir(lightning_fv)
 
 
 def test_scores_are_those_of_the_plain_pictures() -> None:

@@ -237,6 +237,19 @@ def load_run_network(folder: RunFolder) -> VisionNetwork:
     return network
 
 
+def check_run(folder: RunFolder) -> None:
+    """Check that a folder with pictures is that of a run.
+
+    Raises:
+        RunFolderError: it holds no settings, as one written by `Rendering.save`.
+    """
+    if not folder.begun():
+        raise RunFolderError(
+            f"{folder} holds pictures, but not the settings of a run; give the folder of a run (in Python, render with out=FOLDER "
+            "in place of rendering.save)"
+        )
+
+
 def check_network(folder: RunFolder, network: VisionNetwork) -> None:
     """Check that a network is that of a run.
 
