@@ -284,8 +284,8 @@ def _as_network(
     if isinstance(network, nn.Module):
         if mean is None or std is None:
             raise UsageError("a plain Module needs the mean and std of its input, such as mean=(0.485, 0.456, 0.406)")
-        given = {} if input_size is None else {"input_size": input_size}
-        return VisionNetwork(network, mean=mean, std=std, categories=categories, **given)
+        size = (224, 224) if input_size is None else input_size
+        return VisionNetwork(network, mean=mean, std=std, input_size=size, categories=categories)
     if mean is not None or std is not None or input_size is not None or len(categories) > 0:
         raise UsageError(
             "mean, std, input_size and categories are for a plain Module; a named network brings its own, and "

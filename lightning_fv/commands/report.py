@@ -53,7 +53,7 @@ def report(args: Sequence[str]) -> int:
     if (reason := only_render(folder)) is not None:
         raise RunFolderError(
             f"{folder} was rendered from Python with something that has no name on the command line ({reason}); "
-            "call lightning_fv.collect_evidence, with the same network"
+            "call lightning_fv.collect_evidence, with the same network by network="
         )
     photos = PhotoFolder(options.photos)
     # With fit's own checks of these two options. No cluster is needed, whatever rendered the pictures.
