@@ -10,6 +10,7 @@ from lightning_fv.version import __version__
 
 if TYPE_CHECKING:
     from lightning_fv.api import collect_evidence, render
+    from lightning_fv.commands.load_recipe import load_recipe
     from lightning_fv.during_training import VisualizeDuringTraining
     from lightning_fv.networks import VisionNetwork, load_network
     from lightning_fv.optimization.activation_grid import activation_grid
@@ -30,6 +31,7 @@ _MODULES = {
     "activation_grid": "optimization.activation_grid",
     "collect_evidence": "api",
     "load_network": "networks",
+    "load_recipe": "commands.load_recipe",
     "render": "api",
     "resolve_targets": "targets",
     "study_warp": "transforms",
@@ -48,6 +50,7 @@ __all__ = [
     "activation_grid",
     "collect_evidence",
     "load_network",
+    "load_recipe",
     "render",
     "resolve_targets",
     "study_warp",
@@ -58,3 +61,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(importlib.import_module(f"lightning_fv.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'lightning_fv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, which are imported when first used, and the modules that have been imported."""
+    return sorted({*__all__, *globals()} - {"Any", "TYPE_CHECKING", "importlib", "_MODULES"})

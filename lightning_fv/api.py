@@ -13,15 +13,23 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from lightning_fv.engines.config import check_network, config_text, load_run_network, read_config
+from lightning_fv.engines.config import (
+    check_network,
+    check_run,
+    config_text,
+    load_run_network,
+    prepared_as_in,
+    read_config,
+)
 from lightning_fv.engines.isolation import Precision, isolated
 from lightning_fv.engines.local import LocalEngine
 from lightning_fv.engines.plan import STEPS, Setup, batch_size_for, make_plan
 from lightning_fv.engines.run import run_plan
 from lightning_fv.engines.start_photos import check_start_photos, keep_start_photos, start_paths, starting_from
 from lightning_fv.engines.workers import WorkerEngine
-from lightning_fv.errors import RunFolderError, UsageError
+from lightning_fv.errors import RunFolderError, UsageError, note
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.optimization.size import in_pixels
 from lightning_fv.optimization.start import size_of
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.folder import PhotoFolder
@@ -63,6 +71,7 @@ def render(
     out: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    input_size: tuple[int, int] | None = None,
     categories: Sequence[str] = (),
     accelerator: str = "auto",
     matmul_precision: Precision = "highest",
@@ -97,6 +106,8 @@ def render(
             batches are read from their files, which have 8 bits per colour (NaN if they have more than three channels). ``lightning-fv --resume --out FOLDER`` continues
             it too, if the network has a name that `load_network` knows and all parts of the recipe can be imported by name.
         mean, std: of a plain Module's input, per channel, for photos in [0, 1].
+        input_size: (height, width) that a plain Module was trained at, in pixels, to which transforms are scaled, and the default
+            size of pictures; default: (224, 224), with a note if pictures have another size.
         categories: class names of a plain Module's logits.
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
         matmul_precision: of products of float32 matrices on a GPU, instead of `torch.set_float32_matmul_precision`: ``high`` uses
@@ -149,12 +160,15 @@ def render(
             if not folder.begun():  # by another process since the first look
                 raise
     recipe = visualizer or FeatureVisualizer(**given)
-    network = _as_network(network, mean, std, categories)
+    is_plain = isinstance(network, nn.Module)
+    network = _as_network(network, mean, std, input_size, categories)
     files = start_paths(start) if isinstance(start, str | Path | list | tuple) else []
     pictures: Any = None if files else start  # not yet checked
     if pictures is not None and recipe.asked_size is None:
         recipe = copy.deepcopy(recipe)
         recipe.asked_size = size_of(pictures)
+    if is_plain and input_size is None:
+        _note_training_size(network, recipe)
     options = {
         "max_steps": _whole("steps", steps),
         "callbacks": callbacks,
@@ -191,7 +205,8 @@ def collect_evidence(
     photos: str | Path,
     judges: str | VisionNetwork | Sequence[str | VisionNetwork] = (),
     others: str | Path | Sequence[str | Path] = (),
-    network: VisionNetwork | None = None,
+    network: VisionNetwork | nn.Module | None = None,
+    categories: Sequence[str] = (),
 ) -> list[Evidence]:
     """How far can the pictures of a finished run be trusted? As ``lightning-fv report``.
 
@@ -202,7 +217,9 @@ def collect_evidence(
         photos: a folder of photos, in any folders or tar archives below.
         judges: other networks that look at the pictures, or their names.
         others: folders of runs of the same targets by other seeds.
-        network: that the pictures were made for; needed if it cannot be loaded by its name.
+        network: that the pictures were made for, needed if it cannot be loaded by its name. A plain Module gets pictures with the mean, std and
+            training size of the run.
+        categories: class names of a plain Module's logits; needed if the run's targets are named after them.
 
     Returns:
         Evidence in the order of the run's targets, for those with a finished picture. Targets without a text, which were made from an objective
@@ -215,20 +232,34 @@ def collect_evidence(
     """
     folder = RunFolder(run)
     records = folder.records()
-    if not folder.begun():
-        raise RunFolderError(f"{folder} holds pictures, but not the settings of a run; give the folder of a run")
+    check_run(folder)
     folder.check_entries()
     found = PhotoFolder(photos)
     runs = [RunFolder(path) for path in ([others] if isinstance(others, str | Path) else others)]
-    if network is None:
-        network = load_run_network(folder)
-    else:
-        check_network(folder, network)
+    network = _network_of_run(folder, network, categories)
     judging = load_judges([judges] if isinstance(judges, str | VisionNetwork) else judges, network)
     asked = read_config(folder).get("targets", [])
     texts = [asked] if isinstance(asked, str) else [text for text in asked if isinstance(text, str)]
     targets, reasons = recorded_targets(records, network, texts)
     return report_run(folder, ReportInputs(network, targets, found, judging, runs, reasons))
+
+
+def _network_of_run(
+    folder: RunFolder, network: VisionNetwork | nn.Module | None, categories: Sequence[str]
+) -> VisionNetwork:
+    """The network of a finished run, given or loaded by its name."""
+    if network is not None and not isinstance(network, VisionNetwork | nn.Module):
+        raise UsageError(
+            f"network= takes the Module or VisionNetwork that was rendered, not an object of type {type(network).__name__}"
+        )
+    if isinstance(network, nn.Module):
+        network = prepared_as_in(folder, network, categories)
+    elif len(categories) > 0:
+        raise UsageError("categories are for a plain Module; other networks bring their own")
+    if network is None:
+        return load_run_network(folder)
+    check_network(folder, network)
+    return network
 
 
 def _whole(name: str, value: Any) -> Any:
@@ -243,6 +274,7 @@ def _as_network(
     network: str | VisionNetwork | nn.Module,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
+    input_size: tuple[int, int] | None,
     categories: Sequence[str],
 ) -> VisionNetwork:
     if not isinstance(network, str | VisionNetwork | nn.Module):
@@ -252,7 +284,22 @@ def _as_network(
     if isinstance(network, nn.Module):
         if mean is None or std is None:
             raise UsageError("a plain Module needs the mean and std of its input, such as mean=(0.485, 0.456, 0.406)")
-        return VisionNetwork(network, mean=mean, std=std, categories=categories)
-    if mean is not None or std is not None or len(categories) > 0:
-        raise UsageError("mean, std and categories are for a plain Module; a named network brings its own")
+        size = (224, 224) if input_size is None else input_size
+        return VisionNetwork(network, mean=mean, std=std, input_size=size, categories=categories)
+    if mean is not None or std is not None or input_size is not None or len(categories) > 0:
+        raise UsageError(
+            "mean, std, input_size and categories are for a plain Module; a named network brings its own, and "
+            "load_network or VisionNetwork takes others"
+        )
     return load_network(network) if isinstance(network, str) else network
+
+
+def _note_training_size(network: VisionNetwork, recipe: FeatureVisualizer) -> None:
+    """Say which training size is assumed, if pictures of another size suggest that it is not the Module's."""
+    if isinstance(recipe.asked_size, int | tuple | list):
+        size = in_pixels(recipe.asked_size, network.input_size)
+        if size != network.input_size:
+            note(
+                f"lightning-fv: {network.name} is taken to be trained at {network.input_size[0]}x{network.input_size[1]} px, for which "
+                f"transforms are scaled; if it was trained at {size[0]}x{size[1]} px, give input_size={size}"
+            )

@@ -8,7 +8,7 @@ import itertools
 import math
 import operator
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -20,11 +20,14 @@ from lightning_fv.engines.plan import Plan
 from lightning_fv.engines.run import Outcome
 from lightning_fv.errors import DeviceMemoryError, RunFolderError, TargetError, nearest
 from lightning_fv.functional import to_uint8
+from lightning_fv.objectives import Objective
 from lightning_fv.report import write_report
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.picture import encode_png, read_picture_tensor, write_picture
 from lightning_fv.runs.record import Record
 from lightning_fv.targets import Target
+from lightning_fv.targets.grammar import quoted
+from lightning_fv.targets.lookup import rows_of
 
 
 class RenderedPicture(NamedTuple):
@@ -47,11 +50,16 @@ NAMED, SHOWN = 3, 100
 """How many targets the text of a `Rendering` names, and how many pictures a notebook shows of it."""
 
 
+LISTED = 8
+"""How many targets the message lists that one is not among; of more, the nearest."""
+
+
 @dataclass(repr=False)
 class Rendering:
     """Rendered pictures and their scores.
 
-    ``rendering[0]`` is a `RenderedPicture`, ``rendering["logits:pizza"]`` that of a target, ``rendering[1:3]`` a Rendering of some,
+    ``rendering[0]`` is a `RenderedPicture`, ``rendering["logits:pizza"]`` that of a target, also as ``"logits:11"``, as the text or the
+    objective that was rendered, or as a Target; ``rendering[1:3]`` is a Rendering of some,
     and a loop over a Rendering goes through its `RenderedPicture`s in order. Of several pictures of a target,
     ``rendering["logits:pizza"]`` is the one with the highest score, ``rendering["logits:pizza #2"]`` the second, and
     ``rendering.facets("logits:pizza")`` a Rendering of all of them.
@@ -63,6 +71,7 @@ class Rendering:
         records: the manifest's records.
         recipe: how they were made.
         folder: the run folder that holds them, or None.
+        categories: names of the network's classes, by index; empty if they are not known.
     """
 
     images: Tensor
@@ -71,6 +80,7 @@ class Rendering:
     records: list[Record]
     recipe: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    categories: Sequence[str] = ()
 
     def __repr__(self) -> str:
         """``<Rendering of 8 pictures: logits:goldfish, logits:monarch, logits:lion and 5 more; 64 x 64 px, in runs/classes>``."""
@@ -91,17 +101,18 @@ class Rendering:
         return (self[number] for number in range(len(self)))
 
     @overload
-    def __getitem__(self, which: int | str) -> RenderedPicture: ...
+    def __getitem__(self, which: int | str | Objective | Target) -> RenderedPicture: ...
 
     @overload
     def __getitem__(self, which: slice) -> Rendering: ...
 
-    def __getitem__(self, which: int | str | slice) -> RenderedPicture | Rendering:
-        """A picture by its position or by its target as text, or a Rendering of a slice.
+    def __getitem__(self, which: int | str | Objective | Target | slice) -> RenderedPicture | Rendering:
+        """A picture by its position, or by its target: its text, its objective or itself; or a Rendering of a slice.
 
         Raises:
             IndexError: there is no picture at that position.
             TargetError: there is none of that target.
+            TypeError: it is none of these.
         """
         if isinstance(which, slice):
             return Rendering(
@@ -111,18 +122,24 @@ class Rendering:
                 self.records[which],
                 self.recipe,
                 self.folder,
+                self.categories,
             )
-        if isinstance(which, str):
+        if isinstance(which, str | Objective | Target):
             which = min(self._rows_of(which), key=lambda row: self.records[row].scores.get("rank", math.inf))
-        number = operator.index(which)
+        try:
+            number = operator.index(which)
+        except TypeError:
+            raise TypeError(
+                f"a Rendering is indexed by a position, a slice, a target as text or an objective, not by a {type(which).__name__}"
+            ) from None
         target = self.targets[number]
         return RenderedPicture(self.images[number], float(self.scores[number]), target, self.records[number])
 
-    def facets(self, target: str) -> Rendering:
+    def facets(self, target: str | Objective) -> Rendering:
         """All pictures of a target, in order.
 
         Args:
-            target: as text, without the number of pictures.
+            target: as text or as objective.
 
         Raises:
             TargetError: there is none of that target.
@@ -130,24 +147,32 @@ class Rendering:
         rows = self._rows_of(target)
         return self[rows[0] : rows[-1] + 1]
 
-    def _rows_of(self, text: str) -> list[int]:
-        rows = [row for row, target in enumerate(self.targets) if text in (target.text, target.unit)]
+    def _rows_of(self, wanted: str | Objective | Target) -> list[int]:
+        rows = rows_of(wanted, self.targets, self.categories)
         if not rows:
+            text = wanted.text if isinstance(wanted, Target) else str(wanted)
             texts = [target.text for target in self.targets]
-            raise TargetError(f"no picture of {text!r}; available: {', '.join(nearest(text, texts) or texts[:3])}")
+            if len(texts) > LISTED:
+                texts = [*(nearest(text, texts) or texts[:LISTED]), "..."]
+            raise TargetError(f"no picture of {quoted(text)}; available: {', '.join(texts)}")
         return rows
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write the pictures, a contact sheet, the manifest and a gallery to a folder and return it.
 
+        To use pictures further on the command line, as by ``lightning-fv report``, render with ``out=FOLDER`` instead.
+
+        Args:
+            folder: a new or an empty one.
+            overwrite: whether to replace what was saved there before by this method; other files are kept.
+
         Raises:
-            RunFolderError: the folder is not empty, or cannot be created or written.
+            RunFolderError: the folder holds something else, or cannot be created or written.
         """
         run = RunFolder(folder)
-        if run.path.is_dir() and any(run.path.iterdir()):
-            raise RunFolderError(f"{run} is not empty; choose another folder")
+        self._make_room(run, overwrite)
         try:
-            run.images.mkdir(parents=True)
+            run.images.mkdir(parents=True, exist_ok=True)
             for record, picture in zip(self.records, self.images, strict=True):
                 record.image = None
                 if bool(torch.isfinite(picture).all()):
@@ -158,6 +183,20 @@ class Rendering:
             raise RunFolderError(f"cannot write to {run}: {error.strerror}; choose another folder") from None
         write_report(run, lambda: self.records)
         return run.path
+
+    def _make_room(self, run: RunFolder, overwrite: bool) -> None:
+        """Check that a folder is empty, or remove the pictures that were saved there before."""
+        if not run.path.is_dir() or not any(run.path.iterdir()):
+            return
+        if run.begun() or not run.manifest.is_file():
+            raise RunFolderError(f"{run} is not empty and was not written by save; choose another folder")
+        if not overwrite:
+            raise RunFolderError(
+                f"{run} holds pictures already; replace them with overwrite=True, or choose another folder"
+            )
+        run.check_entries()
+        for record in run.records():
+            run.picture(record.id).unlink(missing_ok=True)
 
     def _repr_html_(self) -> str:
         """The pictures with their targets and scores, for a notebook; of very many, the first `SHOWN`."""
@@ -184,7 +223,15 @@ def rendering_of(plan: Plan, outcome: Outcome) -> Rendering:
     """
     scores = torch.tensor([float("nan") if record.score is None else record.score for record in outcome.records])
     folder = None if plan.folder is None else plan.folder.path
-    return Rendering(_pictures(plan, outcome), scores, plan.targets, outcome.records, plan.setup.provenance, folder)
+    return Rendering(
+        _pictures(plan, outcome),
+        scores,
+        plan.targets,
+        outcome.records,
+        plan.setup.provenance,
+        folder,
+        plan.setup.network.categories,
+    )
 
 
 def _pictures(plan: Plan, outcome: Outcome) -> Tensor:

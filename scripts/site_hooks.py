@@ -180,6 +180,7 @@ def reference(package: str) -> str:
         names = [
             "render",
             "collect_evidence",
+            "load_recipe",
             "Rendering",
             "RenderedPicture",
             "FeatureVisualizer",

@@ -38,11 +38,16 @@ def test_five_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = read_manifest(folder / "manifest.jsonl")
     assert [record.score for record in records] == rendering.scores.tolist()
     assert all((folder / str(record.image)).is_file() for record in records)
-    with pytest.raises(RunFolderError, match="not empty"):
+    with pytest.raises(RunFolderError, match="overwrite=True"):
         rendering.save("pictures")
     html = rendering._repr_html_()
     assert html.count("<img") == 2
     assert "logits:pizza" in html
+
+
+def test_completion_finds_the_public_names() -> None:
+    assert set(lightning_fv.__all__) <= set(dir(lightning_fv))
+    assert "importlib" not in dir(lightning_fv)
 
 
 def test_scores_are_those_of_the_plain_pictures() -> None:
@@ -156,6 +161,24 @@ def test_an_interrupted_run_is_continued_by_the_command_line(
     (run / "config.yaml").write_text("[")
     with pytest.raises(RunFolderError, match="truncated or modified"):
         lightning_fv.render("demo", out=run, **{**options, "batch_size": "auto"})
+
+
+def test_the_training_size_of_a_plain_module(capsys: pytest.CaptureFixture[str]) -> None:
+    demo = lightning_fv.load_network("demo")
+    options: dict[str, Any] = {"steps": 8, "progress": False, "accelerator": "cpu"}
+    own = {"mean": demo.mean, "std": demo.std, **options}
+    named = lightning_fv.render("demo", "layer3:5", **options)
+    plain = lightning_fv.render(demo.module, "layer3:5", input_size=(64, 64), **own)
+    assert torch.equal(plain.images, named.images)
+    assert capsys.readouterr().err == ""
+    lightning_fv.render(demo.module, "layer3:5", size=64, **own)
+    assert "trained at 64x64 px, give input_size=(64, 64)" in capsys.readouterr().err
+    lightning_fv.render(demo.module, "layer3:5", size=64, input_size=(224, 224), **own)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UsageError, match="input_size and categories are for a plain Module"):
+        lightning_fv.render(demo, "layer3:5", input_size=(64, 64))
+    with pytest.raises(NetworkError, match="the input size needs a height and a width"):
+        lightning_fv.render(demo.module, "layer3:5", input_size=64, **own)
 
 
 def test_options_in_conflict() -> None:

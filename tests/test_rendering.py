@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lightning_fv
-from lightning_fv.errors import TargetError
+from lightning_fv.errors import RunFolderError, TargetError
 from lightning_fv.networks import VisionNetwork
 from lightning_fv.objectives import Facets, Logit
 from tests.helpers import TinyNet
@@ -32,6 +32,47 @@ def test_a_rendering_is_a_sequence_of_pictures() -> None:
         rendering["logits:9"]
     with pytest.raises(IndexError):
         rendering[4]
+
+
+def test_what_was_asked_for_finds_its_picture() -> None:
+    network = lightning_fv.load_network("demo")
+    objective = Logit(11) - Logit(6)
+    asked = ["logits:11", "sum(logits:pizza - 0.5*logits:lion)", objective]
+    rendering = lightning_fv.render(network, asked, steps=1, progress=False)
+    for row, key in enumerate([*asked[:2], objective]):
+        assert rendering[key].record is rendering.records[row]
+    assert rendering[1:]["sum(logits:pizza - 0.5*logits:lion)"].record is rendering.records[1]
+    assert rendering[rendering.targets[2]].record is rendering.records[2]
+    assert len(rendering.facets(objective)) == 1
+    with pytest.raises(
+        TargetError, match=r"no picture of 'logits:lion'; available: logits:pizza, Logit\(11\) - .*, Logit"
+    ):
+        rendering["logits:lion"]
+    with pytest.raises(TargetError, match=r"no picture of 'Logit\(3\)'"):
+        rendering[Logit(3)]
+    with pytest.raises(TypeError, match="a target as text or an objective, not by a float"):
+        rendering[1.5]  # type: ignore[call-overload]
+
+
+def test_saved_again(tmp_path: Path) -> None:
+    first = lightning_fv.render(tiny(), "logits:0-1", steps=1, progress=False)
+    second = lightning_fv.render(tiny(), "logits:1-2", steps=1, seed=1, progress=False)
+    folder = first.save(tmp_path / "saved")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="holds pictures already; replace them with overwrite=True"):
+        second.save(folder)
+    second.save(folder, overwrite=True)
+    assert sorted(file.name for file in (folder / "images").iterdir()) == ["logits-0001.png", "logits-0002.png"]
+    fresh = second.save(tmp_path / "fresh", overwrite=True)
+    for name in ("manifest.jsonl", "sheet.png", "images/logits-0001.png"):
+        assert (folder / name).read_bytes() == (fresh / name).read_bytes()
+    assert (folder / "notes.txt").read_text() == "mine"
+    lightning_fv.render(tiny(), "logits:0", steps=1, out=tmp_path / "run", progress=False)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    for place in ("run", "other"):
+        with pytest.raises(RunFolderError, match="was not written by save; choose another folder"):
+            second.save(tmp_path / place, overwrite=True)
 
 
 def test_several_pictures_of_a_target() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_fv.commands.evidence import print_distance, print_evidence
 from lightning_fv.commands.fit import prepare
 from lightning_fv.commands.parser import Parser
-from lightning_fv.engines.config import check_network, only_render
+from lightning_fv.engines.config import check_network, check_run, only_render
 from lightning_fv.engines.isolation import isolated
 from lightning_fv.errors import RunFolderError, say
 from lightning_fv.photos.folder import PhotoFolder
@@ -49,12 +49,11 @@ def report(args: Sequence[str]) -> int:
     folder, others = RunFolder(options.run), [RunFolder(path) for path in options.others]
     for place in (folder, *others):
         place.records()
-    if not folder.begun():
-        raise RunFolderError(f"{folder} holds pictures, but not the settings of a run; give the folder of a run")
+    check_run(folder)
     if (reason := only_render(folder)) is not None:
         raise RunFolderError(
             f"{folder} was rendered from Python with something that has no name on the command line ({reason}); "
-            "call lightning_fv.collect_evidence, with the same network"
+            "call lightning_fv.collect_evidence, with the same network by network="
         )
     photos = PhotoFolder(options.photos)
     # With fit's own checks of these two options. No cluster is needed, whatever rendered the pictures.

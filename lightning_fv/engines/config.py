@@ -1,10 +1,12 @@
 """The config.yaml of a run that was started from Python, and the network of any run."""
 
 import json
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import yaml
+from torch import nn
 
 from lightning_fv.engines.plan import Plan, Setup
 from lightning_fv.errors import CheckpointError, NetworkError, RunFolderError, UsageError, first_line
@@ -14,7 +16,7 @@ from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.init_args import NotInConfigError, init_args, optimizer_init_args, scheduler_init_args
-from lightning_fv.runs.job import Job
+from lightning_fv.runs.job import Job, differences
 from lightning_fv.runs.settings import callback_settings
 from lightning_fv.targets import Target, TargetsLike, parse_targets
 from lightning_fv.targets.grammar import Spec
@@ -235,15 +237,45 @@ def load_run_network(folder: RunFolder) -> VisionNetwork:
     return network
 
 
+def check_run(folder: RunFolder) -> None:
+    """Check that a folder with pictures is that of a run.
+
+    Raises:
+        RunFolderError: it holds no settings, as one written by `Rendering.save`.
+    """
+    if not folder.begun():
+        raise RunFolderError(
+            f"{folder} holds pictures, but not the settings of a run; give the folder of a run (in Python, render with out=FOLDER "
+            "in place of rendering.save)"
+        )
+
+
 def check_network(folder: RunFolder, network: VisionNetwork) -> None:
     """Check that a network is that of a run.
 
     Raises:
         RunFolderError: it has other weights, or prepares pictures in another way.
     """
-    known, own = folder.started_with(), json.loads(json.dumps(network.settings()))
-    if known.get("digest") != network.digest() or known.get("preparation") != own:
+    now = json.loads(json.dumps({"digest": network.digest(), "preparation": network.settings()}))
+    known = folder.started_with()
+    if differing := differences({name: known.get(name) for name in now}, now):
         raise RunFolderError(
-            f"{folder} holds pictures of another network than {network.name}: its weights or its preprocessing differ; give the "
-            "one that they were made for, in Python by network="
+            f"{folder} holds pictures of another network than {network.name}: {'; '.join(differing)}; give the one that they were "
+            "made for, in Python by network="
         )
+
+
+def prepared_as_in(folder: RunFolder, module: nn.Module, categories: Sequence[str] = ()) -> VisionNetwork:
+    """A plain Module with the mean, std, training size and channel axes of a run.
+
+    Raises:
+        RunFolderError: the folder does not tell them.
+        NetworkError: they are none of this Module's, or it cannot be visualized.
+    """
+    known = folder.started_with().get("preparation")
+    names = ("mean", "std", "input_size", "fixed_size", "channel_axes")
+    if not isinstance(known, dict) or not all(name in known for name in names):
+        raise RunFolderError(
+            f"{folder} does not tell how pictures were prepared for its network; give a VisionNetwork: network="
+        )
+    return VisionNetwork(module, categories=categories, **{name: known[name] for name in names})

@@ -65,7 +65,7 @@ class VisionNetwork:
             raise NetworkError(
                 f"mean and std need a number each per channel, such as three for RGB, std above 0; got mean {mean}, std {std}"
             )
-        if len(input_size) != 2 or not all(1 <= side <= MAX_SIDE for side in input_size):
+        if isinstance(input_size, int) or len(input_size) != 2 or not all(1 <= side <= MAX_SIDE for side in input_size):
             raise NetworkError(f"the input size needs a height and a width of 1 to {MAX_SIDE} px, got {input_size}")
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:

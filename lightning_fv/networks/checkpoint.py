@@ -23,7 +23,8 @@ def load_checkpoint(
     """A network of a known architecture with weights from a file.
 
     Args:
-        path: a state dict, bare or under ``state_dict`` or ``model``; safetensors or torch's format.
+        path: a state dict, bare or under ``state_dict`` or ``model``, as in Lightning's checkpoints; safetensors or torch's format. A prefix of all
+            names, such as ``model.``, may be left.
         architecture: ``torchvision/NAME`` or ``timm/NAME``.
         mean, std: per channel of [0, 1] photos, that it was trained with.
         classes: number of logits; None to infer it from the last layer in the file.

@@ -37,7 +37,7 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
     settings: Any = module.pretrained_cfg
     if weights is not None:
         path, sha256 = _published(name, settings, offline) if weights == "default" else (Path(weights), None)
-        load_strictly(module, read_weights(path, sha256), str(path))
+        load_strictly(module, read_weights(path, sha256), str(path), f"timm/{architecture}")
     data: Any = timm.data.config.resolve_model_data_config(module)
     classes = settings.get("num_classes") or 0
     return VisionNetwork(

@@ -50,7 +50,7 @@ def load_torchvision(name: str, weights: str | Path | None = "default", offline:
     if weights is not None:
         size = round(entry.meta.get("_file_size", 0) * 2**20) or None  # from MiB
         file = WeightsFile(entry.url, hash_in_name(entry.url), size)
-        _fill(module, file, weights, offline)
+        _fill(module, file, weights, offline, f"torchvision/{builder}")
     preset = entry.transforms()
     side = preset.crop_size[0]
     return VisionNetwork(
@@ -75,15 +75,17 @@ def build_torchvision(builder: str, side: int = 224, num_classes: int = 1000) ->
     return module
 
 
-def _fill(module: nn.Module, file: WeightsFile, weights: str | Path, offline: bool) -> None:
-    """Load the published file, or the given one in its place, into a module."""
+def _fill(
+    module: nn.Module, file: WeightsFile, weights: str | Path, offline: bool, architecture: str | None = None
+) -> None:
+    """Load the published file, or the given one in its place, into a module; ``architecture`` as in `load_strictly`."""
     if weights == "default":
         path = fetch(file, offline)
         state = read_weights(path, file.sha256)
     else:
         path = Path(weights)
         state = read_weights(path)
-    load_strictly(module, state, str(path))
+    load_strictly(module, state, str(path), architecture)
 
 
 def like_torchvision_resnet50(

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from lightning_fv.errors import CheckpointError
+from lightning_fv.errors import CheckpointError, note
 from lightning_fv.networks.download import hash_mismatch
 from lightning_fv.networks.torch_file import read_content, read_tensors
 from lightning_fv.networks.torch_pickle import StoredTensor, Unread
@@ -76,22 +76,27 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, architecture: str | None = None) -> None:
     """Load all of ``state`` into ``module``, or nothing.
 
     Only ``num_batches_tracked`` of batch normalisations may be missing, as in files from before torch 0.4.1; they become
-    zero, and matter only for training.
+    zero, and matter only for training. If the names fit without what all of them begin with, such as the ``model.`` of a
+    LightningModule, they are loaded without it, and a note says so.
 
     Args:
         module: changed in place; unchanged if this fails.
         state: its tensors by name.
         source: what to call the state in an error, such as the path of its file.
+        architecture: the module's name for `load_checkpoint`, if another number of classes can be asked for there.
 
     Raises:
         CheckpointError: names are missing, unexpected, or of another shape: how many, and the first 5 of each; or numbers
             are not real ones where the module's are.
     """
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    if prefix := _prefix(own, state):
+        note(f"lightning-fv: {source}: all names begin with {prefix!r}, which is left out")
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     zeros = {name: torch.zeros_like(value) for name, value in own.items() if name.endswith("num_batches_tracked")}
     wanted = {**zeros, **state}
     before = {name: value.detach().clone() for name, value in own.items()}
@@ -107,10 +112,34 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
             for name, value in own.items():
                 value.copy_(before[name])
         reason = misfits(module, wanted) or _reason(error)
-        raise CheckpointError(
-            f"{source} does not fit {type(module).__name__}: {reason}; "
-            "choose the architecture that these weights were made for"
-        ) from None
+        remedy = "choose the architecture that these weights were made for"
+        if architecture is not None and (classes := _other_classes(own, wanted)) is not None:
+            remedy = (
+                f"it has {classes} classes: load it by --network checkpoint:{source} --architecture {architecture}, with the --mean and "
+                "--std that it was trained with"
+            )
+        raise CheckpointError(f"{source} does not fit {type(module).__name__}: {reason}; {remedy}") from None
+
+
+def _prefix(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What all names of a state begin with, if the rest are the names of a module; empty if there is no such thing."""
+    needed = {name for name in own if not name.endswith("num_batches_tracked")}
+    first = min(needed, default="")
+    for prefix in (name.removesuffix(first) for name in state if first and name.endswith(f".{first}")):
+        if all(name.startswith(prefix) for name in state):
+            names = {name.removeprefix(prefix) for name in state}
+            if needed <= names <= own.keys():
+                return prefix
+    return ""
+
+
+def _other_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int | None:
+    """How many classes a state has, if it is a module's but for the first axis of the last layer; else None."""
+    differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    if state.keys() != own.keys() or len({name.rpartition(".")[0] for name in differing}) != 1:
+        return None
+    counts = {len(state[name]) if state[name].shape[1:] == own[name].shape[1:] else None for name in differing}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def misfits(module: nn.Module, state: Mapping[str, Tensor]) -> str:

@@ -23,7 +23,7 @@ Activations: TypeAlias = Mapping[str, Tensor]
 class Objective(Identified, ABC):
     """A number per image, to be maximised; ``objective(activations, images)`` gives (B,), float32.
 
-    Objectives compose by ``+``, ``-`` and ``*`` with each other and with numbers. A composition is a flat sum of
+    Objectives compose by ``+``, ``-`` and ``*`` with each other and with numbers, and by ``/`` with numbers. A composition is a flat sum of
     weighted products, so thousands of terms need no recursion; operands are not modified; ``repr`` gives an
     expression that evaluates back to an equal objective.
 
@@ -142,6 +142,9 @@ class Objective(Identified, ABC):
 
     def __rmul__(self, other: Objective | float) -> Objective:
         return Sum(tuple(a.times(b) for a in _as_terms(other) for b in self._terms()))
+
+    def __truediv__(self, number: float) -> Objective:
+        return NotImplemented if isinstance(number, Objective) else self * (1.0 / float(number))
 
     def _terms(self) -> tuple[Term, ...]:
         return (Term(1.0, (self,)),)

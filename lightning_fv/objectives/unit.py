@@ -127,6 +127,11 @@ def mean_over_map(picked: Tensor) -> Tensor:
 
 def _checked(unit: Unit) -> int | tuple[int, ...]:
     """Plain integers; negative ones are refused, since they would silently count from the end."""
+    if isinstance(unit, str):
+        raise TargetError(
+            f"a unit is an index, not the name {unit!r}; a class by its name is a target as text, such as 'logits:{unit}', also in "
+            f"'sum(logits:{unit} - 0.5*logits:1)', or give network.categories.index({unit!r})"
+        )
     units = tuple(map(index_of, unit)) if isinstance(unit, Sequence) else index_of(unit)
     lowest = units if isinstance(units, int) else min(units, default=0)
     if lowest < 0:

@@ -155,7 +155,8 @@ def read_origin(path: Path) -> Origin:
         raise UsageError(f"the picture {path} is damaged ({first_line(error)})") from None
     except (TypeError, KeyError, AttributeError):
         raise UsageError(
-            f"{path} does not say how it was made: it was written by lightning_fv, but not by a run"
+            f"{path} does not say how it was made: it was written by lightning_fv, but not by a run; give a picture of a run (in Python, "
+            "render with out=FOLDER in place of rendering.save)"
         ) from None
 
 

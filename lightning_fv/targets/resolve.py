@@ -258,7 +258,7 @@ def _units(spec: Spec, count: int, names: Sequence[str]) -> list[int]:
     start = 0
     while start < len(parts):
         for end in range(min(start + longest, len(parts)), start, -1):
-            named = _named(spec, ",".join(parts[start:end]).strip(), names)
+            named = named_class(spec, ",".join(parts[start:end]).strip(), names)
             if named is not None:
                 units[named] = None
                 break
@@ -296,7 +296,7 @@ def _out_of_range(spec: Spec, count: int) -> TargetError:
     return TargetError(f"{spec}: {spec.layer} has units 0 to {count - 1}")
 
 
-def _named(spec: Spec, text: str, names: Sequence[str]) -> int | None:
+def named_class(spec: Spec, text: str, names: Sequence[str]) -> int | None:
     """The index of a class name, or of the first of several alternatives that exists. Digits are always an index."""
     for alternative in (text, *text.split("|")):
         name = alternative.strip()

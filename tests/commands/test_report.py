@@ -167,6 +167,11 @@ def test_other_weights_than_the_runs_are_refused(tmp_path: Path, photos: Path, f
         lightning_fv.collect_evidence(tmp_path / "python", photos, network=wrong)
     own = lightning_fv.VisionNetwork(TinyNet().eval(), mean=(0.5,) * 3, std=(0.2,) * 3)
     found = lightning_fv.collect_evidence(tmp_path / "python", photos, network=own)
+    assert lightning_fv.collect_evidence(tmp_path / "python", photos, network=TinyNet().eval()) == found
+    with pytest.raises(lightning_fv.errors.UsageError, match="not an object of type str"):
+        lightning_fv.collect_evidence(tmp_path / "python", photos, network="demo")  # type: ignore[arg-type]
+    with pytest.raises(lightning_fv.errors.UsageError, match="categories are for a plain Module"):
+        lightning_fv.collect_evidence(tmp_path / "python", photos, network=own, categories=["a"])
     assert [evidence.target for evidence in found] == ["logits:0", "conv1:2"]
     assert all(evidence.verdict != "unknown" for evidence in found)
     assert not torch.is_inference_mode_enabled()

@@ -17,6 +17,7 @@ from lightning_fv.engines.config import (
     job_origin,
     load_run_network,
     only_render,
+    prepared_as_in,
     read_config,
     refuse_only_render,
 )
@@ -122,9 +123,13 @@ def test_the_network_of_a_run_is_loaded_with_its_options(tmp_path: Path) -> None
     assert again.digest() == network.digest()
     assert only_render(run) is None
     check_network(run, network)
-    for other in (load_network("demo"), load_network("demo/plain")):  # other weights; another preprocessing
-        with pytest.raises(RunFolderError, match="its weights or its preprocessing differ"):
-            check_network(run, other)
+    told = r"another network than demo: the weights' digest is .*input_size is \[64, 64\], in the run \[48, 48\]; give"
+    with pytest.raises(RunFolderError, match=told):
+        check_network(run, load_network("demo"))
+    with pytest.raises(
+        RunFolderError, match=r"than demo/plain: preparation.mean is \[[^;]*; preparation.input_size is [^;]*; give"
+    ):
+        check_network(run, load_network("demo/plain"))
 
 
 def test_a_network_without_settings_is_loaded_by_the_name_in_the_records(tmp_path: Path) -> None:
@@ -135,3 +140,17 @@ def test_a_network_without_settings_is_loaded_by_the_name_in_the_records(tmp_pat
     plain = VisionNetwork(TinyNet(), mean=(0.5,) * 3, std=(0.2,) * 3)
     with pytest.raises(UsageError, match=r"cannot be loaded by the name 'TinyNet'.*give it: network="):
         load_run_network(rendered(tmp_path / "plain", plain))
+
+
+def test_a_plain_module_is_given_pictures_as_in_the_run(tmp_path: Path) -> None:
+    own = {"mean": (0.4,) * 3, "std": (0.3,) * 3, "input_size": (24, 20), "channel_axes": {"conv1": 1}}
+    network = VisionNetwork(TinyNet(), **own)  # type: ignore[arg-type]
+    run = rendered(tmp_path / "run", network)
+    again = prepared_as_in(run, TinyNet(), "abcde")
+    assert (again.settings(), again.categories) == (network.settings(), tuple("abcde"))
+    check_network(run, again)
+    with pytest.raises(RunFolderError, match=r"than TinyNet: the weights' digest is \S+, in the run \S+; give"):
+        check_network(run, prepared_as_in(run, TinyNet(1)))
+    (tmp_path / "run" / ".run" / "plan.json").unlink()
+    with pytest.raises(RunFolderError, match="does not tell how pictures were prepared"):
+        prepared_as_in(run, TinyNet())

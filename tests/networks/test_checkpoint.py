@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -39,6 +40,26 @@ def test_a_file_and_what_it_is_of(file: Path) -> None:
 def test_what_must_be_said(file: Path, changed: dict[str, object], told: str) -> None:
     with pytest.raises(NetworkError, match=told):
         load_network(f"checkpoint:{file}", **{**OWN, **changed})  # type: ignore[arg-type]
+
+
+class Classifier(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = build_torchvision("shufflenet_v2_x0_5", num_classes=7)
+
+
+def test_a_checkpoint_of_lightning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = Classifier()
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "lightning.ckpt")
+    capsys.readouterr()
+    network = load_network(f"checkpoint:{tmp_path / 'lightning.ckpt'}", **OWN)  # type: ignore[arg-type]
+    told = capsys.readouterr().err
+    assert (told.count("\n"), "all names begin with 'model.', which is left out" in told) == (1, True)
+    own, loaded = module.model.state_dict(), network.module.state_dict()
+    assert own.keys() == loaded.keys()
+    assert all(torch.equal(own[name], loaded[name]) for name in own)
 
 
 def test_what_is_not_it(file: Path) -> None:

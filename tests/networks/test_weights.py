@@ -342,3 +342,30 @@ def test_what_does_not_fit_changes_nothing(change: Callable[[dict[str, Tensor]],
         load_strictly(network, state, "mine.pth")
     one_line(error, "mine.pth does not fit TinyNet", "choose the architecture", *parts)
     torch.testing.assert_close(dict(network.state_dict()), before, rtol=0, atol=0)
+
+
+def test_a_prefix_of_all_names_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    state = TinyNet(1).state_dict()
+    module = TinyNet()
+    load_strictly(module, {f"net.model.{name}": tensor for name, tensor in state.items()}, "mine.ckpt")
+    assert capsys.readouterr().err == "lightning-fv: mine.ckpt: all names begin with 'net.model.', which is left out\n"
+    assert all(torch.equal(tensor, module.state_dict()[name]) for name, tensor in state.items())
+    old = {f"model.{name}": tensor for name, tensor in state.items() if "num_batches" not in name}
+    load_strictly(TinyNet(), old, "mine.ckpt")
+    for others in ({"loss.weight": torch.ones(3)}, {"model.more": torch.ones(3)}):
+        with pytest.raises(CheckpointError, match=r"8 missing.*unexpected \(model\.conv1"):
+            load_strictly(TinyNet(), {**old, **others}, "mine.ckpt")
+
+
+def test_another_number_of_classes_names_what_works() -> None:
+    state = TinyNet().state_dict()
+    seven = {"conv2.weight": torch.rand(7, 8, 3, 3), "conv2.bias": torch.rand(7)}
+    told = "it has 7 classes: load it by --network checkpoint:w.pt --architecture torchvision/tiny, with the --mean and --std"
+    with pytest.raises(CheckpointError, match=told):
+        load_strictly(TinyNet(), {**state, **seven}, "w.pt", "torchvision/tiny")
+    wider = {"conv2.weight": torch.rand(7, 9, 3, 3), "conv2.bias": torch.rand(7)}
+    for other in (wider, seven | {"bn.weight": torch.rand(9)}):
+        with pytest.raises(CheckpointError, match="choose the architecture"):
+            load_strictly(TinyNet(), {**state, **other}, "w.pt", "torchvision/tiny")
+    with pytest.raises(CheckpointError, match="choose the architecture"):
+        load_strictly(TinyNet(), {**state, **seven}, "w.pt")

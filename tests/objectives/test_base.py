@@ -150,6 +150,15 @@ def test_difference_with_itself_is_zero(seen: tuple[dict[str, Tensor], Tensor]) 
     assert torch.equal((composed - composed)(*seen).cpu(), torch.zeros(4))
 
 
+def test_division_by_a_number() -> None:
+    assert A / 2 == 0.5 * A
+    assert (A + 3) / 2 == 0.5 * A + 1.5
+    with pytest.raises(TypeError, match="unsupported operand"):
+        A / A
+    with pytest.raises(ZeroDivisionError):
+        A / 0
+
+
 def test_product_distributes(seen: tuple[dict[str, Tensor], Tensor]) -> None:
     close(((A + B) * C)(*seen), (A * C + B * C)(*seen))
     assert (A + B) * C == A * C + B * C

@@ -152,3 +152,8 @@ def test_units_of_a_batch_stack_in_order() -> None:
     stacked = Neuron("maps", 4, 3, 2).stacked([Neuron("maps", 4, 3, 2), Neuron("maps", (1, 0), 3, 2)])
     assert stacked == Neuron("maps", (4, 1, 0), 3, 2)
     assert Neuron("maps", 4, 3, 2).stack_key != Neuron("maps", 4, 2, 3).stack_key
+
+
+def test_a_name_is_no_unit() -> None:
+    with pytest.raises(TargetError, match=r"not the name 'pizza'; .*'logits:pizza'.*categories\.index\('pizza'\)"):
+        Logit("pizza")  # type: ignore[arg-type]
