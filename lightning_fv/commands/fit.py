@@ -23,7 +23,7 @@ from lightning_fv.commands.options import (
     resume_args,
     saved_settings,
 )
-from lightning_fv.commands.recipes import recipe_args
+from lightning_fv.commands.recipes import check_start_given, recipe_args
 from lightning_fv.commands.start import start_args, start_files
 from lightning_fv.engines.base import Engine
 from lightning_fv.engines.config import network_options
@@ -201,6 +201,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
         check_ray(config.ray, config.trainer)
 
     parse_targets(config.targets)  # what is wrong without a network is reported before it is loaded
+    check_start_given(args, config.start)
     files = start_files(config.start)
     if files is not None:
         check_start_photos(files)

@@ -16,6 +16,9 @@ DIGITS = 400
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
+_CHANGE_PHOTOS = ("deepdream",)
+"""Recipes that make no sense from noise, and of which no part refuses it."""
+
 
 def recipe_names() -> list[str]:
     """Names of the shipped recipes, in alphabetical order."""
@@ -42,6 +45,21 @@ def recipe_args(args: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     return configs + rest
+
+
+def check_start_given(args: Sequence[str], start: object) -> None:
+    """Check that a recipe that changes a photo is given one.
+
+    Args:
+        args: what `recipe_args` returned.
+        start: the option ``--start``, from wherever it came.
+
+    Raises:
+        UsageError: the pictures would start from noise.
+    """
+    for name in _CHANGE_PHOTOS if not start else ():
+        if f"--config={RECIPES / name}.yaml" in args:
+            raise UsageError(f"the recipe {name} changes a photo, and pictures would start from noise; give --start FILE")
 
 
 def _find(name: str, folder: Path, source: str) -> Path:

@@ -153,3 +153,12 @@ def test_the_name_of_a_missing_recipe_is_told_with_the_nearest() -> None:
         recipe_args(["--config", "defalt"])
     with pytest.raises(UsageError, match=f"recipes: {', '.join(recipe_names())}"):
         recipe_args(["--config"])
+
+
+def test_a_recipe_that_changes_a_photo_is_given_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.yaml").write_text("base: deepdream\ntargets: layer2\n")
+    for config in ("deepdream", "accentuation", str(tmp_path / "own.yaml")):
+        assert main(["--config", config, "--out", str(tmp_path / "run"), *QUICK]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "give --start FILE" in line
+        assert not (tmp_path / "run").exists()
