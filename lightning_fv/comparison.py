@@ -109,7 +109,11 @@ def markdown(columns: Mapping[str, Sequence[Record]]) -> str:
 def _rate(record: Record, picture: Tensor, judges: Sequence[VisionNetwork]) -> None:
     kind, _, category = (record.unit or record.target).partition(":")
     for judge in judges:
-        if kind in ("logits", "probability") and judge.name != record.network.removesuffix(UNTRAINED) and category in judge.categories:
+        if (
+            kind in ("logits", "probability")
+            and judge.name != record.network.removesuffix(UNTRAINED)
+            and category in judge.categories
+        ):
             unit = judge.categories.index(category)
             for shown, end in ((resize_images(picture, judge.input_size), ")"), (picture, OWN_SIZE)):
                 probability = float(judge(shown.to(judge.device)).softmax(1)[0, unit])

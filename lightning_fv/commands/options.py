@@ -186,7 +186,13 @@ def add_network_arguments(parser: LightningArgumentParser) -> None:
     add("--architecture", type=str | None, default=None, help="for checkpoint:PATH, such as torchvision/resnet18")
     add("--mean", type=list[float] | None, default=None, help="per channel, instead of the network's own")
     add("--std", type=list[float] | None, default=None, help="per channel, instead of the network's own")
-    add("--input_size", "--input-size", type=tuple[int, int] | None, default=None, help="training height and width")
+    add(
+        "--input_size",
+        "--input-size",
+        type=int | tuple[int, int] | None,
+        default=None,
+        help="training height and width, or one number for both",
+    )
     add("--categories", type=list[str] | str | None, default=None, help="class names, or a file with one name per line")
     add(
         "--channel_axes",

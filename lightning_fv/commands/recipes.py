@@ -112,7 +112,9 @@ def check_start_given(args: Sequence[str], start: object) -> None:
     """
     for name in _CHANGE_PHOTOS if not start and "--start=null" not in args else ():
         if f"--config={RECIPES / name}.yaml" in args:
-            raise UsageError(f"the recipe {name} changes a photo, and pictures would start from noise; give --start FILE")
+            raise UsageError(
+                f"the recipe {name} changes a photo, and pictures would start from noise; give --start FILE"
+            )
 
 
 def _find(name: str, folder: Path, source: str) -> Path:

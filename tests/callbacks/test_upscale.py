@@ -68,7 +68,8 @@ def test_pictures_that_cannot_grow_are_told_of_before_the_first_step() -> None:
 
 def test_the_pictures_of_the_readme_grow_to_the_whole() -> None:
     shown = re.search(
-        r"size=([\d.]+),.*\n.*ProgressiveUpscale\(to=([\d.]+), every=(\d+)\)", (SCRIPTS.parent / "README.md").read_text()
+        r"size=([\d.]+),.*\n.*ProgressiveUpscale\(to=([\d.]+), every=(\d+)\)",
+        (SCRIPTS.parent / "README.md").read_text(),
     )
     assert shown is not None
     start = FeatureVisualizer(size=float(shown[1])).size_for(load_network("demo"))

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import lightning_fv.parameterizations  # noqa: F401  (its classes are found where they are defined)
-
 from lightning_fv.commands.differences import difference_rows, differences
 from lightning_fv.commands.main import main
 from tests.processes import QUICK

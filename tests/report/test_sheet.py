@@ -323,7 +323,9 @@ def test_a_name_has_two_lines_before_it_loses_anything() -> None:
 
 
 def test_what_tells_two_objectives_apart_stands_below_them(tmp_path: Path) -> None:
-    records = [dataclasses.replace(DONE, target=f"0.5 * Logit(1{n}) + 0.5 * Channel('layer4', 12)", image=None) for n in (1, 2)]
+    records = [
+        dataclasses.replace(DONE, target=f"0.5 * Logit(1{n}) + 0.5 * Channel('layer4', 12)", image=None) for n in (1, 2)
+    ]
     sheet = made_sheet(tmp_path, records)
     assert sheet.shape == (160 + LABEL + 15 + 2 * GAP, 2 * (160 + GAP) + GAP, 3)
     first, second = (cell(sheet, 0, column)[1][:17] for column in (0, 1))

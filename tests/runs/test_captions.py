@@ -21,7 +21,7 @@ def mean(activations: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Te
     ("objective", "told"),
     [
         (Function(mean, ["layer3"]), "mean(layer3)"),
-        (Function(mean, ["b", "a"], name="it's \"mine\""), "it's \"mine\"(a, b)"),
+        (Function(mean, ["b", "a"], name='it\'s "mine"'), 'it\'s "mine"(a, b)'),
         (Function(mean, []), "mean()"),
         (0.5 * Logit(11) + 0.5 * Logit(13), "sum(0.5*logits:11 + 0.5*logits:13)"),
         (Channel("layer4", 12) - 0.3 * Channel("layer4", 40), "sum(layer4:12 - 0.3*layer4:40)"),
