@@ -15,6 +15,7 @@ from lightning_fv.networks import VisionNetwork
 from lightning_fv.report import read_picture, side_by_side
 from lightning_fv.report.event_file import EventFile
 from lightning_fv.report.events import image_event
+from lightning_fv.runs.captions import UNTRAINED
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.files import write_text_atomic
 from lightning_fv.runs.folder import RunFolder
@@ -108,7 +109,11 @@ def markdown(columns: Mapping[str, Sequence[Record]]) -> str:
 def _rate(record: Record, picture: Tensor, judges: Sequence[VisionNetwork]) -> None:
     kind, _, category = (record.unit or record.target).partition(":")
     for judge in judges:
-        if kind in ("logits", "probability") and judge.name != record.network and category in judge.categories:
+        if (
+            kind in ("logits", "probability")
+            and judge.name != record.network.removesuffix(UNTRAINED)
+            and category in judge.categories
+        ):
             unit = judge.categories.index(category)
             for shown, end in ((resize_images(picture, judge.input_size), ")"), (picture, OWN_SIZE)):
                 probability = float(judge(shown.to(judge.device)).softmax(1)[0, unit])

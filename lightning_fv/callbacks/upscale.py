@@ -76,7 +76,7 @@ class ProgressiveUpscale(pl.Callback):
         if top < max(start):
             raise UsageError(
                 f"ProgressiveUpscale grows to {top} px, but the pictures start at {max(start)} px; "
-                "set a smaller model.size or a larger to"
+                "set a smaller model.size (size= in Python) or a larger to"
             )
 
     def next_step(self, step: int) -> float:
@@ -88,7 +88,12 @@ class ProgressiveUpscale(pl.Callback):
         self.check(pl_module.start_size, pl_module.network.input_size)
         top = self._top(pl_module)
         last = max(self.size_at(trainer.max_steps - 1, pl_module.start_size, top))
-        if last < top:
+        if top == max(pl_module.start_size):
+            warn(
+                f"ProgressiveUpscale does nothing: the pictures are {top} px, as large as they may grow, from the start; "
+                "set a smaller model.size (size= in Python) or a larger to",
+            )
+        elif last < top:
             warn(
                 f"ProgressiveUpscale reaches {last} px in {trainer.max_steps} steps, not {top} px; "
                 "use more steps, a smaller every or a larger factor",

@@ -56,9 +56,13 @@ def print_distance(folder: RunFolder, network: VisionNetwork, photos: PhotoFolde
     if distance is None:
         say(
             f"as a set       kernel distance (KID): not computed; it needs at least {ENOUGH} pictures and {ENOUGH} photos, and there are "
-            f"{count} pictures and {len(responses.photos):,} photos"
+            f"{_counted(count, 'picture')} and {_counted(len(responses.photos), 'photo')}"
         )
     else:
         say(
             f"as a set       kernel distance (KID) of {count} pictures from photos {distance:.3g}, by features of {network.name}"
         )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

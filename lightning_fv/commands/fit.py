@@ -12,18 +12,18 @@ from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
+from lightning_fv.commands.differences import differences
 from lightning_fv.commands.evidence import print_evidence
 from lightning_fv.commands.from_picture import check_origin, from_args
 from lightning_fv.commands.options import (
     FitCLI,
     agree,
     check_settings,
-    differences,
     parse,
     resume_args,
     saved_settings,
 )
-from lightning_fv.commands.recipes import recipe_args
+from lightning_fv.commands.recipes import check_start_given, located, recipe_args
 from lightning_fv.commands.start import start_args, start_files
 from lightning_fv.engines.base import Engine
 from lightning_fv.engines.config import network_options
@@ -42,6 +42,7 @@ from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import RunFolderError, UsageError, note, say
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.photos.folder import PhotoFolder
+from lightning_fv.runs.captions import UNTRAINED
 from lightning_fv.runs.entries import check_parent
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.record import Record
@@ -189,7 +190,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     args, resumed = resume_args(start_args(args))
     # Lightning suspects a mistake where both args and sys.argv are given; here they are the same.
     with ignored_warnings(".*args parameter is intended to run from within Python.*"):
-        cli = _parse(args, resumed)
+        cli = _parse(args, words, resumed)
     config = cli.config_init
     folder = RunFolder(config.out) if config.out is not None else None
     agreed = folder is not None and folder.begun()
@@ -201,6 +202,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
         check_ray(config.ray, config.trainer)
 
     parse_targets(config.targets)  # what is wrong without a network is reported before it is loaded
+    check_start_given(args, config.start)
     files = start_files(config.start)
     if files is not None:
         check_start_photos(files)
@@ -230,7 +232,7 @@ def prepare(args: list[str], networks: dict[tuple[str, str], VisionNetwork] | No
     if origin is not None:
         then = cli.parser.parse_args([f"--config={json.dumps(origin.config)}"])
         then.batch_size = config.batch_size  # which no picture holds: its targets were one batch
-        check_origin(origin, plan, differences(then, cli))
+        check_origin(origin, plan, differences(then.as_dict(), cli.config.as_dict()))
     names = [config.judges] if isinstance(config.judges, str) else config.judges or []
     return Run(cli, plan, words, measured, agreed, photos, load_judges(names, network, config.offline))
 
@@ -245,13 +247,13 @@ def _check_free(folder: RunFolder) -> None:
             raise
 
 
-def _parse(args: list[str], resumed: RunFolder | None) -> FitCLI:
+def _parse(args: list[str], words: list[str], resumed: RunFolder | None) -> FitCLI:
     try:
         return parse(args)
-    except UsageError:
+    except UsageError as error:
         if resumed is not None:
             saved_settings(parse([]), resumed)  # a clearer error if the run's own settings cannot be parsed
-        raise
+        raise located(error, words, parse) from None
 
 
 def _find_rank(config: Any) -> tuple[RankInfo, bool, int | None]:
@@ -324,6 +326,8 @@ def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float, 
     others = "".join(f", {count} {status}" for status, count in counts.items() if status != "done" and count)
     already = f" ({before} {'was' if before == 1 else 'were'} already)" if 0 < before < counts["done"] else ""
     say(f"{counts['done']} of {len(records)} targets done{already}{others} in {seconds:.1f} s")
+    if records and records[0].network.endswith(UNTRAINED):
+        say(f"{'untrained':15}{records[0].network.removesuffix(UNTRAINED)} has random weights (--no-weights)")
     for status in ("dead", "diverged", "failed"):
         if names := [record.target for record in records if record.status == status]:
             say(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")

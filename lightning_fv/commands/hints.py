@@ -182,7 +182,7 @@ def _other_value(message: str, option: str) -> str | None:
     if option in ("mean", "std"):
         return f"{option}: {_short(_given(message))} is no list of numbers; give one for each channel: --{option} 0.5 0.5 0.5"
     if option == "input_size":
-        return f"input_size: {_short(_given(message))} is no size; give height and width: --input_size 224 224"
+        return f"input_size: {_short(_given(message))} is no size; give height and width, --input_size 224 224, or one number for both"
     return None
 
 

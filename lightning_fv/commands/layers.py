@@ -83,7 +83,7 @@ def table(infos: Sequence[LayerInfo], columns: int | None = None) -> str:
             lines.append(f"{mark:1} {name:{widths[1]}}  {rest}".rstrip())
         else:
             lines += [f"{mark:1} {name}", f"  {'':{widths[1]}}  {rest}".rstrip()]
-    return "\n".join([*lines, "* worth looking at first"])
+    return "\n".join([*lines, *["* worth looking at first"] * any(map(_mark, infos))])
 
 
 def _mark(info: LayerInfo) -> str:

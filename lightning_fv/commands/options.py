@@ -4,17 +4,17 @@ import os
 import re
 import warnings
 from argparse import SUPPRESS
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Number
 from typing import Any, Literal, NoReturn
 
-from jsonargparse import Namespace
 from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 # Imported for their names: options may then say `PeriodicBlur` instead of `lightning_fv.callbacks.PeriodicBlur`.
 import lightning_fv.callbacks
 import lightning_fv.parameterizations  # noqa: F401
+from lightning_fv.commands.differences import difference_rows, differences
 from lightning_fv.commands.evidence import add_photos_arguments
 from lightning_fv.commands.from_picture import add_from_argument
 from lightning_fv.commands.hints import explain
@@ -34,16 +34,6 @@ DEFAULT_TARGETS = [
     f"logits:{name}"
     for name in ("goldfish", "monarch", "king penguin", "lion", "school bus", "pizza", "iPod", "espresso")
 ]
-# Settings that say where and how a run is computed, not what comes out.
-_NEUTRAL = {
-    "out", "resume", "config", "seed_everything", "checkpoint_seconds", "offline", "engine", "ray", "fail_fast",
-    "photos", "judges", "model.chunk", "start",  # the digests of whose pictures are in the ids of jobs
-}  # fmt: skip
-_NEUTRAL_TRAINER = {
-    "accelerator", "devices", "num_nodes", "logger", "profiler", "detect_anomaly", "benchmark", "barebones",
-    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir",
-    "deterministic", "inference_mode", "model_registry",
-}  # fmt: skip
 
 
 def _number(value: object) -> Number:
@@ -196,7 +186,13 @@ def add_network_arguments(parser: LightningArgumentParser) -> None:
     add("--architecture", type=str | None, default=None, help="for checkpoint:PATH, such as torchvision/resnet18")
     add("--mean", type=list[float] | None, default=None, help="per channel, instead of the network's own")
     add("--std", type=list[float] | None, default=None, help="per channel, instead of the network's own")
-    add("--input_size", "--input-size", type=tuple[int, int] | None, default=None, help="training height and width")
+    add(
+        "--input_size",
+        "--input-size",
+        type=int | tuple[int, int] | None,
+        default=None,
+        help="training height and width, or one number for both",
+    )
     add("--categories", type=list[str] | str | None, default=None, help="class names, or a file with one name per line")
     add(
         "--channel_axes",
@@ -280,19 +276,11 @@ def agree(cli: FitCLI, folder: RunFolder) -> None:
     settings = saved_settings(cli, folder)
     if cli.config.batch_size == "auto":
         cli.config.batch_size = settings.batch_size
-    rows = [f"  {key}: {then} in the run, {now} now" for key, then, now in differences(settings, cli)]
-    if rows:
+    if rows := difference_rows(differences(settings.as_dict(), cli.config.as_dict())):
         raise RunFolderError(
             f"{folder} was started with other settings; leave out the options that differ, or choose another folder",
             *rows,
         )
-
-
-def differences(settings: Any, cli: FitCLI) -> list[tuple[str, Any, Any]]:
-    """Which settings of a command line are not as given, that may change pictures: the option, its value in ``settings``, and now."""
-    saved, asked = _flat(settings.as_dict()), _flat(cli.config.as_dict())
-    keys = sorted(saved.keys() | asked.keys())
-    return [(key, saved.get(key), asked.get(key)) for key in keys if saved.get(key) != asked.get(key)]
 
 
 def saved_settings(cli: FitCLI, folder: RunFolder) -> Any:
@@ -308,27 +296,3 @@ def saved_settings(cli: FitCLI, folder: RunFolder) -> Any:
         raise RunFolderError(
             f"{folder.config} does not fit this version of lightning_fv ({error}); resume with the version that started the run"
         ) from None
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, entry in value.items():
-        name = f"{prefix}{key}"
-        if name in _NEUTRAL or (prefix == "trainer." and key in _NEUTRAL_TRAINER):
-            continue
-        if name == "trainer.strategy" and entry != "ddp":  # the number of ddp ranks is in the ids of its jobs
-            continue
-        if isinstance(entry, Mapping):
-            flat |= _flat(entry, f"{name}.")
-        else:
-            flat[name] = _as_plain(entry)
-    return flat
-
-
-def _as_plain(value: Any) -> Any:
-    """A parsed value with dicts and lists only: the parser leaves nested Namespaces in one pass and not in another."""
-    if isinstance(value, Namespace):
-        value = value.as_dict()
-    if isinstance(value, Mapping):
-        return {key: _as_plain(entry) for key, entry in value.items()}
-    return [_as_plain(entry) for entry in value] if isinstance(value, tuple | list) else value

@@ -1,7 +1,8 @@
 """Shipped recipes and config files: what ``--config`` names, and files that build upon another by ``base``."""
 
 import contextlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -15,6 +16,9 @@ DIGITS = 400
 """Digits of a number in a config file; the largest float has 309."""
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+
+_CHANGE_PHOTOS = ("deepdream",)
+"""Recipes that make no sense from noise, and of which no part refuses it."""
 
 
 def recipe_names() -> list[str]:
@@ -38,10 +42,79 @@ def recipe_args(args: Sequence[str]) -> list[str]:
         flag, equals, value = word.partition("=")
         if flag in ("--config", "-c"):
             name = value if equals else next(words, "")
-            configs += [f"--config={config}" for config in _overlays(_find(name, Path(), "--config"), ())]
+            configs += [f"--config={config}" for _, config in _overlays(_find(name, Path(), "--config"), ())]
         else:
             rest.append(word)
     return configs + rest
+
+
+def located(error: UsageError, args: Sequence[str], parse: Callable[[list[str]], object]) -> UsageError:
+    """An error of the parser, with the config file and the place in it if it comes from there, and not from other options.
+
+    Args:
+        error: what the parser said of the whole command line.
+        args: the command line, before `recipe_args`.
+        parse: raises the same error for options that have the same mistake.
+    """
+    given: list[str] = []
+    flags = ("--config", "-c")
+    words = iter(args)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag not in flags:
+            continue
+        for file, config in _overlays(_find(value if equals else next(words, ""), Path(), "--config"), ()):
+            given.append(f"--config={config}")
+            try:
+                parse(given)
+            except UsageError as again:
+                if str(again) != str(error) or file.parent == RECIPES:
+                    return error
+                text = str(error).replace(' in "<unicode string>"', "").removesuffix(" (see --help)")
+                if place := _place(file, text):
+                    text = f"{place}: " + re.sub(r"^[\w.]+: (?=Option|Group)", "", text)
+                return UsageError(f"{file}: {text}")
+    return error
+
+
+def _place(file: Path, text: str) -> str:
+    """Where in a config file the option stands that an error says is none, such as ``model.optimizer.init_args.lrr``."""
+    found = re.search(r"[Oo]ption '([^']+)'", text)
+    node = _compose(file)
+    if found is None or node is None:
+        return ""
+    name = found[1].split(".")
+    places = (place for place in _places(node) if place[-len(name) :] == name)
+    return ".".join(next(places, []))
+
+
+def _places(node: yaml.Node, above: Sequence[str] = ()) -> Iterator[list[str]]:
+    """The keys of a config file, each after those that it stands below."""
+    inner: Iterable[tuple[str, yaml.Node]] = ()
+    if isinstance(node, yaml.MappingNode):
+        inner = ((str(key.value), value) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        inner = ((str(number), value) for number, value in enumerate(node.value))
+    for key, value in inner:
+        yield [*above, key]
+        yield from _places(value, (*above, key))
+
+
+def check_start_given(args: Sequence[str], start: object) -> None:
+    """Check that a recipe that changes a photo is given one.
+
+    Args:
+        args: what `recipe_args` returned; ``--start=null`` asks for noise.
+        start: the option ``--start``, from wherever it came.
+
+    Raises:
+        UsageError: the pictures would start from noise.
+    """
+    for name in _CHANGE_PHOTOS if not start and "--start=null" not in args else ():
+        if f"--config={RECIPES / name}.yaml" in args:
+            raise UsageError(
+                f"the recipe {name} changes a photo, and pictures would start from noise; give --start FILE"
+            )
 
 
 def _find(name: str, folder: Path, source: str) -> Path:
@@ -57,8 +130,8 @@ def _find(name: str, folder: Path, source: str) -> Path:
     raise UsageError(f"{source} {name}: no such file and no such recipe; {hint}")
 
 
-def _overlays(file: Path, above: tuple[Path, ...]) -> list[str]:
-    """What to give to the parser for a file, the lowest base first: paths, and the text of files that have a base.
+def _overlays(file: Path, above: tuple[Path, ...]) -> list[tuple[Path, str]]:
+    """What to give to the parser for a file, the lowest base first: each file with its path, or with its text if it has a base.
 
     Args:
         above: files that build upon this one.
@@ -68,17 +141,17 @@ def _overlays(file: Path, above: tuple[Path, ...]) -> list[str]:
         raise UsageError(f"{' -> '.join(map(str, chain))}: each is the base of the one before; remove one `base`")
     node = _compose(file)
     if not isinstance(node, yaml.MappingNode):
-        return [str(file)]
+        return [(file, str(file))]
     bases = [value for key, value in node.value if key.value == "base"]
     if not bases:
-        return [str(file)]
+        return [(file, str(file))]
     (base, *others) = bases
     if others or not isinstance(base, yaml.ScalarNode) or not base.value:
         raise UsageError(f"{file}: base must be the name of one recipe or config file")
     node.value = [(key, value) for key, value in node.value if key.value != "base"]
     # Written from the nodes, not from values: the parser reads 1e-3 as a number, PyYAML as text.
     own = yaml.serialize(node, Dumper=yaml.SafeDumper) if node.value else "{}"
-    return [*_overlays(_find(base.value, file.parent, f"{file}: base"), chain), own]
+    return [*_overlays(_find(base.value, file.parent, f"{file}: base"), chain), (file, own)]
 
 
 def _compose(file: Path) -> yaml.Node | None:

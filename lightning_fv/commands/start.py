@@ -41,6 +41,8 @@ def start_args(args: Sequence[str]) -> list[str]:
             values.append(words.pop(0))
         if word not in _NUMBERS:
             found.append(f"{word}={json.dumps(values)}")
+        elif len(values) == 1 and word.startswith("--input"):  # the side of a square
+            found.append(f"{word}={values[0]}")
         elif values and re.match(r"[\d.]", values[0]):
             found.append(f"{word}=[{','.join(values)}]")
         else:  # a list in brackets, or what the parser refuses

@@ -13,6 +13,7 @@ from lightning_fv.errors import CheckpointError, NetworkError, RunFolderError, U
 from lightning_fv.networks import VisionNetwork, load_network
 from lightning_fv.objectives import Channel, Facets, Layer
 from lightning_fv.optimization.visualizer import FeatureVisualizer
+from lightning_fv.runs.captions import UNTRAINED
 from lightning_fv.runs.files import read_file
 from lightning_fv.runs.folder import RunFolder
 from lightning_fv.runs.init_args import NotInConfigError, init_args, optimizer_init_args, scheduler_init_args
@@ -211,7 +212,7 @@ def network_options(config: Any) -> dict[str, Any]:
         "architecture": config.architecture,
         "mean": config.mean,
         "std": config.std,
-        "input_size": config.input_size,
+        "input_size": (size, size) if isinstance(size := config.input_size, int) else size,
         "categories": categories,
         "channel_axes": config.channel_axes,
     }
@@ -225,7 +226,7 @@ def load_run_network(folder: RunFolder) -> VisionNetwork:
         RunFolderError: it has other weights than the run's.
     """
     settings, records = read_config(folder), folder.records()
-    name = settings.get("network") or (records[0].network if records else "")
+    name = settings.get("network") or (records[0].network.removesuffix(UNTRAINED) if records else "")
     try:
         options = network_options(SimpleNamespace(**settings)) if "network" in settings else {}
         network = load_network(name, **options)

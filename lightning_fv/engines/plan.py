@@ -26,6 +26,7 @@ from lightning_fv.optimization.references import References
 from lightning_fv.optimization.start import check_groups, check_start
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.statistics import PhotoStatistics, shipped_statistics
+from lightning_fv.runs.captions import network_label
 from lightning_fv.runs.checkpoints import latest_checkpoint, steps_of
 from lightning_fv.runs.files import WriteErrors
 from lightning_fv.runs.folder import RunFolder
@@ -181,7 +182,7 @@ class Plan:
         size = self.setup.visualizer.size_for(network)
         known: dict[str, Any] = {"score": None, "image": None, "steps": steps, "seconds": 0.0, "error": error}
         return [
-            Record(**target.names, network=network.name, status=status, size=list(size), seed=seed, **known)
+            Record(**target.names, network=network_label(network), status=status, size=list(size), seed=seed, **known)
             for target in targets
         ]
 

@@ -1,5 +1,6 @@
 """The Trainer of a job: the user's options, on the one device of this process."""
 
+import re
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -141,7 +142,10 @@ def check_trainer(options: Mapping[str, Any]) -> pl.Trainer:
     try:
         return pl.Trainer(**{**options, **plain, "max_epochs": -1, "enable_progress_bar": False})
     except Exception as error:  # Lightning raises many types
-        raise UsageError(f"invalid Trainer options: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split()).rstrip(".!")
+        if re.search("devices|accelerator|backend", told):
+            told += "; leave out trainer.devices and trainer.accelerator to use what this machine has"
+        raise UsageError(f"invalid Trainer options: {told}") from None
 
 
 def release(trainer: pl.Trainer) -> None:

@@ -29,7 +29,7 @@ def load_timm(name: str, weights: str | Path | None = "default", offline: bool =
     architecture = name.split(".")[0]
     if architecture not in timm.list_models() or ("." in name and name not in timm.list_pretrained()):
         known = timm.list_models() if architecture not in timm.list_models() else timm.list_pretrained()
-        near = nearest(name, known)
+        near = ", ".join(nearest(name, known))
         raise NetworkError(
             f"timm has no network {name!r}; {f'did you mean {near}?' if near else 'see timm.list_models()'}"
         )

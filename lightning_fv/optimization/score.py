@@ -12,6 +12,7 @@ from lightning_fv.objectives import LOGITS, Objective
 from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.photos.activations import unit_of
 from lightning_fv.photos.statistics import PhotoStatistics, shipped_statistics
+from lightning_fv.runs.captions import network_label
 from lightning_fv.runs.record import Record, Status
 
 _SATURATED = 0.9
@@ -62,7 +63,7 @@ def assess(
             status = "dead"
         record = Record(
             **target.names,
-            network=visualizer.network.name,
+            network=network_label(visualizer.network),
             status=status,
             score=value if math.isfinite(value) else None,
             image=None,

@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightning_fv.report.page import page
 from lightning_fv.report.pictures import read_picture, save_atomic
-from lightning_fv.report.sheet import fit_text
+from lightning_fv.report.sheet import fit_text, wrap_text
+from lightning_fv.runs.captions import caption
 from lightning_fv.runs.comparison_folder import ComparisonFolder
 from lightning_fv.runs.files import write_text_atomic
 from lightning_fv.runs.folder import RunFolder
@@ -80,7 +81,8 @@ def _draw(folder: Path, rows: Mapping[str, Sequence[Record | None]], columns: Se
         draw.text((left + number * (side + _GAP), _GAP), fit_text(draw, name, font, side), fill="black", font=font)
     for index, (target, row) in enumerate(rows.items()):
         top = title + index * (side + text + _GAP)
-        draw.text((_GAP, top), fit_text(draw, target, font, left - 2 * _GAP), fill="black", font=font)
+        for line, words in enumerate(wrap_text(draw, caption(target), font, left - 2 * _GAP)):
+            draw.text((_GAP, top + line * _LINE), words, fill="black", font=font)
         for number, record in enumerate(row):
             x = left + number * (side + _GAP)
             draw.rectangle((x, top, x + side - 1, top + side - 1), fill="#dddddd")

@@ -15,6 +15,7 @@ from PIL import Image
 from lightning_fv.errors import RunFolderError, UsageError, warn
 from lightning_fv.report.evidence import evidence_data, known_evidence
 from lightning_fv.report.page import page as fill
+from lightning_fv.runs.captions import caption
 from lightning_fv.runs.evidence import Evidence
 from lightning_fv.runs.files import read_file, write_text_atomic
 from lightning_fv.runs.folder import RunFolder
@@ -147,7 +148,7 @@ def _data(manifests: Mapping[Path, list[Record]], names: Mapping[Path, str], roo
                     kinds.setdefault(kind, len(kinds)),
                     *places.get(record.id, (-1, 0)),
                     record.id,
-                    record.unit or record.target,
+                    caption(record.unit or record.target),
                     record.facet or 0,
                     _short(record.seconds),
                     1 if image == _url(RunFolder(run).picture(record.id).relative_to(run)) else image,

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightning_fv.errors import RunFolderError, warn
 from lightning_fv.report.pictures import read_picture, save_atomic
+from lightning_fv.runs.captions import picture_caption
 from lightning_fv.runs.evidence import Evidence
 from lightning_fv.runs.record import Record
 
@@ -18,6 +20,8 @@ _LARGEST_SIDE = 8000
 _GAP, _LINE, _FONT = 8, 15, 13
 _INSET = 64
 """Cells of at least this side show the best photo."""
+_WRAPPED = 96
+"""In cells of at least this side a target that is too long for one line has two."""
 _RED = "#c00000"
 
 
@@ -41,15 +45,19 @@ def contact_sheet(
         evidence: by record id.
     """
     evidence = evidence or {}
-    label = 4 + _LINE * (3 if any(record.id in evidence for record in records) else 2)
+    verdicts = any(record.id in evidence for record in records)
     places = _places(records)
     rows, columns = (1 + max((place[axis] for place in places), default=0) for axis in (0, 1))
+    most = 4 + _LINE * (4 if verdicts else 3)
     side = max(
-        16, min(side, (_LARGEST_SIDE - _GAP) // columns - _GAP, (_LARGEST_SIDE - _GAP) // max(1, rows) - _GAP - label)
+        16, min(side, (_LARGEST_SIDE - _GAP) // columns - _GAP, (_LARGEST_SIDE - _GAP) // max(1, rows) - _GAP - most)
     )
+    draw, font = ImageDraw.Draw(Image.new("RGB", (1, 1))), ImageFont.load_default(_FONT)
+    names = [wrap_text(draw, picture_caption(record), font, side) for record in records]
+    label = most - _LINE * (2 - max(map(len, names), default=1))
     sheet = Image.new("RGB", (columns * (side + _GAP) + _GAP, rows * (side + label + _GAP) + _GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
-    for record, (row, column) in zip(records, places, strict=True):
+    draw = ImageDraw.Draw(sheet)
+    for record, name, (row, column) in zip(records, names, places, strict=True):
         left = _GAP + column * (side + _GAP)
         top = _GAP + row * (side + label + _GAP)
         draw.rectangle((left, top, left + side - 1, top + side - 1), fill="#dddddd")
@@ -66,7 +74,7 @@ def contact_sheet(
             colour = _RED
             draw.rectangle((left - 3, top - 3, left + side + 2, top + side + 2), outline=_RED, width=3)
         score, *told = score_lines(record, found)
-        lines = [(record.target, colour), (score if record.status == "done" else record.status, colour)]
+        lines = [(text, colour) for text in (*name, score if record.status == "done" else record.status)]
         if found is not None and found.verdict == "distrust":
             corner = side // 6
             draw.polygon([(left, top), (left + corner, top), (left, top + corner)], fill=_RED)
@@ -169,6 +177,22 @@ def score_lines(record: Record, evidence: Evidence | None) -> list[str]:
         "best" if record.scores.get("rank") == 1 else "",
     ]
     return ["  ".join(filter(None, parts)), *([] if evidence is None else [evidence.caption()])]
+
+
+def wrap_text(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+    """One line of text of at most ``width`` pixels, or two if they are wide enough for words; what is longer loses the middle of the second."""
+    text = " ".join(text.split())
+    if width < _WRAPPED or draw.textlength(text, font=font) <= width:
+        return [fit_text(draw, text, font, width)]
+    most = next(count for count in range(len(text), 0, -1) if draw.textlength(text[:count], font=font) <= width)
+    places = [
+        [found.end() for found in re.finditer(mark, text) if most // 2 < found.end() <= most + (mark == " ")]
+        for mark in (" ", "[:/,@(]")
+    ]
+    end = next((ends[-1] for ends in places if ends), most)
+    return [text[:end].rstrip(), fit_text(draw, text[end:], font, width)]
 
 
 def fit_text(

@@ -325,8 +325,13 @@ def _indices(names: tuple[str, ...]) -> tuple[dict[str, list[int]], dict[str, li
 
 
 def _no_unit(spec: Spec, part: str, count: int, names: Sequence[str]) -> TargetError:
-    if re.fullmatch(r"[0-9\s-]*", part) or not names:
+    if re.fullmatch(r"[0-9\s-]*", part) or (not names and spec.layer not in (LOGITS, PROBABILITY)):
         return _out_of_range(spec, count)
+    if not names:
+        return TargetError(
+            f"{spec}: the names of this network's classes are not known; give them (--categories FILE, or categories= in Python), "
+            f"or an index, {spec.layer}:0 to {spec.layer}:{count - 1}"
+        )
     near = nearest(part.rpartition("|")[2], names)
     hint = (
         f"did you mean {', '.join(f'{name} ({list(names).index(name)})' for name in near)}?"

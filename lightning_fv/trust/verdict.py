@@ -100,7 +100,12 @@ def _by_two_choice(faithful: Mapping[str, float | str], photos: int, said: _Said
     elif "two_choice" in faithful:
         said.doubts.append(Reason("the result of the two-choice test is not finite", "not finite"))
     else:
-        said.doubts.append(Reason(f"{photos:,} photos are too few for the two-choice test", "too few photos"))
+        too_few = f"{_photos(photos)} {'is' if photos == 1 else 'are'} too few for the two-choice test"
+        said.doubts.append(Reason(too_few, "too few photos"))
+
+
+def _photos(count: int) -> str:
+    return f"{count:,} photo{'s' * (count != 1)}"
 
 
 def _among_photos(faithful: Mapping[str, float | str], photos: int, said: _Said) -> None:
@@ -112,10 +117,10 @@ def _among_photos(faithful: Mapping[str, float | str], photos: int, said: _Said)
         told = "hardly any photo excites this unit, and none nearly as strongly as the picture"
         failed.append(Reason(told, f"{100 * frequency:.3g} % excite it"))
     if multiple is not None:
-        told = f"scores {multiple:.3g} times the best of {photos:,} photos"
+        told = f"scores {multiple:.3g} times the best of {_photos(photos)}"
         (said.doubts if multiple < MULTIPLE else said.reasons).append(Reason(told, f"x{multiple:.2g}"))
     elif percentile is not None:
-        among = f"all {photos:,} photos" if percentile == 100 else f"{percentile:.3g} % of {photos:,} photos"
+        among = f"all {_photos(photos)}" if percentile == 100 else f"{percentile:.3g} % of {_photos(photos)}"
         reason = Reason(f"scores higher than {among}", f"above {percentile:.3g} %")
         (said.doubts if percentile < 50 else said.reasons).append(reason)
     if (bad := _number(faithful, "photos_not_finite")) is not None:

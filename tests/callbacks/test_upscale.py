@@ -1,5 +1,6 @@
 """Growth: a pure function of the step."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from lightning_fv import FeatureVisualizer, load_network, render, resolve_targets
 from lightning_fv.callbacks import ProgressiveUpscale
 from lightning_fv.commands.main import main
-from lightning_fv.engines.plan import Setup, make_plan
+from lightning_fv.engines.plan import STEPS, Setup, make_plan
 from lightning_fv.errors import UsageError
 from lightning_fv.functional import resize_images
 from lightning_fv.optimization.start import add_details
@@ -20,7 +21,7 @@ from lightning_fv.parameterizations import Fourier, Parameterization, Pixel
 from lightning_fv.runs.folder import RunFolder
 from tests.engines.runs import QUICK, Signal, work
 from tests.helpers import low_pass, noise, save_picture, smooth_photos
-from tests.processes import pictures
+from tests.processes import SCRIPTS, pictures
 
 
 def test_the_study_grows_from_64_to_400_in_twenty_steps() -> None:
@@ -54,6 +55,26 @@ def test_bad_growth_is_refused(arguments: dict[str, float]) -> None:
         ProgressiveUpscale(**arguments)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="start at 64 px"):
         render("demo", "logits:0", steps=2, callbacks=[ProgressiveUpscale(to=32)], progress=False)
+
+
+def test_pictures_that_cannot_grow_are_told_of_before_the_first_step() -> None:
+    for options, told in (
+        ({"callbacks": [ProgressiveUpscale(to=64)]}, "does nothing: the pictures are 64 px"),
+        ({"callbacks": [ProgressiveUpscale(to=1.0, every=1)], "size": 0.5}, "reaches 35 px in 2 steps, not 64 px"),
+    ):
+        with pytest.warns(UserWarning, match=told):
+            render("demo", "logits:0", steps=2, progress=False, **options)  # type: ignore[arg-type]
+
+
+def test_the_pictures_of_the_readme_grow_to_the_whole() -> None:
+    shown = re.search(
+        r"size=([\d.]+),.*\n.*ProgressiveUpscale\(to=([\d.]+), every=(\d+)\)",
+        (SCRIPTS.parent / "README.md").read_text(),
+    )
+    assert shown is not None
+    start = FeatureVisualizer(size=float(shown[1])).size_for(load_network("demo"))
+    grow = ProgressiveUpscale(to=float(shown[2]), every=int(shown[3]))
+    assert start < (64, 64) == grow.last_size(STEPS, start, (64, 64))
 
 
 def still(parameters: Any) -> torch.optim.Optimizer:

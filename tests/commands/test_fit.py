@@ -133,6 +133,12 @@ def test_an_untrained_network_is_the_same_in_every_process(tmp_path: Path, capsy
     finish(process)
     assert main(["--out", str(killed), "--resume"]) == 0
     assert pictures(killed) == pictures(whole)
+    told = capsys.readouterr().out.splitlines()
+    assert "untrained      torchvision/resnet18 has random weights (--no-weights)" in told
+    assert {record.network for record in read_manifest(whole / "manifest.jsonl")} == {
+        "torchvision/resnet18 (untrained)"
+    }
+    assert "torchvision/resnet18 (untrained)" in (whole / "gallery.html").read_text()
     photos = write_photos(tmp_path / "photos", 8)
     assert main(["report", str(whole), "--photos", str(photos)]) == 0
     picture = next(whole.glob("images/*.png"))

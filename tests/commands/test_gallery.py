@@ -29,11 +29,14 @@ def test_the_page_of_one_run_and_of_several(tmp_path: Path, capsys: pytest.Captu
         ([first], [], first / "gallery.html"),
         ([first, second], [], tmp_path / "gallery.html"),
         ([first], ["--out", str(tmp_path / "c.html")], tmp_path / "c.html"),
+        ([first, second], ["--out", str(tmp_path / "new" / "pages")], tmp_path / "new" / "pages" / "gallery.html"),
+        ([first], ["--out", str(tmp_path / "new")], tmp_path / "new" / "gallery.html"),
     ]
     for folders, options, page in calls:
         assert main(["gallery", *map(str, folders), *options]) == 0
         assert capsys.readouterr().out == f"{page}\n"
         assert len(Page(page).rows()) == len(folders)
+        assert all((page.parent / url).is_file() for url in Page(page).images() if url)
 
 
 def test_mistakes_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +44,8 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     calls: list[tuple[list[object], str]] = [
         ([tmp_path / "none"], "no such folder"),
         ([tmp_path], "holds no manifest.jsonl"),
-        ([run, "--out", tmp_path], "cannot write"),
+        ([run, "--out", run / "manifest.jsonl"], "cannot write"),
+        ([run, "--out", tmp_path / "none" / "page.html"], "cannot write"),
     ]
     for args, told in calls:
         assert main(["gallery", *map(str, args)]) == 2

@@ -22,6 +22,11 @@ def test_the_demo_networks_layers(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_star_is_explained_only_where_one_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "demo", "--grep", "^fc$"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_piped_output_is_one_full_row_per_layer() -> None:
     done = run_python(SCRIPTS / "layers.py", "torchvision/googlenet", "--no-weights")
     assert done.returncode == 0, done.error_output

@@ -48,7 +48,12 @@ def fit(out: Path, *args: str) -> int:
             "demo has no layer blocks.3, of which this is an autoencoder; choose the network that it was trained on: demo/vit (--network demo/vit)",
         ),
         (["--mean", "a", "b", "c"], "mean: a is no list of numbers; give one for each channel: --mean 0.5 0.5 0.5"),
-        (["--input-size", "64"], "input_size: [64] is no size; give height and width: --input_size 224 224"),
+        (
+            ["--input-size", "64", "64", "3"],
+            "input_size: [64, 64, 3] is no size; give height and width, --input_size 224 224, or one number",
+        ),
+        (["--input-size", "64px"], "input_size: 64px is no size"),
+        (["--input-size", "0"], "the input size needs a height and a width of 1 to"),
         (["--model.nope", "3"], "--model.nope"),
         (["--model.parameterization", "Pixl"], "no class 'Pixl'"),
         (["--model.transforms", "[{class_path: RandomWarp, init_args: {pad: -1}}]"], "pad=-1.0"),
@@ -245,3 +250,16 @@ def test_objectives_that_cannot_be_constructed(
     assert told in line
     assert "Traceback" not in line
     assert not (tmp_path / "run").exists()
+
+
+def test_an_input_size_of_one_number_is_a_square(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    config.write_text("input_size: 32\n")
+    words = ["--targets", "logits:1", "--trainer.max_steps", "1"]
+    for name, size in {
+        "a": ["--input_size", "32"], "b": ["--input-size=32"], "c": ["--input-size", "32", "32"], "d": ["--config", str(config)],
+    }.items():  # fmt: skip
+        assert fit(tmp_path / name, *words, *size) == 0
+        (record,) = read_manifest(tmp_path / name / "manifest.jsonl")
+        assert record.size == [32, 32]
+    assert len({str(sorted(pictures(tmp_path / name).items())) for name in "abcd"}) == 1

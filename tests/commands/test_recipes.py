@@ -91,15 +91,19 @@ def test_a_file_may_hold_its_base_alone(tmp_path: Path, capsys: pytest.CaptureFi
         ("base: own.yaml\n", "own.yaml: each is the base of the one before"),
         ("base: other.yaml\n", "other.yaml -> {folder}/own.yaml: each is the base of the one before"),
         ("base: list.yaml\n", "Unexpected config: - a"),
-        ("base: default\nseedd: 3\n", "'seedd' is not accepted"),
+        ("base: default\nseedd: 3\n", "/own.yaml: seedd: Option 'seedd' is not accepted"),
+        ("base: default\nmodel: {optimizer: {init_args: {lrr: 1}}}\n", "/own.yaml: model.optimizer.init_args.lrr: Option 'lrr' is not accepted; did you"),
+        ("base: wrong.yaml\n", "/wrong.yaml: model.transforms.0.init_args.padd: Option 'padd' is not accepted"),
+        ("seed: {}\n", "/own.yaml: seed: expected int, got {{}}"),
         ("base: default\nmodel: {base: default}\n", "does not accept option 'base'"),
-        ("base: {\n", "Problems parsing config: while parsing a flow node"),
+        ("base: {\n", "/own.yaml: Problems parsing config: while parsing a flow node did not find expected node content, line 2, column 1"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, said: str) -> None:
     (tmp_path / "own.yaml").write_text(content)
     (tmp_path / "other.yaml").write_text("base: own.yaml\n")
     (tmp_path / "list.yaml").write_text("- a\n")
+    (tmp_path / "wrong.yaml").write_text("model: {transforms: [{class_path: RandomWarp, init_args: {padd: 1}}]}\n")
     assert main(["--config", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lightning-fv: error: ")
@@ -153,3 +157,22 @@ def test_the_name_of_a_missing_recipe_is_told_with_the_nearest() -> None:
         recipe_args(["--config", "defalt"])
     with pytest.raises(UsageError, match=f"recipes: {', '.join(recipe_names())}"):
         recipe_args(["--config"])
+
+
+def test_a_recipe_that_changes_a_photo_is_given_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.yaml").write_text("base: deepdream\ntargets: layer2\n")
+    for config in ("deepdream", "accentuation", str(tmp_path / "own.yaml")):
+        assert main(["--config", config, "--out", str(tmp_path / "run"), *QUICK]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "give --start FILE" in line
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_on_the_command_line_is_not_that_of_a_config_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yaml").write_text("seed: 1\n")
+    assert main(["--config", str(tmp_path / "own.yaml"), "--seed", "x", "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "own.yaml" not in line
+    assert "seed: expected int, got x" in line

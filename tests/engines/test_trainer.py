@@ -76,3 +76,4 @@ def test_devices_are_counted_or_refused_in_one_line() -> None:
     with pytest.raises(UsageError, match="invalid Trainer options: ") as told:
         count_devices({"devices": 2, "accelerator": "cuda"})
     assert "\n" not in str(told.value)
+    assert str(told.value).endswith("; leave out trainer.devices and trainer.accelerator to use what this machine has")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
 from lightning_fv.report import contact_sheet, film
-from lightning_fv.report.sheet import fit_text, score_lines
+from lightning_fv.report.sheet import fit_text, score_lines, wrap_text
 from lightning_fv.runs.evidence import Evidence, Example, Verdict
 from lightning_fv.runs.record import Record, Status
 
@@ -305,3 +305,31 @@ def test_a_long_name_loses_its_middle() -> None:
     assert "…" in shown
     assert draw.textlength(shown, font=font) <= 150 < draw.textlength(text, font=font)
     assert fit_text(draw, "logits:lion", font, 150) == "logits:lion"
+
+
+def test_a_name_has_two_lines_before_it_loses_anything() -> None:
+    draw, font = ImageDraw.Draw(Image.new("RGB", (1, 1))), ImageFont.load_default(13)
+    for text, lines in (
+        ("logits:lion", ["logits:lion"]),
+        ("sum(layer4:12 - 0.3*layer4:40)", ["sum(layer4:12 -", "0.3*layer4:40)"]),
+        ("inversion:photo.jpg@layer1.0.conv2", ["inversion:photo.jpg@", "layer1.0.conv2"]),
+        ("layer4." * 6, ["layer4.layer4.layer4.layer", "4.layer4.layer4."]),
+    ):
+        assert wrap_text(draw, text, font, 150) == lines
+    first, second = wrap_text(draw, "word " * 60, font, 150)
+    assert "…" not in first
+    assert "…" in second
+    assert len(wrap_text(draw, "logits:king penguin", font, 64)) == 1  # too narrow for words
+
+
+def test_what_tells_two_objectives_apart_stands_below_them(tmp_path: Path) -> None:
+    records = [
+        dataclasses.replace(DONE, target=f"0.5 * Logit(1{n}) + 0.5 * Channel('layer4', 12)", image=None) for n in (1, 2)
+    ]
+    sheet = made_sheet(tmp_path, records)
+    assert sheet.shape == (160 + LABEL + 15 + 2 * GAP, 2 * (160 + GAP) + GAP, 3)
+    first, second = (cell(sheet, 0, column)[1][:17] for column in (0, 1))
+    assert (first != second).any()
+    records = [dataclasses.replace(DONE, target=f"Function(name='{name}', layers=('layer3',))") for name in ("a", "b")]
+    first, second = (cell(made_sheet(tmp_path, records), 0, column)[1][:17] for column in (0, 1))
+    assert (first != second).any()

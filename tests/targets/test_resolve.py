@@ -126,6 +126,16 @@ def test_what_does_not_exist_is_said(network: VisionNetwork, text: str, error: t
     assert len(str(caught.value)) < 1000
 
 
+def test_names_of_classes_that_are_not_known(network: VisionNetwork) -> None:
+    network.categories = ()
+    for kind in ("logits", "probability"):
+        told = rf"'{kind}:cat': the names of this network's classes are not known; give them \(--categories .* an index, {kind}:0 to {kind}:8"
+        with pytest.raises(TargetError, match=told):
+            resolve_targets(f"{kind}:cat", network)
+    with pytest.raises(TargetError, match="'logits:9': logits has units 0 to 8"):
+        resolve_targets("logits:9", network)
+
+
 @pytest.mark.parametrize(
     ("targets", "texts"),
     [

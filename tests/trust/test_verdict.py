@@ -54,6 +54,13 @@ def test_words(
     assert said in "; ".join(reason.text for reason in reasons)
 
 
+def test_one_photo_is_too_few() -> None:
+    reasons = verdict({"score": 3.0, "photo_multiple": 0.4}, PATH, {}, 1)[1]
+    assert {"1 photo is too few for the two-choice test", "scores 0.4 times the best of 1 photo"} <= {
+        reason.text for reason in reasons
+    }
+
+
 def test_few_photos_are_a_doubt() -> None:
     assert verdict({**GOOD, "two_choice": 0.5}, PATH, {}, 499)[0] == "doubt"
     assert verdict({**GOOD, "two_choice": 0.5}, PATH, {}, 500)[0] == "distrust"

@@ -20,10 +20,10 @@ class FaultError(Exception):
 
 
 _LINE = re.compile(
-    r"lightning-fv: |  \S+: .* in the run, .* now$|column \d+ of \d+: |stopped; continue with |.* has targets that are not done; "
+    r"lightning-fv: |  \S+: .* in the run, .* now$|  and \d+ more$|column \d+ of \d+: |stopped; continue with |.* has targets that are not done; "
 )
 _BAR = re.compile(r"\r? *\d+%\|[^\r\n]*\r?")  # the line of progress, where an option asks for it
-_TABLE = re.compile(r"  \S+: .* in the run, .* now$")
+_TABLE = re.compile(r"  \S+: .* in the run, .* now$|  and \d+ more$")
 
 
 def check_ending(result: Result, codes: tuple[int, ...], inherited: int) -> None:
