@@ -120,6 +120,7 @@ def rendered(out: Path, **options: Any) -> None:
 
 def test_runs_of_unnamed_parts_are_for_python(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rendered(tmp_path / "run")
+    capsys.readouterr()
     assert main(["report", str(tmp_path / "run"), "--photos", str(photos)]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
