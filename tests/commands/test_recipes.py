@@ -95,7 +95,7 @@ def test_a_file_may_hold_its_base_alone(tmp_path: Path, capsys: pytest.CaptureFi
         ("base: default\nmodel: {optimizer: {init_args: {lrr: 1}}}\n", "/own.yaml: model.optimizer.init_args.lrr: Option 'lrr' is not accepted; did you"),
         ("base: wrong.yaml\n", "/wrong.yaml: model.transforms.0.init_args.padd: Option 'padd' is not accepted"),
         ("seed: {}\n", "/own.yaml: seed: expected int, got {{}}"),
-        ("base: default\nmodel: {base: default}\n", "does not accept option 'base'"),
+        ("base: default\nmodel: {base: default}\n", "/own.yaml: model.base: Group 'model' does not accept option 'base'"),
         ("base: {\n", "/own.yaml: Problems parsing config: while parsing a flow node did not find expected node content, line 2, column 1"),
     ],
 )  # fmt: skip
