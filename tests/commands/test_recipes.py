@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_fv.commands.main import main
-from lightning_fv.commands.recipes import RECIPES, recipe_args, recipe_names
+from lightning_fv.commands.recipes import RECIPES, check_start_given, recipe_args, recipe_names
 from lightning_fv.errors import UsageError
 from tests.processes import QUICK
 
@@ -166,6 +166,7 @@ def test_a_recipe_that_changes_a_photo_is_given_one(tmp_path: Path, capsys: pyte
         (line,) = capsys.readouterr().err.splitlines()
         assert "give --start FILE" in line
         assert not (tmp_path / "run").exists()
+    check_start_given([*recipe_args(["--config", "deepdream"]), "--start=null"], None)  # noise was asked for
 
 
 def test_a_mistake_on_the_command_line_is_not_that_of_a_config_file(
