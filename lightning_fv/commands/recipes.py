@@ -79,11 +79,11 @@ def located(error: UsageError, args: Sequence[str], parse: Callable[[list[str]],
 
 def _place(file: Path, text: str) -> str:
     """Where in a config file the option stands that an error says is none, such as ``model.optimizer.init_args.lrr``."""
-    found = re.search(r"[Oo]ption '([^']+)'", text)
+    found = re.search(r"(?:Group '([^']+)' does not accept o|O)ption '([^']+)'", text)
     node = _compose(file)
     if found is None or node is None:
         return ""
-    name = found[1].split(".")
+    name = ".".join(filter(None, found.groups())).split(".")
     places = (place for place in _places(node) if place[-len(name) :] == name)
     return ".".join(next(places, []))
 

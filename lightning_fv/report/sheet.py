@@ -186,7 +186,9 @@ def wrap_text(
     text = " ".join(text.split())
     if width < _WRAPPED or draw.textlength(text, font=font) <= width:
         return [fit_text(draw, text, font, width)]
-    most = next(count for count in range(len(text), 0, -1) if draw.textlength(text[:count], font=font) <= width)
+    most = 1
+    while draw.textlength(text[: most + 1], font=font) <= width:
+        most += 1
     places = [
         [found.end() for found in re.finditer(mark, text) if most // 2 < found.end() <= most + (mark == " ")]
         for mark in (" ", "[:/,@(]")

@@ -1,10 +1,12 @@
 """What is printed of evidence."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from lightning_fv.commands.evidence import SHOWN, print_evidence
+from lightning_fv.commands.evidence import SHOWN, print_distance, print_evidence
 from lightning_fv.runs.evidence import Evidence
 from lightning_fv.runs.folder import RunFolder
 
@@ -35,3 +37,14 @@ def test_many_are_cut_short_and_none_is_said(capsys: pytest.CaptureFixture[str])
     assert told[-2] == "  and 3 more"
     print_evidence(RunFolder("run"), [])
     assert capsys.readouterr().out.splitlines()[0] == "no finished picture"
+
+
+def test_one_picture_and_one_photo_are_counted_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    responses: Any = SimpleNamespace(of=lambda *_: SimpleNamespace(photos=[None]))
+    monkeypatch.setattr("lightning_fv.commands.evidence.NetworkResponses", responses)
+    monkeypatch.setattr("lightning_fv.commands.evidence.distance_from_photos", lambda *_: (None, 1))
+    nothing: Any = None
+    print_distance(RunFolder("run"), nothing, nothing)
+    assert "there are 1 picture and 1 photo\n" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_fv.commands.main import main
-from lightning_fv.commands.recipes import RECIPES, recipe_args, recipe_names
+from lightning_fv.commands.recipes import RECIPES, check_start_given, recipe_args, recipe_names
 from lightning_fv.errors import UsageError
 from tests.processes import QUICK
 
@@ -95,7 +95,7 @@ def test_a_file_may_hold_its_base_alone(tmp_path: Path, capsys: pytest.CaptureFi
         ("base: default\nmodel: {optimizer: {init_args: {lrr: 1}}}\n", "/own.yaml: model.optimizer.init_args.lrr: Option 'lrr' is not accepted; did you"),
         ("base: wrong.yaml\n", "/wrong.yaml: model.transforms.0.init_args.padd: Option 'padd' is not accepted"),
         ("seed: {}\n", "/own.yaml: seed: expected int, got {{}}"),
-        ("base: default\nmodel: {base: default}\n", "does not accept option 'base'"),
+        ("base: default\nmodel: {base: default}\n", "/own.yaml: model.base: Group 'model' does not accept option 'base'"),
         ("base: {\n", "/own.yaml: Problems parsing config: while parsing a flow node did not find expected node content, line 2, column 1"),
     ],
 )  # fmt: skip
@@ -166,6 +166,7 @@ def test_a_recipe_that_changes_a_photo_is_given_one(tmp_path: Path, capsys: pyte
         (line,) = capsys.readouterr().err.splitlines()
         assert "give --start FILE" in line
         assert not (tmp_path / "run").exists()
+    check_start_given([*recipe_args(["--config", "deepdream"]), "--start=null"], None)  # noise was asked for
 
 
 def test_a_mistake_on_the_command_line_is_not_that_of_a_config_file(
