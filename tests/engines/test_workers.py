@@ -510,6 +510,6 @@ def test_refusals(
 
 
 def test_one_job_takes_one_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [*CPU, "--targets", "logits:0-2", "--trainer.max_steps", "1", "--trainer.devices", "2"]
+    words = [*CPU, "--targets", "logits:0-2", "--batch-size", "3", "--trainer.max_steps", "1", "--trainer.devices", "2"]
     assert main(["--out", str(tmp_path / "run"), *words]) == 0
     assert "only one of 2 devices renders, since 3 targets make one job" in capsys.readouterr().err
