@@ -24,7 +24,8 @@ def test_a_null_is_a_value_only_where_the_type_says_so(tmp_path: Path) -> None:
 
 
 def test_it_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "null.yaml").write_text("network: null\n")
-    assert main(["--config", str(tmp_path / "null.yaml"), "--out", str(tmp_path / "run")]) == 2
+    config = tmp_path / "null.yaml"
+    config.write_text("network: null\n")
+    assert main(["--config", str(config), "--out", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "lightning-fv: error: network: null is no value for it; leave it out to keep the default"
+    assert line == f"lightning-fv: error: {config}: network: null is no value for it; leave it out to keep the default"

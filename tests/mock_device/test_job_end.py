@@ -42,7 +42,9 @@ def test_each_picture_is_encoded_once(mock_cuda: DeviceState, tmp_path: Path) ->
     assert encode.call_count == 5
 
 
-def test_a_stage_ends_with_one_wait_for_each_of_its_pictures_shown(mock_cuda: DeviceState, tmp_path: Path) -> None:
+def test_a_stage_ends_with_one_wait_for_the_preview_that_log_and_film_share(
+    mock_cuda: DeviceState, tmp_path: Path
+) -> None:
     counted = Phases(mock_cuda)
     render(
         load_network("demo"), "logits:0-4", steps=4, out=tmp_path / "run", accelerator="cuda", progress=False,
@@ -50,4 +52,4 @@ def test_a_stage_ends_with_one_wait_for_each_of_its_pictures_shown(mock_cuda: De
     )  # fmt: skip
     counted.close()
     steps = [counts.without("runs/checkpoints.py") for step, counts in counted.steps.items() if step > 0]
-    assert [counts.waits.total() for counts in steps] == [2, 2, 2]
+    assert [counts.waits.total() for counts in steps] == [1, 1, 1]
