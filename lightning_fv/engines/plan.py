@@ -288,6 +288,7 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     if asked != "auto":
         return asked
     check_options(setup)
+    check_categories(setup.network)
     if behaviour(setup.visualizer.optimizer).couples:
         return 1
     trainer = check_trainer(setup.trainer_options())

@@ -29,7 +29,7 @@ from lightning_fv import VisionNetwork
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.engines import checks
 from lightning_fv.engines.isolation import isolated
-from lightning_fv.engines.plan import Setup, make_plan
+from lightning_fv.engines.plan import Setup, batch_size_for, make_plan
 from lightning_fv.errors import FeatureVisualizationError, NetworkError, UsageError
 from lightning_fv.objectives import L1, L2, TotalVariation
 from lightning_fv.optimization.visualizer import FeatureVisualizer
@@ -267,6 +267,8 @@ def test_class_names_are_as_many_as_logits(count: int, told: str) -> None:
     for targets in ("logits:0", "conv1:2"):
         with pytest.raises(FeatureVisualizationError, match=told):
             make_plan(Setup(named, FeatureVisualizer(), QUICK), targets, 1)
+    with pytest.raises(UsageError, match=told):  # before the names are looked up
+        batch_size_for(Setup(named, FeatureVisualizer(), QUICK), "logits:cat", "auto")
     for categories in ((), [f"class {number}" for number in range(5)]):
         assert make_plan(Setup(network(categories=categories), FeatureVisualizer(), QUICK), "logits:0", 1).jobs
 
