@@ -25,7 +25,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.profilers import AdvancedProfiler
 from torch import nn
 
-from lightning_fv import VisionNetwork
+from lightning_fv import VisionNetwork, load_network
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.engines import checks
 from lightning_fv.engines.isolation import isolated
@@ -241,7 +241,10 @@ def network(**options: Any) -> VisionNetwork:
 @pytest.mark.parametrize(
     "options",
     [
-        *({"input_size": size} for size in ((0, 0), (-1, 5), (64, 10**8), (16,))),
+        *(
+            {"input_size": size}
+            for size in ((0, 0), (-1, 5), (64, 10**8), (16,), 0, "16", "ab", ("16", "20"), None, 2.5)
+        ),
         *({"mean": (value, 0, 0)} for value in (math.nan, math.inf)),
         *({"std": (value, 1, 1)} for value in (math.nan, math.inf, 0)),
     ],
@@ -249,6 +252,17 @@ def network(**options: Any) -> VisionNetwork:
 def test_networks_with_impossible_preprocessing(options: dict[str, Any]) -> None:
     with pytest.raises(NetworkError):
         network(**options)
+
+
+def test_one_number_is_a_square() -> None:
+    assert network(input_size=16).input_size == (16, 16)
+    loaded = load_network("demo/plain", None, input_size=48)
+    assert loaded.source is not None
+    assert loaded.input_size == loaded.source["input_size"] == (48, 48)
+    with pytest.raises(NetworkError, match=r"the input size needs .*, or one number for a square, got '64'$"):
+        load_network("demo/plain", None, input_size="64")  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match=r"got 0$"):
+        load_network("demo/plain", None, input_size=0)
 
 
 def test_an_input_size_that_the_network_cannot_process() -> None:
