@@ -36,7 +36,9 @@ def check_start(start: Tensor, count: int, channels: int = 3) -> Tensor:
             "number of its mean and std; give such pictures"
         )
     if len(pictures) not in (1, count):
-        raise UsageError(f"start has {len(pictures)} pictures for {count} targets; give one for all, or one for each")
+        raise UsageError(
+            f"start has {len(pictures)} pictures for {count} target{'s' * (count != 1)}; give one for all, or one for each"
+        )
     if not pictures.is_floating_point() or not bool(((pictures >= 0) & (pictures <= 1)).all()):  # also false for NaN
         low, high = pictures.min().item(), pictures.max().item()
         raise UsageError(f"start has {pictures.dtype} values from {low:g} to {high:g}; give numbers in [0, 1]")
