@@ -146,7 +146,8 @@ def render(
     if not isinstance(targets, str) and not callable(targets) and isinstance(targets, Iterable):
         targets = list(targets)
     folder = None if out is None else RunFolder(out)
-    callbacks = [callbacks] if isinstance(callbacks, pl.Callback) else list(callbacks)
+    alone: Any = callbacks  # one, or what is none, which is refused with the recipe's other mistakes
+    callbacks = list(alone) if isinstance(alone, Iterable) and not isinstance(alone, pl.Callback) else [alone]
     if folder is None and any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
         raise UsageError("ModelCheckpoint needs a folder to save in; give out=FOLDER, or leave it out")
     if folder is not None and folder.begun():

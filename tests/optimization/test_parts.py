@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, render
+from lightning_fv.callbacks import PeriodicBlur
 from lightning_fv.errors import UsageError
 from lightning_fv.objectives import L1
 from lightning_fv.optimization.parts import check_parts, describe_recipe
@@ -70,6 +71,11 @@ class OtherShape(Pixel):
             r"the parameterization OtherShape cannot make pictures: .*shape\(\) takes",
         ),
         ({"callbacks": [3]}, "trainer.callbacks must be Callbacks, got int"),
+        ({"callbacks": 3}, "trainer.callbacks must be Callbacks, got int"),
+        (
+            {"callbacks": PeriodicBlur},
+            "trainer.callbacks must be Callbacks, got the class PeriodicBlur; give an instance",
+        ),
         ({"visualizer": TinyNet()}, "visualizer is an object of type TinyNet"),
     ],
 )
