@@ -71,7 +71,7 @@ def render(
     out: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: int | tuple[int, int] | None = None,
     categories: Sequence[str] = (),
     accelerator: str = "auto",
     matmul_precision: Precision = "highest",
@@ -106,7 +106,7 @@ def render(
             batches are read from their files, which have 8 bits per colour (NaN if they have more than three channels). ``lightning-fv --resume --out FOLDER`` continues
             it too, if the network has a name that `load_network` knows and all parts of the recipe can be imported by name.
         mean, std: of a plain Module's input, per channel, for photos in [0, 1].
-        input_size: (height, width) that a plain Module was trained at, in pixels, to which transforms are scaled, and the default
+        input_size: (height, width) that a plain Module was trained at, in pixels, or one number for a square, to which transforms are scaled, and the default
             size of pictures; default: (224, 224), with a note if pictures have another size.
         categories: class names of a plain Module's logits.
         accelerator: Lightning's; ``auto`` takes a GPU if there is one.
@@ -146,7 +146,8 @@ def render(
     if not isinstance(targets, str) and not callable(targets) and isinstance(targets, Iterable):
         targets = list(targets)
     folder = None if out is None else RunFolder(out)
-    callbacks = [callbacks] if isinstance(callbacks, pl.Callback) else list(callbacks)
+    alone: Any = callbacks  # one, or what is none, which is refused with the recipe's other mistakes
+    callbacks = list(alone) if isinstance(alone, Iterable) and not isinstance(alone, pl.Callback) else [alone]
     if folder is None and any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
         raise UsageError("ModelCheckpoint needs a folder to save in; give out=FOLDER, or leave it out")
     if folder is not None and folder.begun():
@@ -274,7 +275,7 @@ def _as_network(
     network: str | VisionNetwork | nn.Module,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-    input_size: tuple[int, int] | None,
+    input_size: int | tuple[int, int] | None,
     categories: Sequence[str],
 ) -> VisionNetwork:
     if not isinstance(network, str | VisionNetwork | nn.Module):

@@ -53,7 +53,7 @@ class VisualizeDuringTraining(pl.Callback):
     Args:
         targets: see `lightning_fv.targets.parse_targets`; may include objectives.
         mean, std: of the network's input, per channel, for photos in [0, 1]; zeros and ones if it normalizes by itself.
-        input_size: (height, width) that it is trained at, in pixels.
+        input_size: (height, width) that it is trained at, in pixels, or one number for a square.
         network: the name of the LightningModule's submodule that maps normalized pictures to logits, such as ``model``; empty for
             the LightningModule itself. Default: its only child with parameters; if there are several, itself.
         categories: class names of the logits.
@@ -78,7 +78,7 @@ class VisualizeDuringTraining(pl.Callback):
         *,
         mean: Sequence[float],
         std: Sequence[float],
-        input_size: tuple[int, int],
+        input_size: int | tuple[int, int],
         network: str | None = None,
         categories: Sequence[str] = (),
         every_n_epochs: int = 1,

@@ -110,11 +110,14 @@ def check_start_given(args: Sequence[str], start: object) -> None:
     Raises:
         UsageError: the pictures would start from noise.
     """
-    for name in _CHANGE_PHOTOS if not start and "--start=null" not in args else ():
-        if f"--config={RECIPES / name}.yaml" in args:
-            raise UsageError(
-                f"the recipe {name} changes a photo, and pictures would start from noise; give --start FILE"
-            )
+    name = changes_photo(args)
+    if name is not None and not start and "--start=null" not in args:
+        raise UsageError(f"the recipe {name} changes a photo, and pictures would start from noise; give --start FILE")
+
+
+def changes_photo(args: Sequence[str]) -> str | None:
+    """The name of the recipe among arguments, as `recipe_args` returned them, that makes sense only from a photo."""
+    return next((name for name in _CHANGE_PHOTOS if f"--config={RECIPES / name}.yaml" in args), None)
 
 
 def _find(name: str, folder: Path, source: str) -> Path:

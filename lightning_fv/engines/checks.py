@@ -198,7 +198,8 @@ def _check_callbacks(setup: "Setup") -> None:
     for callback in setup.callbacks:
         name = type(callback).__name__
         if not isinstance(callback, Callback):
-            raise UsageError(f"trainer.callbacks must be Callbacks, got {name}")
+            found = f"the class {callback.__name__}; give an instance of it" if isinstance(callback, type) else name
+            raise UsageError(f"trainer.callbacks must be Callbacks, got {found}")
         for kind, reason in _UNUSED_CALLBACKS.items():
             if isinstance(callback, kind):
                 raise UsageError(f"the callback {name} cannot be used: {reason}; leave it out")

@@ -212,7 +212,7 @@ def network_options(config: Any) -> dict[str, Any]:
         "architecture": config.architecture,
         "mean": config.mean,
         "std": config.std,
-        "input_size": (size, size) if isinstance(size := config.input_size, int) else size,
+        "input_size": config.input_size,
         "categories": categories,
         "channel_axes": config.channel_axes,
     }

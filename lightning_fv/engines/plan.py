@@ -216,7 +216,7 @@ def make_plan(setup: Setup, targets: TargetsLike, batch_size: int) -> Plan:
         raise UsageError(f"the batch size must be at least 1, got {batch_size}")
     check_categories(setup.network)
     size = setup.visualizer.size_for(setup.network)
-    chosen = resolve_targets(targets, setup.network, size)
+    chosen = resolve_targets(targets, setup.network, size, warns=setup.rank.rank == 0)
     warn_of_doubtful(setup)
     layers = {layer for target in chosen for layer in target.objective.layers}
     compared = check_layers(setup.network, chosen, setup.visualizer.diversity_layer, size)
@@ -288,6 +288,7 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
     if asked != "auto":
         return asked
     check_options(setup)
+    check_categories(setup.network)
     if behaviour(setup.visualizer.optimizer).couples:
         return 1
     trainer = check_trainer(setup.trainer_options())

@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 import hashlib
 import math
+import operator
 import pickle
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -33,7 +35,7 @@ class VisionNetwork:
         module: maps normalised (B, C, H, W) to logits (B, classes); what `torch.compile` and data parallelism wrap around
             it is left out.
         mean, std: per channel, of the [0, 1] photos that it was trained on; as many numbers as it has channels, three for RGB.
-        input_size: (height, width) it was trained at, in pixels; the default size of pictures.
+        input_size: (height, width) it was trained at, in pixels, or one number for a square; the default size of pictures.
         categories: class names in the order of the logits; may be empty.
         name: what to call it in logs and results.
         fixed_size: whether it accepts only ``input_size`` (most ViTs); other pictures are resized first.
@@ -53,20 +55,18 @@ class VisionNetwork:
         *,
         mean: Sequence[float],
         std: Sequence[float],
-        input_size: tuple[int, int] = (224, 224),
+        input_size: int | tuple[int, int] = (224, 224),
         categories: Sequence[str] = (),
         name: str = "",
         fixed_size: bool = False,
         photos: PhotoSet = "imagenet",
         channel_axes: Mapping[str, int] | None = None,
     ) -> None:
-        mean, std = _numbers(mean), _numbers(std)
+        mean, std, input_size = _numbers(mean), _numbers(std), _sides(input_size)
         if not 0 < len(mean) == len(std) or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
             raise NetworkError(
                 f"mean and std need a number each per channel, such as three for RGB, std above 0; got mean {mean}, std {std}"
             )
-        if isinstance(input_size, int) or len(input_size) != 2 or not all(1 <= side <= MAX_SIDE for side in input_size):
-            raise NetworkError(f"the input size needs a height and a width of 1 to {MAX_SIDE} px, got {input_size}")
         for category in categories:
             if not isinstance(category, str) or category.encode(errors="replace").decode() != category:
                 raise NetworkError(f"the class name {category!r} is not text that UTF-8 can encode; give another")
@@ -76,7 +76,7 @@ class VisionNetwork:
             raise NetworkError(str(error)) from None
         self.module = plain_module(module)
         self.mean, self.std = mean, std
-        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.input_size = input_size
         self.categories = tuple(categories)
         self.name = name or type(self.module).__name__
         self.fixed_size = fixed_size
@@ -311,6 +311,19 @@ def _numbers(values: Sequence[float]) -> tuple[float, ...]:
         return tuple(float(value) for value in values)
     except (TypeError, ValueError):
         raise NetworkError(f"mean and std need a number per channel, such as three for RGB, got {values!r}") from None
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    """(height, width) of an input size; one number is a square."""
+    try:
+        height, width = map(operator.index, (size, size) if isinstance(size, Integral) else size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
+        raise NetworkError(
+            f"the input size needs a height and a width of 1 to {MAX_SIDE} px, or one number for a square, got {size!r}"
+        )
+    return height, width
 
 
 def _is_plain(value: object) -> bool:

@@ -44,7 +44,7 @@ def load_checkpoint(
     count = classes or (last[0].shape[0] if last else 1000)
     _check_numbers(architecture, count, state, path)
     module = _build(architecture, count)
-    load_strictly(module, state, str(path))
+    load_strictly(module, state, str(path), names=classes)
     return VisionNetwork(module, mean=mean, std=std, name=f"checkpoint:{path.name}")
 
 

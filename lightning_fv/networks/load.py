@@ -58,7 +58,7 @@ def load_network(
     architecture: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: int | tuple[int, int] | None = None,
     categories: Sequence[str] | None = None,
     channel_axes: Mapping[str, int] | None = None,
 ) -> VisionNetwork:
@@ -76,7 +76,7 @@ def load_network(
         offline: use the cache, never download. HF_HUB_OFFLINE=1 means the same.
         architecture: for ``checkpoint:`` only, a torchvision or timm name, such as ``torchvision/resnet18``.
         mean, std: per channel of [0, 1] photos; needed for ``checkpoint:``, else they replace the network's own.
-        input_size: (height, width) in pixels, instead of the network's own.
+        input_size: (height, width) in pixels, or one number for a square, instead of the network's own.
         categories: class names in the order of the logits, instead of the network's own.
         channel_axes: channel axis by layer name, where it cannot be inferred.
 
@@ -116,7 +116,7 @@ def load_network(
             network.module,
             mean=mean if mean is not None else network.mean,
             std=std if std is not None else network.std,
-            input_size=input_size or network.input_size,
+            input_size=input_size if input_size is not None else network.input_size,
             categories=categories if categories is not None else network.categories,
             name=network.name,
             fixed_size=network.fixed_size,
@@ -130,7 +130,7 @@ def load_network(
         "architecture": architecture,
         "mean": None if mean is None else network.mean,
         "std": None if std is None else network.std,
-        "input_size": input_size,
+        "input_size": None if input_size is None else network.input_size,
         "categories": None if categories is None else network.categories,
         "channel_axes": channel_axes,
     }

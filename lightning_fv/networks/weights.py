@@ -76,7 +76,13 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, architecture: str | None = None) -> None:
+def load_strictly(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    architecture: str | None = None,
+    names: int | None = None,
+) -> None:
     """Load all of ``state`` into ``module``, or nothing.
 
     Only ``num_batches_tracked`` of batch normalisations may be missing, as in files from before torch 0.4.1; they become
@@ -88,6 +94,7 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, a
         state: its tensors by name.
         source: what to call the state in an error, such as the path of its file.
         architecture: the module's name for `load_checkpoint`, if another number of classes can be asked for there.
+        names: how many class names were given, if the module was built with as many classes.
 
     Raises:
         CheckpointError: names are missing, unexpected, or of another shape: how many, and the first 5 of each; or numbers
@@ -111,9 +118,15 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str, a
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(before[name])
+        classes = _other_classes(own, wanted)
+        if names is not None and classes is not None:
+            raise CheckpointError(
+                f"{source} has {classes} classes, but there are {names} class name{'s' * (names != 1)}; give {classes} names "
+                "(--categories), in the order of the logits, or none"
+            ) from None
         reason = misfits(module, wanted) or _reason(error)
         remedy = "choose the architecture that these weights were made for"
-        if architecture is not None and (classes := _other_classes(own, wanted)) is not None:
+        if architecture is not None and classes is not None:
             remedy = (
                 f"it has {classes} classes: load it by --network checkpoint:{source} --architecture {architecture}, with the --mean and "
                 "--std that it was trained with"

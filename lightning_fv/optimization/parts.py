@@ -44,12 +44,22 @@ def check_parts(
         wrong = next((item for item in items if not isinstance(item, kind)), None)
         if wrong is not None:
             raise UsageError(f"{name} holds {_text(wrong)}; give a list of instances of {kind.__name__}")
+        for item in items:
+            _check_constructed(item)
+    _check_constructed(parameterization)
     if any(isinstance(item, Opacity) for item in penalties) and not getattr(parameterization, "has_opacity", False):
         raise UsageError(
             "the penalty Opacity needs transparent pictures: --model.parameterization Alpha, or Alpha() in Python"
         )
     if not callable(optimizer):
         raise UsageError(f"optimizer is {_text(optimizer)}; give a function that makes one from parameters")
+
+
+def _check_constructed(part: object) -> None:
+    """Refuse a Module or a parameterization without the attributes that its base class makes."""
+    incomplete = isinstance(part, nn.Module) and "_modules" not in vars(part)
+    if incomplete or (isinstance(part, Parameterization) and "_size" not in vars(part)):
+        raise UsageError(f"the constructor of {type(part).__name__} must call super().__init__() before anything else")
 
 
 def describe_recipe(recipe: "FeatureVisualizer") -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Pictures that a render starts from instead of noise."""
 
+import contextlib
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-from lightning_fv.errors import UsageError
+from lightning_fv.errors import FeatureVisualizationError, UsageError
 from lightning_fv.functional import resize_images
 from lightning_fv.optimization.nonfinite import NonFiniteGuard
 from lightning_fv.parameterizations import Parameterization
@@ -35,7 +36,9 @@ def check_start(start: Tensor, count: int, channels: int = 3) -> Tensor:
             "number of its mean and std; give such pictures"
         )
     if len(pictures) not in (1, count):
-        raise UsageError(f"start has {len(pictures)} pictures for {count} targets; give one for all, or one for each")
+        raise UsageError(
+            f"start has {len(pictures)} pictures for {count} target{'s' * (count != 1)}; give one for all, or one for each"
+        )
     if not pictures.is_floating_point() or not bool(((pictures >= 0) & (pictures <= 1)).all()):  # also false for NaN
         low, high = pictures.min().item(), pictures.max().item()
         raise UsageError(f"start has {pictures.dtype} values from {low:g} to {high:g}; give numbers in [0, 1]")
@@ -92,6 +95,25 @@ def add_details(
     scratch.from_image(torch.where(rows.view(-1, 1, 1, 1), sharper.clamp(0, 1), 0.5))
     values[rows] = scratch.values[rows]
     guard.last_finite[rows] = values[rows]
+
+
+@contextlib.contextmanager
+def naming(parameterization: Parameterization) -> Iterator[None]:
+    """What the functions of a parameterization raise, perhaps a user's own, is said in one line that names its class.
+
+    Raises:
+        UsageError: instead of whatever is raised, but for this package's own errors and a lack of memory.
+    """
+    try:
+        yield
+    except (FeatureVisualizationError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"the parameterization {type(parameterization).__name__} cannot make pictures: {reason}; its functions must be as "
+            "in lightning_fv.parameterizations.Parameterization"
+        ) from error
 
 
 def refuse_given(parameterization: Parameterization) -> None:

@@ -25,7 +25,7 @@ from lightning_fv.optimization.saved_settings import restored_settings, saved_se
 from lightning_fv.optimization.schedule import MakeOptimizer, MakeScheduler, optimizer_and_schedule
 from lightning_fv.optimization.size import Size, in_pixels
 from lightning_fv.optimization.stages import Steps, steps_of_a_stage
-from lightning_fv.optimization.start import check_count, check_start, refuse_given, start_from
+from lightning_fv.optimization.start import check_count, check_start, naming, refuse_given, start_from
 from lightning_fv.optimization.step_block import can_form_blocks, finish_block
 from lightning_fv.optimization.transform_pipeline import TransformPipeline
 from lightning_fv.parameterizations import Fourier, Parameterization
@@ -135,7 +135,8 @@ class FeatureVisualizer(pl.LightningModule):
         bound._recipe = self.describe()
         bound._key_transforms(rank=0)
         bound.parameterization.channels = network.channels
-        bound._initialize(bound.start_size, start)
+        with naming(bound.parameterization):
+            bound._initialize(bound.start_size, start)
         return bound
 
     def _check_bound(self) -> VisionNetwork:
@@ -186,7 +187,8 @@ class FeatureVisualizer(pl.LightningModule):
         """
         network = self._check_bound()
         assert self.pipeline is not None
-        seen = self.pipeline.rehearse(self.parameterization())
+        with naming(self.parameterization):
+            seen = self.pipeline.rehearse(self.parameterization())
         network.preprocess(seen)  # refuses another number of channels
         size = (seen.shape[-2], seen.shape[-1])
         for layer in layers if size != self.size else ():  # that size was checked when the targets were resolved

@@ -16,6 +16,7 @@ from lightning_fv.errors import (
     NetworkError,
     TargetError,
     nearest,
+    warn,
 )
 from lightning_fv.functional import torch_defaults
 from lightning_fv.networks import VisionNetwork
@@ -31,7 +32,9 @@ from lightning_fv.targets.target import Target
 
 
 @torch_defaults()
-def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[int, int] | None = None) -> list[Target]:
+def resolve_targets(
+    targets: TargetsLike, network: VisionNetwork, size: tuple[int, int] | None = None, warns: bool = False
+) -> list[Target]:
     """Targets that exist in the network, each once, in the order first named; several pictures of one stand together.
 
     Args:
@@ -39,6 +42,7 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
         network: checked with one probe forward.
         size: (height, width) of the pictures to render, at which objectives are tried. A neuron's position as text refers
             to the map at the network's training size, whatever this is.
+        warns: whether to warn of targets that are given several times.
 
     Raises:
         LayerNotFoundError, TargetError, CaptureError: naming the nearest layers or classes, or the valid range.
@@ -49,18 +53,17 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
     chosen: dict[str, Objective] = {}
     facets: dict[str, int] = {}
     samples: dict[str, Objective] = {}
-    seen: set[Spec] = set()
+    given: Counter[str] = Counter()
+    resolve = functools.cache(functools.partial(_resolve, shape_of=shape_of, trained=trained, network=network))
     for item in parse_targets(targets):
         count = item.count if isinstance(item, Facets) else 1
         if isinstance(item, Facets):
             item = item.objective
         elif isinstance(item, Spec):
-            if item in seen:
-                continue
-            seen.add(item)
             item = _unless_a_name(item, network.categories)
             count = item.facets
-        objectives = [item] if isinstance(item, Objective) else _resolve(item, shape_of, trained, network)
+        objectives = [item] if isinstance(item, Objective) else resolve(item)
+        given.update(objective.key for objective in objectives)
         for objective in objectives:
             facets[objective.key] = max(count, facets.get(objective.key, 1))
             known = chosen.setdefault(objective.key, objective)
@@ -81,6 +84,10 @@ def resolve_targets(targets: TargetsLike, network: VisionNetwork, size: tuple[in
         if count > 1:
             same = [target.text for target in found if target.id.lower() == name]
             raise TargetError(f"the targets {' and '.join(same)} would share the file name {name}; rename one of them")
+    repeated = [objective.text() for key, objective in chosen.items() if given[key] > 1]
+    if warns and repeated:
+        others = f" and {len(repeated) - 3} more" if len(repeated) > 3 else ""
+        warn(f"duplicate targets are rendered once: {', '.join(repeated[:3])}{others}; that leaves {len(chosen)}")
     return found
 
 

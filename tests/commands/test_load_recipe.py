@@ -28,8 +28,11 @@ def test_pictures_are_those_of_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe(name: str) -> None:
+def test_every_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = lightning_fv.load_recipe(name)
+    told = capsys.readouterr().err
+    assert ("the recipe deepdream changes a photo; give render start=" in told) == (name == "deepdream")
+    assert told.count("\n") == (name == "deepdream")
     assert isinstance(recipe["visualizer"], lightning_fv.FeatureVisualizer)
     assert recipe["steps"] > 0
     if name == "deepdream":

@@ -25,11 +25,11 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.profilers import AdvancedProfiler
 from torch import nn
 
-from lightning_fv import VisionNetwork
+from lightning_fv import VisionNetwork, load_network
 from lightning_fv.callbacks import PeriodicBlur, ProgressiveUpscale
 from lightning_fv.engines import checks
 from lightning_fv.engines.isolation import isolated
-from lightning_fv.engines.plan import Setup, make_plan
+from lightning_fv.engines.plan import Setup, batch_size_for, make_plan
 from lightning_fv.errors import FeatureVisualizationError, NetworkError, UsageError
 from lightning_fv.objectives import L1, L2, TotalVariation
 from lightning_fv.optimization.visualizer import FeatureVisualizer
@@ -241,7 +241,10 @@ def network(**options: Any) -> VisionNetwork:
 @pytest.mark.parametrize(
     "options",
     [
-        *({"input_size": size} for size in ((0, 0), (-1, 5), (64, 10**8), (16,))),
+        *(
+            {"input_size": size}
+            for size in ((0, 0), (-1, 5), (64, 10**8), (16,), 0, "16", "ab", ("16", "20"), None, 2.5)
+        ),
         *({"mean": (value, 0, 0)} for value in (math.nan, math.inf)),
         *({"std": (value, 1, 1)} for value in (math.nan, math.inf, 0)),
     ],
@@ -249,6 +252,17 @@ def network(**options: Any) -> VisionNetwork:
 def test_networks_with_impossible_preprocessing(options: dict[str, Any]) -> None:
     with pytest.raises(NetworkError):
         network(**options)
+
+
+def test_one_number_is_a_square() -> None:
+    assert network(input_size=16).input_size == (16, 16)
+    loaded = load_network("demo/plain", None, input_size=48)
+    assert loaded.source is not None
+    assert loaded.input_size == loaded.source["input_size"] == (48, 48)
+    with pytest.raises(NetworkError, match=r"the input size needs .*, or one number for a square, got '64'$"):
+        load_network("demo/plain", None, input_size="64")  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match=r"got 0$"):
+        load_network("demo/plain", None, input_size=0)
 
 
 def test_an_input_size_that_the_network_cannot_process() -> None:
@@ -267,6 +281,8 @@ def test_class_names_are_as_many_as_logits(count: int, told: str) -> None:
     for targets in ("logits:0", "conv1:2"):
         with pytest.raises(FeatureVisualizationError, match=told):
             make_plan(Setup(named, FeatureVisualizer(), QUICK), targets, 1)
+    with pytest.raises(UsageError, match=told):  # before the names are looked up
+        batch_size_for(Setup(named, FeatureVisualizer(), QUICK), "logits:cat", "auto")
     for categories in ((), [f"class {number}" for number in range(5)]):
         assert make_plan(Setup(network(categories=categories), FeatureVisualizer(), QUICK), "logits:0", 1).jobs
 

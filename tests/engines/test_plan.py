@@ -74,6 +74,14 @@ def test_a_job_is_another_if_its_pictures_are(options: dict[str, Any], same: boo
     assert (ids(**options) == ids()) == same
 
 
+def test_targets_that_are_given_several_times_are_told_once() -> None:
+    with pytest.warns(UserWarning, match="^duplicate targets are rendered once: logits:1; that leaves 2$") as told:
+        plan = tiny_plan(["logits:1", "logits:0-1"])
+    assert (len(told), [target.text for target in plan.targets]) == (1, ["logits:1", "logits:0"])
+    with pytest.warns(UserWarning, match="once: logits:0, logits:1, logits:2 and 1 more; that leaves 4$"):
+        tiny_plan("logits:0-3+logits:0-3")
+
+
 def test_what_changes_pictures_beside_options() -> None:
     plan = tiny_plan("logits:0-1")
     for changed in (

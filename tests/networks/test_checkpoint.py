@@ -69,6 +69,16 @@ def test_what_is_not_it(file: Path) -> None:
         load_network("checkpoint:nowhere.pth", **OWN)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("names", [["cat"], ["cat", "dog"], list("abcdefgh")])
+def test_another_number_of_class_names(file: Path, names: list[str]) -> None:
+    with pytest.raises(
+        CheckpointError, match=rf"mine.pth has 7 classes, but there are {len(names)} class names?; give 7"
+    ):
+        load_network(f"checkpoint:{file}", **OWN, categories=names)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="missing"):  # of another architecture, which is said first
+        load_network(f"checkpoint:{file}", **{**OWN, "architecture": "torchvision/resnet18"}, categories=names)  # type: ignore[arg-type]
+
+
 def test_from_the_command_line(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join(["red", "green", "blue", "black", "white", "pink", "<b>grey</b>"]))

@@ -6,14 +6,43 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_fv import FeatureVisualizer, VisionNetwork, render
+from lightning_fv.callbacks import PeriodicBlur
 from lightning_fv.errors import UsageError
 from lightning_fv.objectives import L1
 from lightning_fv.optimization.parts import check_parts, describe_recipe
 from lightning_fv.parameterizations import Pixel
+from lightning_fv.transforms import KeyedTransform
 from tests.helpers import TinyNet
+
+
+class Hollow(nn.Module):
+    """Without super().__init__(), as the next two."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class HollowTransform(KeyedTransform):
+    def __init__(self) -> None:
+        pass
+
+
+class HollowPixel(Pixel):
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+
+class OtherDecode(Pixel):
+    def decode(self, values: Tensor) -> Tensor:  # type: ignore[override]
+        return values
+
+
+class OtherShape(Pixel):
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return 3, 8, 8
 
 
 @pytest.mark.parametrize(
@@ -30,7 +59,23 @@ from tests.helpers import TinyNet
             "model.optimizer must make an Optimizer, not an object of type NoneType",
         ),
         ({"diversity": -0.5}, "diversity is a weight, 0 or more, such as 1.0; got -0.5"),
+        ({"transforms": [Hollow()]}, r"the constructor of Hollow must call super\(\).__init__\(\)"),
+        ({"transforms": [HollowTransform()]}, "the constructor of HollowTransform must call"),
+        ({"parameterization": HollowPixel()}, "the constructor of HollowPixel must call"),
+        (
+            {"parameterization": OtherDecode()},
+            r"the parameterization OtherDecode cannot make pictures: .*decode\(\) takes",
+        ),
+        (
+            {"parameterization": OtherShape()},
+            r"the parameterization OtherShape cannot make pictures: .*shape\(\) takes",
+        ),
         ({"callbacks": [3]}, "trainer.callbacks must be Callbacks, got int"),
+        ({"callbacks": 3}, "trainer.callbacks must be Callbacks, got int"),
+        (
+            {"callbacks": PeriodicBlur},
+            "trainer.callbacks must be Callbacks, got the class PeriodicBlur; give an instance",
+        ),
         ({"visualizer": TinyNet()}, "visualizer is an object of type TinyNet"),
     ],
 )
