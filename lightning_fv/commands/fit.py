@@ -290,7 +290,7 @@ def fit(args: list[str]) -> int:
         before = [record.status for job in run.plan.jobs for record in folder.done(job) or []].count("done")
         first = run.rank.rank == 0
         if first and finished:
-            say(f"{folder}: the run is finished, nothing is left to do")
+            say(f"the run in {folder} is finished; nothing is left to do")
         if first and run.rank.ranks > 1 and len(run.plan.jobs) == 1 and not run.plan.setup.shared:
             note(
                 f"lightning-fv: only one of {run.rank.ranks} devices renders, since {len(run.plan.targets)} targets make one job; "

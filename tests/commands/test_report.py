@@ -49,7 +49,7 @@ def test_every_picture_has_a_verdict(folder: Path, photos: Path, capsys: pytest.
     assert str(folder / "evidence.jsonl") in told
     assert str(folder / "gallery.html") in told
     assert (
-        "kernel distance (KID): not computed; it needs at least 50 pictures and 50 photos, and there are 3 pictures and 90 photos\n"
+        "kernel distance (KID): not computed; it needs at least 50 pictures and 50 photos, but got 3 pictures and 90 photos\n"
         in told
     )
     found = read_evidence(folder / "evidence.jsonl")
@@ -68,7 +68,7 @@ def test_every_picture_has_a_verdict(folder: Path, photos: Path, capsys: pytest.
         (["NOWHERE", "--photos", "PHOTOS"], "holds no manifest.jsonl; give the folder of a run"),
         (["RUN"], "--photos"),
         (["RUN", "--judges", "demo/vit"], "--photos"),
-        (["RUN", "--photos", "NOWHERE"], "is no folder of photos"),
+        (["RUN", "--photos", "NOWHERE"], "is neither a folder of photos"),
         (["RUN", "--photos", "EMPTY"], "holds no photo"),
         (["RUN", "--photos", "PHOTOS", "--judges", "dmeo"], "dmeo"),
         (["RUN", "--photos", "PHOTOS", "--judges", "demo"], "demo made the pictures, and cannot judge them"),

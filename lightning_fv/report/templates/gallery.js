@@ -79,11 +79,12 @@ let current = null; // of the thumbnails, the one that Tab comes to; the one in 
 function numbersOf(item, sort) {
   if (item.image === null) return "";
   const chosen = sort in item.scores && sort !== "score" ? [sort] : ["probability", "photo_multiple"];
-  const second = chosen.find((name) => typeof item.scores[name] === "number");
+  const usable = (name) => typeof item.scores[name] === "number" && (name === sort || name !== "photo_multiple" || item.scores[name] >= 0);
+  const second = chosen.find(usable); // a negative multiple says nothing
   const value = item.scores[second];
   const short = { probability: () => `p ${value.toFixed(2)}`, photo_multiple: () => `x${digits(value, 2)}` }; // as in the contact sheet
   const told = second === undefined ? "" : (short[second]?.() ?? `${plain(second)} ${digits(value, 3)}`);
-  return [digits(item.scores.score, 4), told, item.best ? "best" : ""].filter(Boolean).join(" · ");
+  return [digits(item.scores.score, 4), told, item.best ? "highest" : ""].filter(Boolean).join(" · ");
 }
 
 const absent = (text) => make("span", { className: "none" }, text);
