@@ -212,6 +212,12 @@ def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 10
 
 
+def test_a_unit_that_is_dead_after_few_steps_may_need_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--targets", "sum(layer4:12 - 0.3*layer4:40)", "--trainer.max_steps", "4"]
+    assert main([*args, "--out", str(tmp_path / "run"), *QUICK]) == 1
+    assert "more may help (--trainer.max_steps 128)" in capsys.readouterr().out
+
+
 def test_jobs_keep_their_own_files_without_a_logger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     args = ["--targets", "logits:0-4", "--batch-size", "2", "--trainer.max_steps", "2", "--trainer.logger", "false"]
