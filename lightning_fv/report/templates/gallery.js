@@ -56,7 +56,7 @@ const items = data.rows.map(([run, kind, job, place, id, named, facet, seconds, 
   const evidence = evidenceOf(number, url);
   return {
     number, id, target, evidence, verdict: evidence?.words ?? NOT_EVALUATED, layer, network, status, recipe, place, run: name, unit: unitOf(named, layer) + suffix,
-    best: scores.rank === 1, among: facet && scores.rank !== 1 ? "others" : "best of each",
+    best: scores.rank === 1, among: facet && scores.rank !== 1 ? "others" : "highest of each",
     hash: linkOf(network, id, facet, name),
     order: id.replace(/^probability-/, "logits-"),
     image: image === null ? null : url + (image === 1 ? `images/${id}.png` : image),
