@@ -55,7 +55,7 @@ def print_distance(folder: RunFolder, network: VisionNetwork, photos: PhotoFolde
     distance, count = distance_from_photos(folder, responses)
     if distance is None:
         say(
-            f"as a set       kernel distance (KID): not computed; it needs at least {ENOUGH} pictures and {ENOUGH} photos, and there are "
+            f"as a set       kernel distance (KID): not computed; it needs at least {ENOUGH} pictures and {ENOUGH} photos, but got "
             f"{_counted(count, 'picture')} and {_counted(len(responses.photos), 'photo')}"
         )
     else:

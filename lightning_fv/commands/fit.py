@@ -41,6 +41,7 @@ from lightning_fv.engines.trainer import count_devices
 from lightning_fv.engines.workers import WorkerEngine
 from lightning_fv.errors import RunFolderError, UsageError, note, say
 from lightning_fv.networks import VisionNetwork, load_network
+from lightning_fv.optimization.dead_units import DEAD_STEPS, MAX_RESTARTS
 from lightning_fv.photos.folder import PhotoFolder
 from lightning_fv.runs.captions import UNTRAINED
 from lightning_fv.runs.entries import check_parent
@@ -290,7 +291,7 @@ def fit(args: list[str]) -> int:
         before = [record.status for job in run.plan.jobs for record in folder.done(job) or []].count("done")
         first = run.rank.rank == 0
         if first and finished:
-            say(f"{folder}: the run is finished, nothing is left to do")
+            say(f"the run in {folder} is finished; nothing is left to do")
         if first and run.rank.ranks > 1 and len(run.plan.jobs) == 1 and not run.plan.setup.shared:
             note(
                 f"lightning-fv: only one of {run.rank.ranks} devices renders, since {len(run.plan.targets)} targets make one job; "
@@ -331,6 +332,10 @@ def print_summary(folder: RunFolder, records: Sequence[Record], seconds: float, 
     for status in ("dead", "diverged", "failed"):
         if names := [record.target for record in records if record.status == status]:
             say(f"{status:15}{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+    if any(record.status == "dead" and record.steps < DEAD_STEPS * (MAX_RESTARTS + 1) for record in records):
+        say(
+            f"{'':15}after so few steps, more may help (--trainer.max_steps 128): new noise was not tried as often as it can be"
+        )
     shown = {(folder.path / record.image).parent for record in records if record.image is not None}
     for label, place in (("pictures", folder.images), ("unfinished", folder.partial)):
         if place in shown:

@@ -148,7 +148,7 @@ class FitCLI(LightningCLI):
             default=5.0,
             help="seconds between checkpoints: the most that a kill costs",
         )
-        text = "of matrix products on a GPU: float32, TF32, or bfloat16; convolutions have TF32 in any case"
+        text = "of matrix products on a GPU: float32, TF32, or bfloat16; convolutions always use TF32"
         parser.add_argument("--matmul_precision", "--matmul-precision", type=Precision, default="highest", help=text)
         parser.add_argument(
             "--engine",

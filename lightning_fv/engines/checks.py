@@ -170,7 +170,9 @@ def _check_size(setup: "Setup") -> None:
         warn(told)
         return
     hint = f", or {float(asked)} for {asked} times the network's training size" if isinstance(asked, int) else ""
-    raise UsageError(f"{told}, in which nothing can be seen; give at least {least} pixels{hint} (--model.size)")
+    raise UsageError(
+        f"{told}, in which nothing can be seen; give at least {least} pixels{hint} (--model.size, size= in Python)"
+    )
 
 
 def _check_numbers(setup: "Setup") -> None:
@@ -178,7 +180,9 @@ def _check_numbers(setup: "Setup") -> None:
     steps, batches = options["max_steps"], options.get("accumulate_grad_batches", 1)
     if not _is_whole(steps) or not 1 <= steps <= MAX_STEPS:
         bound = f"at most {MAX_STEPS}" if _is_whole(steps) and steps > 0 else "at least 1"
-        raise UsageError(f"trainer.max_steps is the length of a render and must be {bound}, got {_short(steps)}")
+        raise UsageError(
+            f"the length of a render, trainer.max_steps (steps= in Python), must be {bound}, got {_short(steps)}"
+        )
     if not _is_whole(batches) or not 1 <= batches <= MAX_STEPS:
         raise UsageError(f"trainer.accumulate_grad_batches must be at least 1, got {_short(batches)}")
     clip = options.get("gradient_clip_val")

@@ -246,8 +246,8 @@ def check_run(folder: RunFolder) -> None:
     """
     if not folder.begun():
         raise RunFolderError(
-            f"{folder} holds pictures, but not the settings of a run; give the folder of a run (in Python, render with out=FOLDER "
-            "in place of rendering.save)"
+            f"{folder} holds pictures, but not the settings of a run; give the folder of a run (rendering.save and "
+            "VisualizeDuringTraining write none: use render with out=FOLDER, for a training with the network of its checkpoint)"
         )
 
 

@@ -133,8 +133,8 @@ class Pattern(Objective):
     def _layer_of(self, objective: Objective) -> str:
         if not isinstance(objective, Channel | Direction | SAELatent) or objective.position is not None:
             raise UsageError(
-                f"Pattern knows no pattern of {objective.text()}, only of channels, directions and latents of a sparse autoencoder, over all "
-                "places; leave the penalty out: --model.penalties=[]"
+                f"Pattern cannot be used for {objective.text()}, only for channels, directions and latents of a sparse autoencoder, over all "
+                "places; leave it out of the penalties (--model.penalties=[])"
             )
         return objective.layer
 

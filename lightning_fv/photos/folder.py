@@ -73,7 +73,7 @@ class PhotoFolder:
             elif self.path.suffix.lower() == ".tar" and self.path.is_file():
                 self._files = [self.path]
             else:
-                raise UsageError(f"photos: {self.path} is no folder of photos and no tar archive of them")
+                raise UsageError(f"photos: {self.path} is neither a folder of photos nor a tar archive of them")
             stamps = [_stamp(file) for file in self._files]
         except (OSError, ValueError) as error:
             raise UsageError(f"photos: {self.path} cannot be read: {first_line(error)}") from None

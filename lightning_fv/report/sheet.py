@@ -166,7 +166,7 @@ def score_lines(record: Record, evidence: Evidence | None) -> list[str]:
     known = record.scores if evidence is None else evidence.faithful
     multiple, percentile = known.get("photo_multiple"), known.get("photo_percentile")
     among = ""
-    if isinstance(multiple, int | float):
+    if isinstance(multiple, int | float) and multiple >= 0:  # a negative one says nothing
         among = f"x{float(f'{multiple:.2g}'):g}"  # .2g alone would write 120 as 1.2e+02
     elif evidence is not None and isinstance(percentile, int | float):
         among = f"above {percentile:.3g} %"
@@ -174,7 +174,7 @@ def score_lines(record: Record, evidence: Evidence | None) -> list[str]:
         "" if record.score is None else f"{record.score:.4g}",
         f"p={probability:.2f}" if isinstance(probability, float) else "",
         among,
-        "best" if record.scores.get("rank") == 1 else "",
+        "highest" if record.scores.get("rank") == 1 else "",
     ]
     return ["  ".join(filter(None, parts)), *([] if evidence is None else [evidence.caption()])]
 

@@ -93,6 +93,6 @@ def check_parent(folder: Path) -> None:
     existing = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder)
     if not existing.is_dir():
         what = "is a broken link" if existing.is_symlink() else "is a file"
-        raise RunFolderError(f"--out {folder}: {existing} {what}; choose another folder")
+        raise RunFolderError(f"the output folder {folder}: {existing} {what}; choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise RunFolderError(f"--out {folder}: {existing} is not writable; choose another folder")
+        raise RunFolderError(f"the output folder {folder}: {existing} is not writable; choose another folder")

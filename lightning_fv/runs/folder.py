@@ -128,11 +128,11 @@ class RunFolder:
             str(self.path).encode()
         except UnicodeEncodeError:
             raise RunFolderError(
-                f"--out {self.path} is not valid UTF-8, which TensorBoard's logs require; choose another name"
+                f"the output folder {self.path} is not valid UTF-8, which TensorBoard's logs require; choose another name"
             ) from None
         if self.path.is_dir() and not self._is_vacant():
             raise RunFolderError(
-                f"--out {self.path} is not empty and holds no run; choose another folder, or the folder of a run to continue it"
+                f"the output folder {self.path} is not empty and holds no run; choose another folder, or the folder of a run to continue it"
             )
 
     def begun(self) -> bool:

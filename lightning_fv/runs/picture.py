@@ -150,13 +150,13 @@ def read_origin(path: Path) -> Origin:
         chunk = json.loads(text)
         return Origin(path, str(chunk["record"]["target"]), dict(chunk["versions"]), **chunk["origin"])
     except OSError as error:
-        raise UsageError(f"cannot read the picture {path}: {error.strerror or 'it is no PNG'}") from None
+        raise UsageError(f"cannot read the picture {path}: {error.strerror or 'it is not a PNG file'}") from None
     except (SyntaxError, ValueError, RecursionError, Image.DecompressionBombError) as error:
         raise UsageError(f"the picture {path} is damaged ({first_line(error)})") from None
     except (TypeError, KeyError, AttributeError):
         raise UsageError(
-            f"{path} does not say how it was made: it was written by lightning_fv, but not by a run; give a picture of a run (in Python, "
-            "render with out=FOLDER in place of rendering.save)"
+            f"{path} does not say how it was made: it was written by lightning_fv, but not by a run; give a picture of a run (rendering.save "
+            "and VisualizeDuringTraining write none: use render with out=FOLDER, for a training with the network of its checkpoint)"
         ) from None
 
 

@@ -118,9 +118,13 @@ def _among_photos(faithful: Mapping[str, float | str], photos: int, said: _Said)
         failed.append(Reason(told, f"{100 * frequency:.3g} % excite it"))
     if multiple is not None:
         told = f"scores {multiple:.3g} times the best of {_photos(photos)}"
-        (said.doubts if multiple < MULTIPLE else said.reasons).append(Reason(told, f"x{multiple:.2g}"))
+        reason = Reason(told, f"x{multiple:.2g}")
+        if multiple < 0:
+            reason = Reason(f"scores below 0, and the best of {_photos(photos)} above it", "below 0")
+        (said.doubts if multiple < MULTIPLE else said.reasons).append(reason)
     elif percentile is not None:
-        among = f"all {_photos(photos)}" if percentile == 100 else f"{percentile:.3g} % of {_photos(photos)}"
+        every = f"all {_photos(photos)}" if photos > 1 else "the only photo"
+        among = every if percentile == 100 else f"{percentile:.3g} % of {_photos(photos)}"
         reason = Reason(f"scores higher than {among}", f"above {percentile:.3g} %")
         (said.doubts if percentile < 50 else said.reasons).append(reason)
     if (bad := _number(faithful, "photos_not_finite")) is not None:
@@ -144,8 +148,8 @@ def _by_path(path: Mapping[str, float | None], said: _Said) -> None:
             break
         like = layer
     alike = sum(value >= LIKE for value in known.values())
-    where = f"from {like} on" if like else f"in {alike} of {len(known)} layers"
-    told = f"processed like the photos that excite this unit {where}"
+    told = "processed like the photos that excite this unit"
+    told = f"{told} from {like} on" if like else f"in {alike} of {len(known)} layers, {told}"
     said.reasons.append(
         Reason(told if alike else "processed only a little like the photos that excite this unit", brief)
     )

@@ -429,7 +429,7 @@ def test_several_pictures_of_a_unit(browser: Browser, tmp_path: Path) -> None:
     options = browser.run("[...byId('sort').options].map((option) => option.value)")
     assert "similarity" in options
     assert "rank" not in options  # the highest is the worst
-    choose(browser, "among", "best of each")
+    choose(browser, "among", "highest of each")
     assert shown(browser) == ["layer3 #2", "layer3:7 #3", "layer3:8"]
     choose(browser, "sort", "score")
     assert shown(browser) == ["layer3:7 #3", "layer3:8", "layer3 #2"]

@@ -95,7 +95,7 @@ def test_resume_of_a_finished_run_says_so(tmp_path: Path, capsys: pytest.Capture
     assert fit(run, "--targets", "logits:1", "--trainer.max_steps", "2") == 0
     before = (run / "images" / "logits-0001-jellyfish.png").read_bytes()
     assert main(["--out", str(run), "--resume", *QUICK]) == 0
-    assert "the run is finished" in capsys.readouterr().out
+    assert "is finished; nothing is left to do" in capsys.readouterr().out
     assert (run / "images" / "logits-0001-jellyfish.png").read_bytes() == before
 
 
@@ -212,6 +212,12 @@ def test_ctrl_c_twice_ends_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 10
 
 
+def test_a_unit_that_is_dead_after_few_steps_may_need_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--targets", "sum(layer4:12 - 0.3*layer4:40)", "--trainer.max_steps", "4"]
+    assert main([*args, "--out", str(tmp_path / "run"), *QUICK]) == 1
+    assert "more may help (--trainer.max_steps 128)" in capsys.readouterr().out
+
+
 def test_jobs_keep_their_own_files_without_a_logger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     args = ["--targets", "logits:0-4", "--batch-size", "2", "--trainer.max_steps", "2", "--trainer.logger", "false"]
@@ -223,7 +229,7 @@ def test_jobs_keep_their_own_files_without_a_logger(tmp_path: Path, capsys: pyte
     assert main(["--out", str(run), "--resume", *QUICK]) == 0  # what is gone is made again
     assert (run / "images" / "logits-0003-monarch.png").is_file()
     assert main(["--out", str(run), "--resume", *QUICK]) == 0
-    assert "the run is finished" in capsys.readouterr().out
+    assert "is finished; nothing is left to do" in capsys.readouterr().out
 
 
 def test_the_same_command_again_goes_on_with_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,11 +241,11 @@ def test_the_same_command_again_goes_on_with_the_run(tmp_path: Path, capsys: pyt
     lost.unlink()
     capsys.readouterr()
     assert fit(run, *words) == 0
-    assert "the run is finished" not in capsys.readouterr().out
+    assert "is finished; nothing is left to do" not in capsys.readouterr().out
     assert lost.is_file()
     assert all(file.stat().st_mtime_ns == when for file, when in kept.items() if file != lost)
     assert fit(run, *words) == 0
-    assert "the run is finished, nothing is left to do" in capsys.readouterr().out
+    assert "is finished; nothing is left to do" in capsys.readouterr().out
     assert fit(run, *words, "--seed", "1") == 2
     assert "seed: 0 in the run, 1 now" in capsys.readouterr().err
 

@@ -132,7 +132,7 @@ def test_mistakes_are_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None
     Path("text.png").write_text("no picture")
     calls: list[tuple[list[str], str]] = [
         (["none.png"], "cannot read the picture none.png: No such file"),
-        (["text.png"], "cannot read the picture text.png: it is no PNG"),
+        (["text.png"], "cannot read the picture text.png: it is not a PNG file"),
         (["plain.png"], "plain.png does not say how it was made"),
         ([], "--from takes one picture"),
         ([str(file), "--from", str(file)], "--from takes one picture"),

@@ -41,7 +41,7 @@ def fit(out: Path, *args: str) -> int:
         (["--model.size", "2"], "give at least 8 pixels, or 2.0 for 2 times the network's training size"),
         (
             ["--model.size", "[4, 7]"],
-            "pictures of 4x7 px, in which nothing can be seen; give at least 8 pixels (--model.size)",
+            "pictures of 4x7 px, in which nothing can be seen; give at least 8 pixels (--model.size, size= in Python)",
         ),
         (
             ["--targets", "sae:demo/vit:0-2"],

@@ -49,7 +49,7 @@ def test_every_picture_has_a_verdict(folder: Path, photos: Path, capsys: pytest.
     assert str(folder / "evidence.jsonl") in told
     assert str(folder / "gallery.html") in told
     assert (
-        "kernel distance (KID): not computed; it needs at least 50 pictures and 50 photos, and there are 3 pictures and 90 photos\n"
+        "kernel distance (KID): not computed; it needs at least 50 pictures and 50 photos, but got 3 pictures and 90 photos\n"
         in told
     )
     found = read_evidence(folder / "evidence.jsonl")
@@ -68,11 +68,12 @@ def test_every_picture_has_a_verdict(folder: Path, photos: Path, capsys: pytest.
         (["NOWHERE", "--photos", "PHOTOS"], "holds no manifest.jsonl; give the folder of a run"),
         (["RUN"], "--photos"),
         (["RUN", "--judges", "demo/vit"], "--photos"),
-        (["RUN", "--photos", "NOWHERE"], "is no folder of photos"),
+        (["RUN", "--photos", "NOWHERE"], "is neither a folder of photos"),
         (["RUN", "--photos", "EMPTY"], "holds no photo"),
         (["RUN", "--photos", "PHOTOS", "--judges", "dmeo"], "dmeo"),
         (["RUN", "--photos", "PHOTOS", "--judges", "demo"], "demo made the pictures, and cannot judge them"),
         (["RUN", "--photos", "PHOTOS", "--judges", "demo/vit", "demo/vit"], "demo/vit is named twice"),
+        (["SAVED", "--photos", "PHOTOS"], "VisualizeDuringTraining write none: use render with out=FOLDER"),
         (["RUN", "--photos", "PHOTOS", "--others", "NOWHERE"], "holds no manifest.jsonl"),
         (["RUN", "--photos", "PHOTOS", "--others", "RUN"], "no picture of these targets by another seed"),
     ],
@@ -82,7 +83,16 @@ def test_bad_usage_is_one_line(
     words: list[str], said: str, folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    places = {"RUN": folder, "PHOTOS": photos, "NOWHERE": tmp_path / "nowhere", "EMPTY": tmp_path / "empty"}
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    shutil.copy(folder / "manifest.jsonl", saved)  # no settings, as of rendering.save
+    places = {
+        "RUN": folder,
+        "SAVED": saved,
+        "PHOTOS": photos,
+        "NOWHERE": tmp_path / "nowhere",
+        "EMPTY": tmp_path / "empty",
+    }
     capsys.readouterr()
     assert main(["report", *(str(places.get(word, word)) for word in words)]) == 2
     told = capsys.readouterr()

@@ -44,7 +44,7 @@ LENGTH = "the length of a render is set by trainer.max_steps alone"
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"max_steps": 0}, "max_steps is the length of a render"),
+        ({"max_steps": 0}, "the length of a render, trainer.max_steps"),
         ({"max_steps": -1}, "must be at least 1, got -1"),
         ({"max_steps": 10**23}, "must be at most 2147483647, got 1000"),
         ({"max_epochs": 3}, "max_epochs is not supported"),

@@ -141,7 +141,7 @@ def test_same_pictures_as_in_one_process(
     assert pictures(run) == alone(*args)
     for other in ([], ["--trainer.devices", "2"]):  # as the run was, and as ranks
         assert main(["--out", str(run), "--resume", *other]) == 0
-        assert "the run is finished" in capfd.readouterr().out
+        assert "is finished; nothing is left to do" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -309,7 +309,7 @@ def test_from_the_command_line_and_from_python_it_is_the_same(
         assert [record.status for record in rendering.records] == ["done"]
     capsys.readouterr()
     assert main(["--out", str(called), "--resume"]) == 0
-    assert "the run is finished" in capsys.readouterr().out
+    assert "is finished; nothing is left to do" in capsys.readouterr().out
     (one,), (other,) = ([file.read_bytes() for file in (run / "images").iterdir()] for run in (typed, called))
     with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
         assert np.array_equal(np.asarray(first), np.asarray(second))

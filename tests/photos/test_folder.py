@@ -191,9 +191,9 @@ def test_folders_without_photos_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     for path, message in (
         (tmp_path, "holds no photo"),
-        (tmp_path / "nowhere", "is no folder of photos and no tar archive"),
-        (tmp_path / "notes.txt", "is no folder of photos and no tar archive"),
-        (tmp_path / "a\0b", "no folder of photos|cannot be read"),
+        (tmp_path / "nowhere", "is neither a folder of photos nor a tar archive"),
+        (tmp_path / "notes.txt", "is neither a folder of photos nor a tar archive"),
+        (tmp_path / "a\0b", "neither a folder of photos|cannot be read"),
     ):
         with pytest.raises(UsageError, match=message):
             PhotoFolder(path)

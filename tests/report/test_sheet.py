@@ -203,14 +203,15 @@ def test_distrust_is_red(tmp_path: Path, verdict: Verdict, red: bool) -> None:
     ("evidence", "scores", "told"),
     [
         (trusted("trust", "right in 97 %", photo_multiple=3.14), {"probability": 0.97}, ["12.5  p=0.97  x3.1", "trusted: right in 97 %"]),
-        (trusted("trust", photo_multiple=3.1), {"photo_multiple": 2.0, "rank": 1}, ["12.5  x3.1  best", "trusted"]),
+        (trusted("trust", photo_multiple=3.1), {"photo_multiple": 2.0, "rank": 1}, ["12.5  x3.1  highest", "trusted"]),
         (trusted("trust", photo_multiple=123.0), {}, ["12.5  x120", "trusted"]),
         (trusted("trust", photo_percentile=97.25), {}, ["12.5  above 97.2 %", "trusted"]),
         (trusted("doubt", "x0.4", photo_multiple=0.4), {"probability": 0.97}, ["12.5  p=0.97  x0.4", "doubtful: x0.4"]),
         (trusted("distrust", "right in 70 %", photo_multiple=3.5), {}, ["12.5  x3.5", "not trusted: right in 70 %"]),
         (trusted("unknown"), {"photo_multiple": 2.0}, ["12.5", "no verdict"]),
-        (None, {"probability": 0.97, "photo_multiple": 2.13, "rank": 1}, ["12.5  p=0.97  x2.1  best"]),
+        (None, {"probability": 0.97, "photo_multiple": 2.13, "rank": 1}, ["12.5  p=0.97  x2.1  highest"]),
         (None, {"photo_multiple": "not finite"}, ["12.5"]),
+        (None, {"photo_multiple": -0.81}, ["12.5"]),
     ],
 )  # fmt: skip
 def test_what_is_told_of_photos(evidence: Evidence | None, scores: dict[str, float | str], told: list[str]) -> None:

@@ -22,6 +22,7 @@ PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
         ({}, {}, {"a": (math.nan, math.nan)}, "doubt", "the output of a is not finite"),
         ({}, {}, {"a": (0.9, 1.0), "b": (math.nan, math.nan)}, "doubt", "not finite; predicts"),
         ({"photo_multiple": 0.3}, {}, {}, "doubt", "scores 0.3 times the best of 1,000 photos"),
+        ({"photo_multiple": -0.81}, {}, {}, "doubt", "scores below 0, and the best of 1,000 photos above it"),
         ({"photo_multiple": None}, {}, {}, "trust", "scores higher than all 1,000 photos"),
         ({"photo_multiple": None, "photo_percentile": 30.0}, {}, {}, "doubt", "scores higher than 30 % of 1,000 photos"),
         ({"activation_frequency": 0.01, "photo_multiple": 30.0}, {}, {}, "distrust", "hardly any photo excites this unit, and none nearly as strongly as the picture"),
@@ -34,7 +35,7 @@ PATH = {"conv1": 0.1, "conv2": 0.6, "logits": 0.8}
         ({}, {"conv1": 0.1, "conv2": 0.1}, {}, "doubt", "not processed like the photos that excite this unit"),
         ({}, {"conv1": 0.3, "conv2": 0.3}, {}, "trust", "processed only a little like the photos that excite this unit"),
         ({}, {"conv1": 0.9, "conv2": 0.1, "logits": 0.7}, {}, "trust", "from logits on"),
-        ({}, {"conv1": 0.9, "conv2": 0.8, "logits": 0.4}, {}, "trust", "processed like the photos that excite this unit in 2 of 3 layers"),
+        ({}, {"conv1": 0.9, "conv2": 0.8, "logits": 0.4}, {}, "trust", "in 2 of 3 layers, processed like the photos that excite this unit"),
         ({}, {"conv1": None, "logits": None}, {}, "doubt", "cannot be compared"),
         ({}, {"conv1": math.nan, "logits": None}, {}, "doubt", "cannot be compared"),
         ({"score": math.nan}, {}, {"a": (0.9, 1.0)}, "unknown", "the unit's value for the picture is not finite"),
@@ -55,6 +56,8 @@ def test_words(
 
 
 def test_one_photo_is_too_few() -> None:
+    only = verdict({"score": 3.0, "photo_percentile": 100.0}, PATH, {}, 1)[1]
+    assert "scores higher than the only photo" in {reason.text for reason in only}
     reasons = verdict({"score": 3.0, "photo_multiple": 0.4}, PATH, {}, 1)[1]
     assert {"1 photo is too few for the two-choice test", "scores 0.4 times the best of 1 photo"} <= {
         reason.text for reason in reasons

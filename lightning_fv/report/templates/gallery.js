@@ -56,7 +56,7 @@ const items = data.rows.map(([run, kind, job, place, id, named, facet, seconds, 
   const evidence = evidenceOf(number, url);
   return {
     number, id, target, evidence, verdict: evidence?.words ?? NOT_EVALUATED, layer, network, status, recipe, place, run: name, unit: unitOf(named, layer) + suffix,
-    best: scores.rank === 1, among: facet && scores.rank !== 1 ? "others" : "best of each",
+    best: scores.rank === 1, among: facet && scores.rank !== 1 ? "others" : "highest of each",
     hash: linkOf(network, id, facet, name),
     order: id.replace(/^probability-/, "logits-"),
     image: image === null ? null : url + (image === 1 ? `images/${id}.png` : image),
@@ -79,11 +79,12 @@ let current = null; // of the thumbnails, the one that Tab comes to; the one in 
 function numbersOf(item, sort) {
   if (item.image === null) return "";
   const chosen = sort in item.scores && sort !== "score" ? [sort] : ["probability", "photo_multiple"];
-  const second = chosen.find((name) => typeof item.scores[name] === "number");
+  const usable = (name) => typeof item.scores[name] === "number" && (name === sort || name !== "photo_multiple" || item.scores[name] >= 0);
+  const second = chosen.find(usable); // a negative multiple says nothing
   const value = item.scores[second];
   const short = { probability: () => `p ${value.toFixed(2)}`, photo_multiple: () => `x${digits(value, 2)}` }; // as in the contact sheet
   const told = second === undefined ? "" : (short[second]?.() ?? `${plain(second)} ${digits(value, 3)}`);
-  return [digits(item.scores.score, 4), told, item.best ? "best" : ""].filter(Boolean).join(" · ");
+  return [digits(item.scores.score, 4), told, item.best ? "highest" : ""].filter(Boolean).join(" · ");
 }
 
 const absent = (text) => make("span", { className: "none" }, text);
