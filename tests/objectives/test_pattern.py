@@ -190,8 +190,8 @@ def test_what_is_refused(arguments: tuple[object, ...], error: type[Exception], 
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("logits:3", "no pattern of logits:3"),
-        ("layer4:3+layer4:3@1,1", "no pattern of layer4:3@1,1"),
+        ("logits:3", "cannot be used for logits:3"),
+        ("layer4:3+layer4:3@1,1", "cannot be used for layer4:3@1,1"),
         ("stem:3", "no covariances of demo:stem in the package; known are demo/vit:blocks.0"),
     ],
 )
