@@ -177,8 +177,10 @@ def test_the_training_size_of_a_plain_module(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
     with pytest.raises(UsageError, match="input_size and categories are for a plain Module"):
         lightning_fv.render(demo, "layer3:5", input_size=(64, 64))
-    with pytest.raises(NetworkError, match="the input size needs a height and a width"):
-        lightning_fv.render(demo.module, "layer3:5", input_size=64, **own)
+    square = lightning_fv.render(demo.module, "layer3:5", input_size=64, **own)
+    assert torch.equal(square.images, named.images)
+    with pytest.raises(NetworkError, match=r"the input size needs a height and a width .* got '64'"):
+        lightning_fv.render(demo.module, "layer3:5", input_size="64", **own)  # type: ignore[arg-type]
 
 
 def test_options_in_conflict() -> None:
