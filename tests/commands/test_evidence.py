@@ -47,4 +47,4 @@ def test_one_picture_and_one_photo_are_counted_as_one(
     monkeypatch.setattr("lightning_fv.commands.evidence.distance_from_photos", lambda *_: (None, 1))
     nothing: Any = None
     print_distance(RunFolder("run"), nothing, nothing)
-    assert "there are 1 picture and 1 photo\n" in capsys.readouterr().out
+    assert "but got 1 picture and 1 photo\n" in capsys.readouterr().out
