@@ -77,6 +77,12 @@ class ArtifactWriter(pl.Callback):
         assert isinstance(pl_module, FeatureVisualizer)
         if self._run is None or self._job is None:
             self.attach(RunFolder(trainer.default_root_dir), JobFolder(trainer.log_dir or trainer.default_root_dir))
+        assert self._job is not None
+        try:  # now, not with each frame, which would make a folder that was moved away since anew
+            self._job.frames.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.errors.add("frames of the film", error)
+            return
         self._background = Background("frames of the film", self.errors)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -141,7 +147,6 @@ class ArtifactWriter(pl.Callback):
         path = self._job.frame(trainer.global_step)
 
         def write() -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, lambda file: file.write(shown.jpeg()), durable=False)
 
         self._background.submit(write)
