@@ -72,7 +72,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif name == "targets" and isinstance(entry, str):
             flat[name] = [entry]
         else:
-            flat[name] = _as_plain(entry) or (None if name in _NOTHING else _as_plain(entry))
+            flat[name] = None if name in _NOTHING and not entry else _as_plain(entry)
     return flat
 
 

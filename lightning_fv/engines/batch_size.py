@@ -11,7 +11,7 @@ from lightning_fv.optimization.visualizer import FeatureVisualizer
 from lightning_fv.targets import Target
 
 BATCH_SIZE = 24
-"""Pictures rendered together without a GPU: on a CPU, smaller batches take up to a tenth longer, and larger ones gain nothing."""
+"""Pictures rendered together without a GPU: on a CPU, 16 at a time took 3 to 15 % longer (docs/performance.md)."""
 
 LARGEST_BATCH = 256
 """Larger batches use no GPU better, and an interruption costs a whole job at most."""

@@ -293,11 +293,13 @@ def batch_size_for(setup: Setup, targets: TargetsLike, asked: int | Literal["aut
         return 1
     trainer = check_trainer(setup.trainer_options())
     device = trainer.strategy.root_device
+    workers = 1 if setup.shared else setup.rank.ranks
+    if device.type != "cuda" and workers == 1:
+        return BATCH_SIZE
     start = setup.visualizer.size_for(setup.network)
     chosen = resolve_targets(targets, setup.network, start)
-    workers = 1 if setup.shared else setup.rank.ranks
     if device.type != "cuda":
-        return BATCH_SIZE if workers == 1 else min(BATCH_SIZE, -(-len(chosen) // workers))
+        return min(BATCH_SIZE, -(-len(chosen) // workers))
     sizes = [
         callback.last_size(setup.options["max_steps"], start, setup.network.input_size)
         for callback in setup.callbacks
